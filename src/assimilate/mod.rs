@@ -1,0 +1,1 @@
+//! 3D-Var in control space, full and bi-reduced.

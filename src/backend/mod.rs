@@ -1,0 +1,1 @@
+//! The device: buffers and kernels.

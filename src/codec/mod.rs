@@ -1,0 +1,1 @@
+//! Arrays in, bytes out: prediction, quantization, entropy coding, container.

@@ -1,0 +1,1 @@
+//! Split, normalize, batch; generators.

@@ -1,0 +1,1 @@
+//! Layers, architectures, trained-model files.

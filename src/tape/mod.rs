@@ -1,0 +1,1 @@
+//! Derivatives over a closed op set.

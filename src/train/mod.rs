@@ -1,0 +1,1 @@
+//! Loss, optimizer, epoch loop, resume.

@@ -1,0 +1,502 @@
+//! The communicator of the job and its collectives.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use mpi::collective::SystemOperation;
+use mpi::datatype::Equivalence;
+use mpi::environment::Universe;
+use mpi::ffi;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::*;
+
+use super::{shard, tree};
+
+/// The MPI communicator as the I/O libraries want it; opaque outside this folder.
+#[derive(Clone, Copy)]
+pub struct RawComm(ffi::MPI_Comm);
+
+impl RawComm {
+    /// The C handle (`MPI_Comm`).
+    pub fn handle(self) -> ffi::MPI_Comm {
+        self.0
+    }
+
+    /// An empty, valid `MPI_Info`: NetCDF rejects `MPI_INFO_NULL`. Freed with the process.
+    pub fn new_info(self) -> ffi::MPI_Info {
+        let mut info = std::mem::MaybeUninit::uninit();
+        // SAFETY: MPI is initialized (a RawComm only comes from a started World); the pointer is valid for one handle.
+        unsafe {
+            ffi::MPI_Info_create(info.as_mut_ptr());
+            info.assume_init()
+        }
+    }
+}
+
+/// All ranks of the job, or one process without MPI.
+pub struct World {
+    comm: Option<SimpleCommunicator>,
+    // Dropping the universe calls MPI_Finalize; it must outlive the communicator, so it is declared after it.
+    _universe: Option<Universe>,
+}
+
+impl World {
+    /// Starts MPI (`MPI_THREAD_FUNNELED`) and takes `MPI_COMM_WORLD`. `None` if MPI was started before.
+    pub fn start() -> Option<Self> {
+        let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Funneled)?;
+        Some(Self { comm: Some(universe.world()), _universe: Some(universe) })
+    }
+
+    /// One process, no MPI: rank 0 of 1, every collective is the identity.
+    pub fn serial() -> Self {
+        Self { comm: None, _universe: None }
+    }
+
+    /// This rank, from 0.
+    pub fn rank(&self) -> usize {
+        self.comm.as_ref().map_or(0, |c| to_usize(c.rank()))
+    }
+
+    /// Number of ranks.
+    pub fn size(&self) -> usize {
+        self.comm.as_ref().map_or(1, |c| to_usize(c.size()))
+    }
+
+    /// Whether this is rank 0, the one that logs, reads the job file and makes directories.
+    pub fn is_root(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// The communicator for collective file access; `None` in a serial world.
+    pub fn raw_comm(&self) -> Option<RawComm> {
+        self.comm.as_ref().map(|c| RawComm(c.as_raw()))
+    }
+
+    /// Host names by rank, on rank 0 (elsewhere empty).
+    pub fn host_names(&self) -> Vec<String> {
+        let mine = mpi::environment::processor_name().unwrap_or_default();
+        let mine = if self.comm.is_some() { mine } else { "localhost".into() };
+        let all = self.gather_bytes(mine.as_bytes()).unwrap_or_default();
+        all.into_iter().map(|b| String::from_utf8_lossy(&b).into_owned()).collect()
+    }
+
+    /// The MPI library's own version string, first line.
+    pub fn library(&self) -> String {
+        if self.comm.is_none() {
+            return "none".into();
+        }
+        let text = mpi::environment::library_version().unwrap_or_default();
+        text.split([',', '\n']).next().unwrap_or_default().trim().to_string()
+    }
+
+    /// Waits for every rank.
+    pub fn barrier(&self) {
+        if let Some(comm) = &self.comm {
+            comm.barrier();
+        }
+    }
+
+    /// Gives every rank the bytes of rank 0 (the argument of the others is ignored).
+    pub fn broadcast_bytes(&self, root: Vec<u8>) -> Vec<u8> {
+        let Some(comm) = &self.comm else { return root };
+        let mut len = root.len() as u64;
+        comm.process_at_rank(0).broadcast_into(&mut len);
+        let mut bytes =
+            if self.is_root() { root } else { vec![0; usize::try_from(len).expect("64-bit address space")] };
+        for piece in bytes.chunks_mut(PIECE_BYTES) {
+            comm.process_at_rank(0).broadcast_into(piece);
+        }
+        bytes
+    }
+
+    /// Gives every rank the value of rank 0, through its JSON text.
+    ///
+    /// Panics if the value does not survive JSON (program error).
+    pub fn broadcast<T: serde::Serialize + serde::de::DeserializeOwned>(&self, root: Option<&T>) -> T {
+        let bytes = root.map(|v| serde_json::to_vec(v).expect("plain data")).unwrap_or_default();
+        serde_json::from_slice(&self.broadcast_bytes(bytes)).expect("written by rank 0 from the same type")
+    }
+
+    /// Element-wise sum over the ranks in the library's own order: exact for integers, *not* reproducible in the last
+    /// bits for floats. See [`World::tree_sum`] for sums that decide something.
+    pub fn sum<T: Equivalence + Clone>(&self, values: &mut [T]) {
+        self.all_reduce(values, SystemOperation::sum());
+    }
+
+    /// Element-wise maximum over the ranks.
+    pub fn max<T: Equivalence + Clone>(&self, values: &mut [T]) {
+        self.all_reduce(values, SystemOperation::max());
+    }
+
+    /// Element-wise minimum over the ranks.
+    pub fn min<T: Equivalence + Clone>(&self, values: &mut [T]) {
+        self.all_reduce(values, SystemOperation::min());
+    }
+
+    fn all_reduce<T: Equivalence + Clone>(&self, values: &mut [T], op: SystemOperation) {
+        if let Some(comm) = &self.comm {
+            let mine = values.to_vec();
+            comm.all_reduce_into(&mine[..], values, op);
+        }
+    }
+
+    /// Whether `flag` holds on any rank.
+    pub fn any(&self, flag: bool) -> bool {
+        let mut v = [u8::from(flag)];
+        self.max(&mut v);
+        v[0] != 0
+    }
+
+    /// Sum of `value` over the ranks before this one (0 on rank 0), and over all ranks.
+    pub fn exclusive_sum(&self, value: u64) -> (u64, u64) {
+        let all = self.all_gather(&[value]);
+        (all[..self.rank()].iter().sum(), all.iter().sum())
+    }
+
+    /// Concatenation of equally long slices in rank order, on every rank.
+    pub fn all_gather<T: Equivalence + Clone + Default>(&self, mine: &[T]) -> Vec<T> {
+        let Some(comm) = &self.comm else { return mine.to_vec() };
+        let mut all = vec![T::default(); mine.len() * self.size()];
+        comm.all_gather_into(mine, &mut all[..]);
+        all
+    }
+
+    /// Concatenation of slices of any length in rank order, on every rank.
+    pub fn all_gather_varied<T: Equivalence + Clone + Default>(&self, mine: &[T]) -> Vec<T> {
+        let Some(comm) = &self.comm else { return mine.to_vec() };
+        let counts: Vec<i32> = self.all_gather(&[mine.len() as u64]).into_iter().map(to_count).collect();
+        let starts = displacements(&counts);
+        let mut all = vec![T::default(); counts.iter().map(|&c| to_usize(c)).sum()];
+        comm.all_gather_varcount_into(
+            mine,
+            &mut mpi::datatype::PartitionMut::new(&mut all[..], &counts[..], &starts[..]),
+        );
+        all
+    }
+
+    /// The bytes of every rank, on rank 0 in rank order; `None` elsewhere.
+    pub fn gather_bytes(&self, mine: &[u8]) -> Option<Vec<Vec<u8>>> {
+        let Some(comm) = &self.comm else { return Some(vec![mine.to_vec()]) };
+        let counts: Vec<i32> = self.all_gather(&[mine.len() as u64]).into_iter().map(to_count).collect();
+        let root = comm.process_at_rank(0);
+        if !self.is_root() {
+            root.gather_varcount_into(mine);
+            return None;
+        }
+        let starts = displacements(&counts);
+        let mut all = vec![0u8; counts.iter().map(|&c| to_usize(c)).sum()];
+        root.gather_varcount_into_root(
+            mine,
+            &mut mpi::datatype::PartitionMut::new(&mut all[..], &counts[..], &starts[..]),
+        );
+        Some(counts.iter().zip(&starts).map(|(&c, &s)| all[to_usize(s)..to_usize(s + c)].to_vec()).collect())
+    }
+
+    /// Sends `send` to rank `to` and receives as many values as `receive` holds from rank `from` (halo exchange).
+    /// A `None` partner is skipped. In a serial world the only partner is this rank itself.
+    pub fn exchange<T: Equivalence + Clone>(
+        &self,
+        to: Option<usize>,
+        send: &[T],
+        from: Option<usize>,
+        receive: &mut [T],
+    ) {
+        let Some(comm) = &self.comm else {
+            if to.is_some() && from.is_some() {
+                receive.clone_from_slice(send);
+            }
+            return;
+        };
+        let rank = |r: usize| comm.process_at_rank(i32::try_from(r).expect("a rank"));
+        mpi::request::scope(|scope| {
+            let incoming = from.map(|r| rank(r).immediate_receive_into(scope, receive));
+            let outgoing = to.map(|r| rank(r).immediate_send(scope, send));
+            incoming.map(|request| request.wait());
+            outgoing.map(|request| request.wait());
+        });
+    }
+
+    /// The same bits at every rank count: sum over the virtual chunks `0..n` of vectors of `len` values, of which
+    /// this rank holds `chunks` for the contiguous `owned` (one vector each). Every rank gets the sum.
+    pub fn tree_sum(&self, n: usize, owned: &Range<usize>, chunks: &[Vec<f64>], len: usize) -> Vec<f64> {
+        let flat = tree::reduce_owned(n, owned, chunks).concat();
+        let all = self.all_gather_varied(&flat);
+        let ranges = self.all_gather(&[owned.start as u64, owned.end as u64]);
+        finish_gathered(n, &ranges, &all, len)
+    }
+
+    /// Starts the sum over ranks of `nodes` (the complete tree nodes of this rank, see [`tree::nodes`], one vector of
+    /// equal length each); goes on while the caller computes and polls. Collective: same order on every rank.
+    /// `chunks` is the number of virtual chunks, owned by [`shard::range`]; with `fast` each rank passes one vector
+    /// and the library adds in its own order.
+    pub fn start_sum(&self, chunks: usize, nodes: Vec<Vec<f32>>, fast: bool) -> Pending {
+        Pending::start(self, chunks, nodes, fast)
+    }
+}
+
+fn finish_gathered(n: usize, ranges: &[u64], all: &[f64], len: usize) -> Vec<f64> {
+    if n == 0 {
+        return vec![0.0; len];
+    }
+    let mut known = std::collections::BTreeMap::new();
+    let mut at = 0;
+    for pair in ranges.chunks(2) {
+        let owned = to_usize(pair[0])..to_usize(pair[1]);
+        for node in tree::nodes(n, &owned) {
+            known.insert((node.start, node.end), all[at..at + len].to_vec());
+            at += len;
+        }
+    }
+    tree::finish(0..n, &mut |r| known.remove(&(r.start, r.end)), &|mut a: Vec<f64>, b: Vec<f64>| {
+        tree::add_into(&mut a, &b);
+        a
+    })
+}
+
+/// A sum over ranks under way: exchange slices (`MPI_Ialltoallv`), add along the tree, share the result
+/// (`MPI_Iallgatherv`). Each rank moves about twice the vector, whatever the number of ranks.
+///
+/// MPI libraries progress only when called, so the owner calls [`Pending::poll`] between pieces of work.
+pub struct Pending {
+    chunks: usize,
+    len: usize,
+    ranks: usize,
+    rank: usize,
+    stage: Stage,
+}
+
+enum Stage {
+    Exchange {
+        comm: RawComm,
+        request: RefCell<ffi::MPI_Request>,
+        _send: Vec<f32>,
+        receive: Vec<f32>,
+        _layout: Box<Layout>,
+    },
+    Share {
+        request: RefCell<ffi::MPI_Request>,
+        _mine: Vec<f32>,
+        all: Vec<f32>,
+        _layout: Box<Layout>,
+    },
+    Reduce {
+        request: RefCell<ffi::MPI_Request>,
+        _mine: Vec<f32>,
+        all: Vec<f32>,
+    },
+    Done(Vec<f32>),
+    Moving,
+}
+
+struct Layout {
+    send_counts: Vec<i32>,
+    send_starts: Vec<i32>,
+    receive_counts: Vec<i32>,
+    receive_starts: Vec<i32>,
+}
+
+impl Pending {
+    fn start(world: &World, chunks: usize, nodes: Vec<Vec<f32>>, fast: bool) -> Self {
+        let len = nodes.first().map_or(0, Vec::len);
+        let (rank, ranks) = (world.rank(), world.size());
+        let Some(comm) = world.raw_comm() else {
+            let owned = tree::nodes(chunks, &(0..chunks));
+            assert_eq!(nodes.len(), owned.len(), "a serial world owns the whole tree");
+            let sum = nodes.into_iter().next().unwrap_or_default();
+            return Self { chunks, len, ranks, rank, stage: Stage::Done(sum) };
+        };
+        let stage =
+            if fast { start_reduce(comm, nodes) } else { start_exchange(comm, chunks, rank, ranks, &nodes, len) };
+        Self { chunks, len, ranks, rank, stage }
+    }
+
+    /// Lets the library progress; true when the sum is complete.
+    pub fn poll(&mut self) -> bool {
+        let finished = match &self.stage {
+            Stage::Done(_) => return true,
+            Stage::Exchange { request, .. } | Stage::Share { request, .. } | Stage::Reduce { request, .. } => {
+                test(request)
+            }
+            Stage::Moving => unreachable!("stage is always put back"),
+        };
+        if finished {
+            self.advance();
+        }
+        matches!(self.stage, Stage::Done(_))
+    }
+
+    /// Waits for the sum.
+    pub fn wait(mut self) -> Vec<f32> {
+        while !self.poll() {
+            std::hint::spin_loop();
+        }
+        let Stage::Done(sum) = &mut self.stage else { unreachable!("poll said done") };
+        std::mem::take(sum)
+    }
+
+    fn advance(&mut self) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Moving) {
+            Stage::Exchange { comm, receive, .. } => start_share(comm, self.add_slices(&receive), self.len, self.ranks),
+            Stage::Share { all, .. } | Stage::Reduce { all, .. } => Stage::Done(all),
+            other => other,
+        };
+    }
+
+    /// Tree sum of this rank's slice, from the node slices of all ranks (rank-major, node after node).
+    fn add_slices(&self, receive: &[f32]) -> Vec<f32> {
+        let slice = shard::range(self.len, self.ranks, self.rank).len();
+        let mut known = std::collections::BTreeMap::new();
+        let mut pieces = receive.chunks(slice.max(1));
+        for r in 0..self.ranks {
+            for node in tree::nodes(self.chunks, &shard::range(self.chunks, self.ranks, r)) {
+                known.insert((node.start, node.end), pieces.next().unwrap_or(&[]).to_vec());
+            }
+        }
+        tree::finish(0..self.chunks, &mut |r| known.remove(&(r.start, r.end)), &|mut a: Vec<f32>, b: Vec<f32>| {
+            tree::add_into(&mut a, &b);
+            a
+        })
+    }
+}
+
+fn start_exchange(comm: RawComm, chunks: usize, rank: usize, ranks: usize, nodes: &[Vec<f32>], len: usize) -> Stage {
+    let n_nodes = |r: usize| tree::nodes(chunks, &shard::range(chunks, ranks, r)).len();
+    assert_eq!(nodes.len(), n_nodes(rank), "one vector per complete node of this rank");
+    let slice = |r: usize| shard::range(len, ranks, r);
+    let send: Vec<f32> = (0..ranks).flat_map(|r| nodes.iter().flat_map(move |v| v[slice(r)].iter().copied())).collect();
+    let send_counts: Vec<i32> = (0..ranks).map(|r| to_count((nodes.len() * slice(r).len()) as u64)).collect();
+    let receive_counts: Vec<i32> = (0..ranks).map(|r| to_count((n_nodes(r) * slice(rank).len()) as u64)).collect();
+    let layout = Box::new(Layout {
+        send_starts: displacements(&send_counts),
+        receive_starts: displacements(&receive_counts),
+        send_counts,
+        receive_counts,
+    });
+    let mut receive = vec![0f32; layout.receive_counts.iter().map(|&c| to_usize(c)).sum()];
+    let mut request = std::mem::MaybeUninit::uninit();
+    // SAFETY: buffers and count arrays live in the returned stage until the request completes (poll or wait);
+    // their heap addresses do not change when the stage moves.
+    let request = unsafe {
+        ffi::MPI_Ialltoallv(
+            send.as_ptr().cast(),
+            layout.send_counts.as_ptr(),
+            layout.send_starts.as_ptr(),
+            ffi::RSMPI_FLOAT,
+            receive.as_mut_ptr().cast(),
+            layout.receive_counts.as_ptr(),
+            layout.receive_starts.as_ptr(),
+            ffi::RSMPI_FLOAT,
+            comm.0,
+            request.as_mut_ptr(),
+        );
+        request.assume_init()
+    };
+    Stage::Exchange { comm, request: RefCell::new(request), _send: send, receive, _layout: layout }
+}
+
+fn start_share(comm: RawComm, mine: Vec<f32>, len: usize, ranks: usize) -> Stage {
+    let counts: Vec<i32> = (0..ranks).map(|r| to_count(shard::range(len, ranks, r).len() as u64)).collect();
+    let starts = displacements(&counts);
+    let layout =
+        Box::new(Layout { send_counts: vec![], send_starts: vec![], receive_counts: counts, receive_starts: starts });
+    let mut all = vec![0f32; len];
+    let mut request = std::mem::MaybeUninit::uninit();
+    // SAFETY: as in `start_exchange`.
+    let request = unsafe {
+        ffi::MPI_Iallgatherv(
+            mine.as_ptr().cast(),
+            to_count(mine.len() as u64),
+            ffi::RSMPI_FLOAT,
+            all.as_mut_ptr().cast(),
+            layout.receive_counts.as_ptr(),
+            layout.receive_starts.as_ptr(),
+            ffi::RSMPI_FLOAT,
+            comm.0,
+            request.as_mut_ptr(),
+        );
+        request.assume_init()
+    };
+    Stage::Share { request: RefCell::new(request), _mine: mine, all, _layout: layout }
+}
+
+fn start_reduce(comm: RawComm, nodes: Vec<Vec<f32>>) -> Stage {
+    let mine = nodes.into_iter().reduce(|mut a, b| {
+        tree::add_into(&mut a, &b);
+        a
+    });
+    let mine = mine.unwrap_or_default();
+    let mut all = vec![0f32; mine.len()];
+    let mut request = std::mem::MaybeUninit::uninit();
+    // SAFETY: as in `start_exchange`.
+    let request = unsafe {
+        ffi::MPI_Iallreduce(
+            mine.as_ptr().cast(),
+            all.as_mut_ptr().cast(),
+            to_count(mine.len() as u64),
+            ffi::RSMPI_FLOAT,
+            ffi::RSMPI_SUM,
+            comm.0,
+            request.as_mut_ptr(),
+        );
+        request.assume_init()
+    };
+    Stage::Reduce { request: RefCell::new(request), _mine: mine, all }
+}
+
+fn test(request: &RefCell<ffi::MPI_Request>) -> bool {
+    let mut flag = 0;
+    // SAFETY: the request is live; a completed request is replaced by MPI_REQUEST_NULL by the call.
+    unsafe { ffi::MPI_Test(request.as_ptr(), &mut flag, ffi::RSMPI_STATUS_IGNORE) };
+    flag != 0
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // Buffers must outlive the operation: an abandoned sum is waited for.
+        if let Stage::Exchange { request, .. } | Stage::Share { request, .. } | Stage::Reduce { request, .. } =
+            &self.stage
+        {
+            // SAFETY: the request is live and its buffers are still owned here.
+            unsafe { ffi::MPI_Wait(request.as_ptr(), ffi::RSMPI_STATUS_IGNORE) };
+        }
+    }
+}
+
+/// Ends every rank of the job with `code` (`MPI_Abort`); without a running MPI, ends this process.
+pub fn abort_current(code: i32) -> ! {
+    let (mut started, mut finished) = (0, 0);
+    // SAFETY: both inquiries are allowed at any time; Abort only between init and finalize.
+    unsafe {
+        ffi::MPI_Initialized(&mut started);
+        ffi::MPI_Finalized(&mut finished);
+        if started != 0 && finished == 0 {
+            ffi::MPI_Abort(ffi::RSMPI_COMM_WORLD, code);
+        }
+    }
+    std::process::exit(code)
+}
+
+/// Largest piece handed to one MPI call: counts are 32-bit.
+const PIECE_BYTES: usize = 1 << 30;
+
+fn displacements(counts: &[i32]) -> Vec<i32> {
+    counts
+        .iter()
+        .scan(0i32, |at, &c| {
+            let start = *at;
+            *at = at.checked_add(c).expect("one MPI message stays below 2^31 elements");
+            Some(start)
+        })
+        .collect()
+}
+
+fn to_count(n: u64) -> i32 {
+    i32::try_from(n).expect("one MPI message stays below 2^31 elements")
+}
+
+fn to_usize<T: TryInto<usize>>(n: T) -> usize
+where
+    T::Error: std::fmt::Debug,
+{
+    n.try_into().expect("non-negative and addressable")
+}

@@ -1,0 +1,44 @@
+//! Who owns which items: contiguous balanced ranges (pure).
+
+use std::ops::Range;
+
+/// Items `0..n` cut into `parts` contiguous ranges whose lengths differ by at most one; the range of `part`.
+///
+/// Panics if `parts` is 0 or `part >= parts` (program error).
+pub fn range(n: usize, parts: usize, part: usize) -> Range<usize> {
+    assert!(part < parts, "part {part} of {parts}");
+    let (base, extra) = (n / parts, n % parts);
+    let start = part * base + part.min(extra);
+    start..start + base + usize::from(part < extra)
+}
+
+/// The part that owns `item` when `0..n` is cut by [`range`].
+pub fn owner(n: usize, parts: usize, item: usize) -> usize {
+    assert!(item < n, "item {item} of {n}");
+    let (base, extra) = (n / parts, n % parts);
+    let long = extra * (base + 1);
+    if item < long { item / (base + 1) } else { extra + (item - long) / base }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_all_items_once_and_agree_with_owner() {
+        for n in [0, 1, 2, 7, 8, 100] {
+            for parts in [1, 2, 3, 8, 11] {
+                let mut next = 0;
+                for part in 0..parts {
+                    let r = range(n, parts, part);
+                    assert_eq!(r.start, next);
+                    next = r.end;
+                    for item in r {
+                        assert_eq!(owner(n, parts, item), part);
+                    }
+                }
+                assert_eq!(next, n);
+            }
+        }
+    }
+}

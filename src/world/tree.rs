@@ -1,0 +1,98 @@
+//! One fixed binary tree over virtual chunks `0..n`, independent of who owns which chunk.
+//!
+//! The node over `[lo, hi)` splits at `lo + p`, p = the largest power of two below `hi - lo`. A rank that owns the
+//! contiguous chunks `[a, b)` reduces them to the few *complete nodes* of the tree inside `[a, b)` ([`nodes`]); the
+//! ranks exchange these and everybody finishes the same additions in the same order ([`finish`]).
+
+use std::ops::Range;
+
+fn split(lo: usize, hi: usize) -> usize {
+    let half = (hi - lo).next_power_of_two() / 2;
+    lo + half
+}
+
+/// The maximal nodes of the tree over `0..n` that lie inside `owned`, from left to right.
+pub fn nodes(n: usize, owned: &Range<usize>) -> Vec<Range<usize>> {
+    fn walk(lo: usize, hi: usize, owned: &Range<usize>, out: &mut Vec<Range<usize>>) {
+        if lo >= hi || hi <= owned.start || owned.end <= lo {
+            return;
+        }
+        if owned.start <= lo && hi <= owned.end {
+            out.push(lo..hi);
+            return;
+        }
+        let mid = split(lo, hi);
+        walk(lo, mid, owned, out);
+        walk(mid, hi, owned, out);
+    }
+    let mut out = Vec::new();
+    if !owned.is_empty() {
+        walk(0, n, owned, &mut out);
+    }
+    out
+}
+
+/// Sum along the tree over `range`; `leaf(r)` gives the value of a node that is already known, or `None` to descend.
+///
+/// Panics if a single chunk is not known (program error).
+pub fn finish<T>(
+    range: Range<usize>,
+    leaf: &mut impl FnMut(&Range<usize>) -> Option<T>,
+    add: &impl Fn(T, T) -> T,
+) -> T {
+    if let Some(value) = leaf(&range) {
+        return value;
+    }
+    assert!(range.len() > 1, "chunk {} has no owner", range.start);
+    let mid = split(range.start, range.end);
+    let left = finish(range.start..mid, leaf, add);
+    let right = finish(mid..range.end, leaf, add);
+    add(left, right)
+}
+
+/// Element-wise `a += b`.
+pub fn add_into<T: Copy + std::ops::AddAssign>(a: &mut [T], b: &[T]) {
+    assert_eq!(a.len(), b.len(), "vectors of one tree have one length");
+    a.iter_mut().zip(b).for_each(|(a, b)| *a += *b);
+}
+
+/// Sum of vectors attached to the chunks `owned` (one vector each, in order), as the complete nodes of [`nodes`].
+pub fn reduce_owned<T: Copy + std::ops::AddAssign>(n: usize, owned: &Range<usize>, chunks: &[Vec<T>]) -> Vec<Vec<T>> {
+    assert_eq!(chunks.len(), owned.len(), "one vector per owned chunk");
+    nodes(n, owned)
+        .into_iter()
+        .map(|node| {
+            let mut leaf = |r: &Range<usize>| (r.len() == 1).then(|| chunks[r.start - owned.start].clone());
+            finish(node, &mut leaf, &|mut a: Vec<T>, b: Vec<T>| {
+                add_into(&mut a, &b);
+                a
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::shard;
+
+    #[test]
+    fn sum_has_the_same_bits_for_every_number_of_owners() {
+        for n in [1usize, 2, 3, 5, 8, 13, 64] {
+            let chunk: Vec<f32> = (0..n).map(|i| (1.0 / (i as f32 + 0.37)).sin() * 10f32.powi(i as i32 % 7)).collect();
+            let reference = finish(0..n, &mut |r| (r.len() == 1).then(|| chunk[r.start]), &|a, b| a + b);
+            for parts in 1..=n {
+                let mut known = std::collections::HashMap::new();
+                for part in 0..parts {
+                    let owned = shard::range(n, parts, part);
+                    let vectors: Vec<Vec<f32>> = owned.clone().map(|i| vec![chunk[i]]).collect();
+                    for (node, v) in nodes(n, &owned).into_iter().zip(reduce_owned(n, &owned, &vectors)) {
+                        known.insert((node.start, node.end), v[0]);
+                    }
+                }
+                let total = finish(0..n, &mut |r| known.get(&(r.start, r.end)).copied(), &|a, b| a + b);
+                assert_eq!(total.to_bits(), reference.to_bits(), "n {n}, parts {parts}");
+            }
+        }
+    }
+}
