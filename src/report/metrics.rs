@@ -1,0 +1,102 @@
+//! Quality of a reconstruction, accumulated in f64 over any number of pieces.
+
+/// Running sums of the error x' - x over values that count (finite and unmasked).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quality {
+    /// Values counted.
+    pub n: u64,
+    /// Sum of (x' - x)^2, in squared units of the variable.
+    pub squared_error: f64,
+    /// Sum of x^2.
+    pub squared_value: f64,
+    /// Largest |x' - x|.
+    pub max_abs_error: f64,
+    /// Smallest x.
+    pub min: f64,
+    /// Largest x.
+    pub max: f64,
+}
+
+impl Default for Quality {
+    fn default() -> Self {
+        Self {
+            n: 0,
+            squared_error: 0.0,
+            squared_value: 0.0,
+            max_abs_error: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+        }
+    }
+}
+
+impl Quality {
+    /// Counts one value x and its reconstruction x'.
+    #[inline]
+    pub fn add(&mut self, x: f64, x_prime: f64) {
+        let error = (x_prime - x).abs();
+        self.n += 1;
+        self.squared_error += error * error;
+        self.squared_value += x * x;
+        self.max_abs_error = if error > self.max_abs_error || error.is_nan() { error } else { self.max_abs_error };
+        self.min = self.min.min(x);
+        self.max = self.max.max(x);
+    }
+
+    /// Joins the sums of two pieces; the order of joining must be fixed where bits matter.
+    pub fn join(&mut self, other: &Self) {
+        self.n += other.n;
+        self.squared_error += other.squared_error;
+        self.squared_value += other.squared_value;
+        self.max_abs_error = self.max_abs_error.max(other.max_abs_error);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
+    /// Root mean square error, units of the variable; 0 without values.
+    pub fn rmse(&self) -> f64 {
+        if self.n == 0 { 0.0 } else { (self.squared_error / self.n as f64).sqrt() }
+    }
+
+    /// RMSE / (max - min); 0 for an exact reconstruction even of a constant.
+    pub fn nrmse(&self) -> f64 {
+        if self.squared_error == 0.0 { 0.0 } else { self.rmse() / (self.max - self.min) }
+    }
+
+    /// -20 log10(nrmse), dB, with max - min as the peak; `None` when exact.
+    pub fn psnr_db(&self) -> Option<f64> {
+        (self.squared_error > 0.0).then(|| -20.0 * self.nrmse().log10())
+    }
+
+    /// ||x' - x||_2 / ||x||_2
+    pub fn rel_l2(&self) -> f64 {
+        if self.squared_error == 0.0 { 0.0 } else { (self.squared_error / self.squared_value).sqrt() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quality_of_known_errors_is_what_the_formulas_say() {
+        let mut q = Quality::default();
+        for (x, y) in [(0.0, 0.1), (1.0, 1.0), (2.0, 1.9), (3.0, 3.0)] {
+            q.add(x, y);
+        }
+        let rmse = (0.02f64 / 4.0).sqrt();
+        assert!((q.rmse() - rmse).abs() < 1e-15);
+        assert!((q.nrmse() - rmse / 3.0).abs() < 1e-15);
+        assert!((q.psnr_db().unwrap() + 20.0 * (rmse / 3.0).log10()).abs() < 1e-12);
+        assert!((q.rel_l2() - (0.02f64 / 14.0).sqrt()).abs() < 1e-15);
+        assert!((q.max_abs_error - 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_nan_error_is_not_lost() {
+        let mut q = Quality::default();
+        q.add(1.0, f64::NAN);
+        q.add(1.0, 1.0);
+        assert!(q.squared_error.is_nan() && q.rmse().is_nan());
+    }
+}
