@@ -4,6 +4,8 @@
 //! contractions are its derivatives by y (forward), x (input gradient = transposed convolution) and w. Each derivative
 //! of one is another, so the family is closed under differentiation.
 
+mod cpu;
+
 use super::Buffers;
 
 /// Shape of one convolution.

@@ -1,5 +1,7 @@
 //! Dense matrix products, all transpose forms.
 
+mod cpu;
+
 use super::Buffers;
 
 /// c `(m, n)` = op(a) op(b), row-major; op(a) is `(m, k)`, op(b) is `(k, n)`.
