@@ -7,6 +7,7 @@
 pub mod conv3d;
 mod cpu;
 pub mod matmul;
+pub mod random;
 mod real;
 
 pub use cpu::Cpu;

@@ -1,0 +1,5 @@
+//! Counter-based random numbers: the same on every device and at every rank count.
+
+mod philox;
+
+pub use philox::{Purpose, Stream};

@@ -1,0 +1,150 @@
+//! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+//!
+//! A stream is named by (seed, purpose, index, step); its values are a pure function of their position. Nothing is
+//! carried from one value to the next, so any rank, thread or device computes exactly the values it needs.
+
+/// What a stream is for: streams of different purposes are independent. Numbers are fixed for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Purpose {
+    /// Start values of weights.
+    Init = 1,
+    /// Order of the samples in an epoch.
+    Shuffle = 2,
+    /// Random split into train, validation and test.
+    Split = 3,
+    /// Field jitter of training samples.
+    Jitter = 4,
+    /// Noise drawn inside a model (variational, dropout).
+    Model = 5,
+    /// Places and errors of observations.
+    Observations = 6,
+    /// Geometry of generated flows.
+    Geometry = 7,
+    /// Start values and forcing of generated flows.
+    Flow = 8,
+    /// Random test matrices of the linear algebra.
+    Sketch = 9,
+}
+
+/// One random stream; copying it is free and keeps no position.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    key: [u32; 2],
+    index: [u32; 2],
+    step: u32,
+}
+
+impl Stream {
+    /// The stream (seed, purpose, index, step).
+    pub fn new(seed: u64, purpose: Purpose, index: u64, step: u32) -> Self {
+        // The purpose is folded into the key through one block, so that seed and purpose cannot cancel.
+        let folded = philox4x32(&halves(seed), [purpose as u32, 0, 0, 0]);
+        Self { key: [folded[0], folded[1]], index: halves(index), step }
+    }
+
+    /// The four 32-bit words of block `n`: words 4n .. 4n + 4 of the stream.
+    pub fn block(&self, n: u32) -> [u32; 4] {
+        philox4x32(&self.key, [n, self.step, self.index[0], self.index[1]])
+    }
+
+    /// Two independent uniform numbers in (0, 1) with 53 bits, of block `n`.
+    pub fn uniforms(&self, n: u32) -> [f64; 2] {
+        let [a, b, c, d] = self.block(n);
+        [unit(a, b), unit(c, d)]
+    }
+
+    /// Two independent standard normal numbers, of block `n` (Box and Muller 1958).
+    pub fn normals(&self, n: u32) -> [f64; 2] {
+        let [u, v] = self.uniforms(n);
+        let radius = (-2.0 * u.ln()).sqrt();
+        let (sin, cos) = (std::f64::consts::TAU * v).sin_cos();
+        [radius * cos, radius * sin]
+    }
+
+    /// A uniform integer in 0..`bound` from block `n`; the bias is below `bound` / 2⁶⁴.
+    pub fn below(&self, n: u32, bound: usize) -> usize {
+        let [a, b, ..] = self.block(n);
+        let wide = u128::from(u64::from(a) << 32 | u64::from(b)) * bound as u128;
+        usize::try_from(wide >> 64).expect("below a usize")
+    }
+}
+
+fn halves(value: u64) -> [u32; 2] {
+    [(value & 0xffff_ffff) as u32, (value >> 32) as u32]
+}
+
+/// (k + ½) / 2⁵³ for a 53-bit k: never 0, never 1.
+fn unit(high: u32, low: u32) -> f64 {
+    let bits = (u64::from(high) << 32 | u64::from(low)) >> 11;
+    (bits as f64 + 0.5) * (1.0 / (1u64 << 53) as f64)
+}
+
+const ROUNDS: usize = 10;
+const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+
+fn philox4x32(key: &[u32; 2], mut counter: [u32; 4]) -> [u32; 4] {
+    let mut key = *key;
+    for _ in 0..ROUNDS {
+        let [low0, high0] = halves(u64::from(MULTIPLIERS[0]) * u64::from(counter[0]));
+        let [low1, high1] = halves(u64::from(MULTIPLIERS[1]) * u64::from(counter[2]));
+        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0];
+        key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
+    }
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn philox_equals_the_published_vectors() {
+        // kat_vectors of the authors' Random123 1.14: philox4x32 10.
+        assert_eq!(philox4x32(&[0; 2], [0; 4]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(philox4x32(&[u32::MAX; 2], [u32::MAX; 4]), [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        assert_eq!(
+            philox4x32(&[0xa409_3822, 0x299f_31d0], [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344]),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+        );
+    }
+
+    #[test]
+    fn normals_have_mean_0_variance_1_and_normal_tails() {
+        let stream = Stream::new(7, Purpose::Jitter, 3, 1);
+        let values: Vec<f64> = (0..50_000).flat_map(|n| stream.normals(n)).collect();
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let variance = values.iter().map(|v| v * v).sum::<f64>() / n;
+        let tail = values.iter().filter(|v| v.abs() > 1.959_964).count() as f64 / n;
+        // Four standard errors each.
+        assert!(mean.abs() < 4.0 / n.sqrt(), "mean {mean}");
+        assert!((variance - 1.0).abs() < 4.0 * (2.0 / n).sqrt(), "variance {variance}");
+        assert!((tail - 0.05).abs() < 4.0 * (0.05 * 0.95 / n).sqrt(), "tail {tail}");
+    }
+
+    #[test]
+    fn integers_below_a_bound_are_uniform() {
+        let stream = Stream::new(1, Purpose::Shuffle, 0, 0);
+        let mut counts = [0u32; 7];
+        (0..70_000).for_each(|n| counts[stream.below(n, 7)] += 1);
+        let chi2: f64 = counts.iter().map(|&c| (f64::from(c) - 1e4).powi(2) / 1e4).sum();
+        assert!(chi2 < 22.5, "chi2 {chi2} on 6 degrees of freedom"); // p = 0.001
+    }
+
+    #[test]
+    fn streams_of_other_names_differ() {
+        let first = |seed, purpose, index, step| Stream::new(seed, purpose, index, step).block(0);
+        let all = [
+            first(1, Purpose::Init, 0, 0),
+            first(2, Purpose::Init, 0, 0),
+            first(1, Purpose::Shuffle, 0, 0),
+            first(1, Purpose::Init, 1, 0),
+            first(1, Purpose::Init, 1 << 32, 0),
+            first(1, Purpose::Init, 0, 1),
+        ];
+        let different: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
+}
