@@ -1,0 +1,208 @@
+//! Section `assimilate`: 3D-Var in control space.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::Checks;
+use super::data::All;
+
+/// Section `assimilate`: every method on the same test states and observations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Assimilate {
+    /// Model file of `bi-reduced`. Default: the model trained in this job.
+    pub model: Option<PathBuf>,
+    /// Which methods are run. Default: `tsvd` with the automatic number of modes.
+    pub methods: Vec<Method>,
+    /// What is observed.
+    pub observations: Observations,
+    /// Which numbers are meant by the published method: those of the paper or those of its code. Default: `code`.
+    pub convention: Convention,
+    /// Weight of the background term. Default: 1 in `paper`, 0.1 in `code`.
+    pub alpha: Option<f64>,
+    /// Relative decrease of the cost and largest gradient component at which L-BFGS stops. Default: 1e-3 (published).
+    pub tolerance: f64,
+    /// Most iterations of the minimizer. Default: 15000 (SciPy's L-BFGS-B).
+    pub iterations_max: usize,
+    /// Number of test states that are assimilated, from the first. Default: all.
+    pub states: Option<usize>,
+}
+
+impl Default for Assimilate {
+    fn default() -> Self {
+        Self {
+            model: None,
+            methods: vec![Method::default()],
+            observations: Observations::default(),
+            convention: Convention::Code, // seed-spec A.9: default code
+            alpha: None,
+            tolerance: 1.0e-3, // seed-spec A.2: final evaluations
+            iterations_max: 15_000,
+            states: None,
+        }
+    }
+}
+
+/// One way to minimize the cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Method {
+    /// Which control space.
+    pub name: MethodName,
+    /// `tsvd`: number of singular vectors, or `auto` (count of sigma_i above sqrt(sigma_1), at least 1). Default: auto.
+    pub modes: Option<Modes>,
+    /// `tsvd`: which of two equal formulations. Default: `published`.
+    pub form: Option<Form>,
+}
+
+/// Which control space the cost is minimized in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MethodName {
+    /// The leading singular vectors of the ensemble of deviations (Arcucci et al. 2019).
+    #[default]
+    Tsvd,
+    /// All deviations: the control variable transform without truncation.
+    Full,
+    /// The latent space of a trained model; the whole state is observed.
+    BiReduced,
+}
+
+/// Number of singular vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a number of modes, or `auto`")]
+pub enum Modes {
+    /// So many.
+    Count(usize),
+    /// By rule.
+    Rule(ModesRule),
+}
+
+/// The word `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModesRule {
+    /// Count of singular values above the square root of the first (Arcucci), at least 1.
+    Auto,
+}
+
+/// Two formulations of TSVD with the same analysis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// As published: a control vector of length S whatever the number of modes.
+    Published,
+    /// A control vector of as many components as modes.
+    Fair,
+}
+
+/// Whose numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Convention {
+    /// alpha 1, variance 0.005 squared.
+    Paper,
+    /// alpha 0.1, variance 0.005.
+    Code,
+}
+
+/// What is observed: places drawn at random, all, or a file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Observations {
+    /// How many grid points: an integer, a fraction (written with a point: 0.01), or `all`. Default: `all`.
+    pub count: Option<Count>,
+    /// File of place, value and sigma (CSV or NetCDF), instead of `count`.
+    pub file: Option<PathBuf>,
+    /// Seed of the places, the same for all states. Default: `job.seed`.
+    pub seed: Option<u64>,
+    /// Error variance of normalized observations. Default: 0.005 squared in `paper`, 0.005 in `code`.
+    pub variance: Option<f64>,
+}
+
+/// How many grid points are observed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a count, a fraction (0.01), or `all`")]
+pub enum Count {
+    /// So many.
+    Number(usize),
+    /// This fraction of the grid, rounded down, at least one.
+    Fraction(f64),
+    /// Every grid point.
+    All(All),
+}
+
+impl Assimilate {
+    /// Weight of the background term.
+    pub fn alpha(&self) -> f64 {
+        self.alpha.unwrap_or(match self.convention {
+            Convention::Paper => 1.0,
+            Convention::Code => 0.1, // seed-spec A.2: never overridden in the experiments
+        })
+    }
+
+    /// Error variance of normalized observations.
+    pub fn variance(&self) -> f64 {
+        self.observations.variance.unwrap_or(match self.convention {
+            Convention::Paper => 0.005 * 0.005, // sigma 0.005
+            Convention::Code => 0.005,          // seed-spec A.2: sigma used as the variance
+        })
+    }
+
+    pub(super) fn check(&self, checks: &mut Checks) {
+        checks.require(!self.methods.is_empty(), "assimilate.methods", || "an empty list".into());
+        for (i, method) in self.methods.iter().enumerate() {
+            method.check(checks, &format!("assimilate.methods[{i}]"));
+        }
+        self.observations.check(checks);
+        if let Some(alpha) = self.alpha {
+            checks.positive_real(alpha, "assimilate.alpha");
+        }
+        checks.positive_real(self.tolerance, "assimilate.tolerance");
+        checks.positive(self.iterations_max, "assimilate.iterations_max");
+        checks.require(self.states != Some(0), "assimilate.states", || "0: at least one state".into());
+    }
+
+    pub(super) fn resolve(&mut self, seed: u64) {
+        self.alpha = Some(self.alpha());
+        self.observations.variance = Some(self.variance());
+        self.observations.seed.get_or_insert(seed);
+        if self.observations.file.is_none() {
+            self.observations.count.get_or_insert(Count::All(All::All));
+        }
+        for method in self.methods.iter_mut().filter(|m| m.name == MethodName::Tsvd) {
+            method.modes.get_or_insert(Modes::Rule(ModesRule::Auto));
+            method.form.get_or_insert(Form::Published);
+        }
+    }
+}
+
+impl Method {
+    fn check(&self, checks: &mut Checks, at: &str) {
+        let tsvd = self.name == MethodName::Tsvd;
+        checks.require(tsvd || self.modes.is_none(), &format!("{at}.modes"), || "only method `tsvd` has modes".into());
+        checks.require(tsvd || self.form.is_none(), &format!("{at}.form"), || "only method `tsvd` has forms".into());
+        let none = self.modes == Some(Modes::Count(0));
+        checks.require(!none, &format!("{at}.modes"), || "0: at least one mode, or `auto`".into());
+    }
+}
+
+impl Observations {
+    fn check(&self, checks: &mut Checks) {
+        let at = "assimilate.observations";
+        checks.require(self.count.is_none() || self.file.is_none(), &format!("{at}.count"), || {
+            "`count` and `file` are both given: keep one".into()
+        });
+        let ok = match self.count {
+            Some(Count::Number(n)) => n > 0,
+            Some(Count::Fraction(f)) => f > 0.0 && f <= 1.0,
+            _ => true,
+        };
+        checks.require(ok, &format!("{at}.count"), || "a count of at least 1, a fraction in (0, 1], or `all`".into());
+        if let Some(variance) = self.variance {
+            checks.positive_real(variance, &format!("{at}.variance"));
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Section `compress`: archives under an error bound.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::Checks;
+
+/// Section `compress`: one archive per input file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Compress {
+    /// What every value of every variable obeys. Default: `{}`, no bound (the prediction as it is).
+    pub error_bound: ErrorBound,
+    /// What differs for single variables, by name.
+    pub variables: BTreeMap<String, VariableOverride>,
+    /// How tiles are predicted. Default: `auto`, the cheapest one per tile.
+    pub predictor: Predictor,
+    /// Model file or folder of models. Default: the models trained in this job; without any, the classical predictors.
+    pub model: Option<PathBuf>,
+    /// The space-time box that is coded on its own.
+    pub tile: Tile,
+    /// How latent values are quantized.
+    pub latent: Latent,
+    /// Bits per decoder weight, 2 to 16; the archive is made with the weights that read it. Default: 8.
+    pub weight_bits: u32,
+    /// Whether the decoder travels inside each archive; else the archive names the digest of a model file, looked for
+    /// beside the archive first. Default: true.
+    pub embed_model: bool,
+}
+
+impl Default for Compress {
+    fn default() -> Self {
+        Self {
+            error_bound: ErrorBound::default(),
+            variables: BTreeMap::new(),
+            predictor: Predictor::Auto,
+            model: None,
+            tile: Tile::default(),
+            latent: Latent::default(),
+            weight_bits: 8, // seed-spec D.3: int8 weights cost less than 1 % of error
+            embed_model: true,
+        }
+    }
+}
+
+/// What differs for one variable.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct VariableOverride {
+    /// Replaces `compress.error_bound`.
+    pub error_bound: Option<ErrorBound>,
+    /// Replaces `compress.predictor`.
+    pub predictor: Option<Predictor>,
+}
+
+/// Bound on the error of every value; several together: all hold; none: no promise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorBound {
+    /// |x - x'| at most this, in the unit of the variable.
+    pub abs: Option<f64>,
+    /// |x - x'| at most this fraction of max - min over the finite, unmasked values of the variable in that file.
+    pub rel: Option<f64>,
+    /// |x - x'| at most this fraction of |x|.
+    pub pw_rel: Option<f64>,
+    /// Peak signal-to-noise ratio at least this, dB: -20 log10(RMSE / value range).
+    pub psnr: Option<f64>,
+}
+
+/// How tiles are predicted; the residual repairs what the prediction missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Predictor {
+    /// The cheapest one per tile.
+    Auto,
+    /// The decoder of a trained model.
+    Learned,
+    /// A linear model of the tile.
+    Linear,
+    /// Multi-level interpolation in space and time.
+    Interpolation,
+    /// From the already decoded neighbors (Lorenzo).
+    Lorenzo,
+}
+
+/// The space-time box that is coded on its own: reading a step reads the tiles that cover it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tile {
+    /// Steps along the sample axis. Default: chosen from the grid and the predictor.
+    pub steps: Option<usize>,
+    /// Cells along z, y, x. Default: chosen from the grid and the predictor.
+    pub cells: Option<[usize; 3]>,
+}
+
+/// How latent values are quantized.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Latent {
+    /// Width of a quantization step, in standard deviations of the latent value. Default: chosen per model from a few
+    /// candidates by the total size.
+    pub step: Option<f64>,
+}
+
+impl ErrorBound {
+    /// Whether nothing is promised.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&self, checks: &mut Checks, at: &str) {
+        let parts = [("abs", self.abs), ("rel", self.rel), ("pw_rel", self.pw_rel), ("psnr", self.psnr)];
+        for (key, value) in parts {
+            let ok = value.is_none_or(|v| v.is_finite() && v > 0.0);
+            checks.require(ok, &format!("{at}.{key}"), || "a finite number above 0; leave the key out for none".into());
+        }
+        checks.require(self.pw_rel.is_none_or(|v| v < 1.0), &format!("{at}.pw_rel"), || "a fraction below 1".into());
+        checks.require(self.rel.is_none_or(|v| v <= 1.0), &format!("{at}.rel"), || "a fraction, at most 1".into());
+    }
+}
+
+impl Compress {
+    /// The bound of one variable.
+    pub fn error_bound_of(&self, variable: &str) -> ErrorBound {
+        self.variables.get(variable).and_then(|v| v.error_bound).unwrap_or(self.error_bound)
+    }
+
+    /// The predictor of one variable.
+    pub fn predictor_of(&self, variable: &str) -> Predictor {
+        self.variables.get(variable).and_then(|v| v.predictor).unwrap_or(self.predictor)
+    }
+
+    pub(super) fn check(&self, checks: &mut Checks) {
+        self.error_bound.check(checks, "compress.error_bound");
+        for (name, over) in &self.variables {
+            if let Some(bound) = &over.error_bound {
+                bound.check(checks, &format!("compress.variables.{name}.error_bound"));
+            }
+        }
+        checks.require(self.tile.steps != Some(0), "compress.tile.steps", || "0: at least one step".into());
+        checks.require(self.tile.cells.is_none_or(|c| !c.contains(&0)), "compress.tile.cells", || {
+            "0: at least one cell along each axis".into()
+        });
+        if let Some(step) = self.latent.step {
+            checks.positive_real(step, "compress.latent.step");
+        }
+        checks.require((2..=16).contains(&self.weight_bits), "compress.weight_bits", || {
+            format!("{}: 2 to 16", self.weight_bits)
+        });
+    }
+}

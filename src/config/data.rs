@@ -1,0 +1,164 @@
+//! Section `data`: which values, cut into which samples.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::Checks;
+
+/// Section `data`: the inputs and how they become samples.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// Files or glob patterns (HDF5, NetCDF-3/4), relative to the working folder; sorted by name. Default: the files
+    /// that `generate` of this job makes.
+    pub inputs: Vec<String>,
+    /// `all` (every field of floating or integer numbers that is not a coordinate), or a list of names. Default: `all`.
+    pub variables: Variables,
+    /// Variables coded by one model, each list the channels of one. Default: every variable on its own.
+    pub groups: Vec<Vec<String>>,
+    /// What one sample is.
+    pub sample: Sample,
+    /// Which samples train, which check.
+    pub split: Split,
+    /// Over what mean and standard deviation are taken, from the training part only. Default: `voxel` (VarDACAE).
+    pub normalize: Normalize,
+    /// Changes made to training samples.
+    pub augment: Augment,
+}
+
+/// Which variables of the inputs are used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected `all` or a list of variable names")]
+pub enum Variables {
+    /// The word `all`.
+    All(All),
+    /// Variable names.
+    List(Vec<String>),
+}
+
+/// The word `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum All {
+    /// Everything there is.
+    All,
+}
+
+impl Default for Variables {
+    fn default() -> Self {
+        Self::All(All::All)
+    }
+}
+
+impl Variables {
+    /// Whether the variable `name` is asked for.
+    pub fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::All(_) => true,
+            Self::List(names) => names.iter().any(|n| n == name),
+        }
+    }
+}
+
+/// What one sample is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sample {
+    /// Dimension whose steps are the samples: its name, or its index from 0 in files without names. Default: the time
+    /// or unlimited dimension, else the first.
+    pub axis: Option<Axis>,
+}
+
+/// A dimension, by name or by index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected the name of a dimension, or its index from 0")]
+pub enum Axis {
+    /// Index from 0, slowest first.
+    Index(usize),
+    /// Name in the file.
+    Name(String),
+}
+
+/// Which samples train, which check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Split {
+    /// Fraction of the samples that train: the first floor(train x S) in `order`. Default: 0.8 (VarDACAE).
+    pub train: f64,
+    /// Fraction used for validation; what is left tests. Default: none, the rest serves as validation and test both.
+    pub valid: Option<f64>,
+    /// Order in which samples are dealt out. Default: `time`.
+    pub order: Order,
+}
+
+impl Default for Split {
+    fn default() -> Self {
+        // Seed-spec A.1: hist_idx = int(0.8 T), in time order.
+        Self { train: 0.8, valid: None, order: Order::Time }
+    }
+}
+
+/// Order in which samples are dealt out to the parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// As they stand: the past trains, the future checks.
+    Time,
+    /// Shuffled by the seed of the job.
+    Random,
+}
+
+/// Over what mean and standard deviation are taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Normalize {
+    /// One mean and standard deviation per grid point, over the training samples.
+    #[default]
+    Voxel,
+    /// One mean and standard deviation per variable.
+    Global,
+}
+
+/// Changes made to training samples.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augment {
+    /// Field jitter x + a N(0, 1) Bernoulli(r) on normalized values, strength 0 to 3: none, (a 0.005, r 0.5),
+    /// (0.05, 0.25), (0.1, 0.5) (VarDACAE). Default: 0.
+    pub jitter: u8,
+}
+
+impl Data {
+    pub(super) fn check(&self, checks: &mut Checks) {
+        checks.require(self.inputs.iter().all(|p| !p.is_empty()), "data.inputs", || "an empty file name".into());
+        if let Variables::List(names) = &self.variables {
+            checks.require(!names.is_empty(), "data.variables", || "an empty list: name one, or say `all`".into());
+            checks.distinct(names.iter(), "data.variables");
+        }
+        checks.distinct(self.groups.iter().flatten(), "data.groups");
+        for (i, group) in self.groups.iter().enumerate() {
+            let at = format!("data.groups[{i}]");
+            checks.require(!group.is_empty(), &at, || "an empty group".into());
+            for name in group {
+                checks.require(self.variables.contains(name), &at, || format!("`{name}` is not in data.variables"));
+            }
+        }
+        self.split.check(checks);
+        checks.require(self.augment.jitter <= 3, "data.augment.jitter", || {
+            format!("{}: strength 0 (none) to 3", self.augment.jitter)
+        });
+    }
+}
+
+impl Split {
+    fn check(&self, checks: &mut Checks) {
+        checks.require(self.train > 0.0 && self.train <= 1.0, "data.split.train", || {
+            format!("{}: a fraction above 0, at most 1", self.train)
+        });
+        if let Some(valid) = self.valid {
+            checks.require(valid >= 0.0 && self.train + valid <= 1.0, "data.split.valid", || {
+                format!("{valid}: with data.split.train {} it must not pass 1", self.train)
+            });
+        }
+    }
+}

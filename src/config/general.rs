@@ -1,0 +1,85 @@
+//! Section `job`: what holds for every stage.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::Checks;
+
+/// Section `job`: name, place and reproducibility of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct General {
+    /// Name of the run; required. Letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Folder of everything the run writes. Default: `runs/<name>`.
+    pub output: PathBuf,
+    /// The one seed; every random stream is (seed, purpose, sample index, step). Default: 42 (seed 004, A.6).
+    pub seed: u64,
+    /// Where training and encoding run. Default: `auto` (a GPU if one is usable, else the CPU).
+    pub device: Device,
+    /// Arithmetic of training and encoding; decoding is always exact or f32. Default: `f32`.
+    pub precision: Precision,
+    /// How gradients are added over ranks. Default: `reproducible`.
+    pub reduction: Reduction,
+}
+
+impl Default for General {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            output: PathBuf::new(), // resolve: runs/<name>
+            seed: 42,               // VarDACAE settings, seed-spec A.6
+            device: Device::Auto,
+            precision: Precision::F32,
+            reduction: Reduction::Reproducible,
+        }
+    }
+}
+
+/// Where training and encoding run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// A GPU if one is usable, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The GPU; an error where there is none.
+    Cuda,
+}
+
+/// Arithmetic of training and encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// IEEE single precision.
+    F32,
+}
+
+/// How gradients are added over ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reduction {
+    /// Fixed shards along a fixed tree: the same bits at every rank count.
+    Reproducible,
+    /// Plain all-reduce in the library's own order.
+    Fast,
+}
+
+impl General {
+    pub(super) fn check(&self, checks: &mut Checks) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        checks.require(!self.name.is_empty(), "job.name", || "missing: give the run a name".into());
+        checks.require(self.name.chars().all(plain), "job.name", || {
+            format!("`{}` holds other signs than letters, digits, `-`, `_`, `.`", self.name)
+        });
+    }
+
+    pub(super) fn resolve(&mut self) {
+        if self.output.as_os_str().is_empty() {
+            self.output = PathBuf::from("runs").join(&self.name);
+        }
+    }
+}
