@@ -1,1 +1,72 @@
 //! HDF5 and NetCDF: fields in, files out.
+//!
+//! The only folder that names `hdf5` and `netcdf`. What enters: paths. What leaves: [`Stored`] numbers as they are in
+//! the file, [`Field`]s in physical units, archives and restored files on disk.
+//!
+//! ```text
+//! files ─► Source / Series ─► Variable + Stored | Field ─► (dataset, codec)
+//! (codec) streams, index ─► ArchiveWriter ═► archive.sci.h5 ═► Archive ─► streams ─► (codec) ─► Restorer ═► file
+//! (model, train) Tree ═► model.h5, checkpoint        (generate, assimilate) values ─► FieldWriter ═► CF NetCDF
+//! ```
+//!
+//! Invariants: every array is canonical `(t, z, y, x)`, x fastest, absent axes of length 1; only the slab that is
+//! asked for is read; a file appears under its name only when it is complete (temporary name, fsync, rename);
+//! lengths found in a file are checked before they are used; the libraries print nothing themselves.
+//! Collective calls are made by every rank in the same order, from the main thread.
+//!
+//! Deliberately absent: units conversion (`dataset/normalize`), the bytes of a stream (`codec/container`).
+
+mod durable;
+mod error;
+mod h5;
+pub mod tree;
+mod values;
+
+pub use error::{ArchiveError, ErrorClass};
+pub use tree::Tree;
+pub use values::{Element, ElementType, Values};
+
+/// A box in canonical index space `(t, z, y, x)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Box4 {
+    /// First index along each axis.
+    pub start: [usize; 4],
+    /// Number of indices along each axis.
+    pub len: [usize; 4],
+}
+
+impl Box4 {
+    /// The box that covers a whole array of this shape.
+    pub fn whole(shape: [usize; 4]) -> Self {
+        Self { start: [0; 4], len: shape }
+    }
+
+    /// The whole of `shape` in space, `times` along the first axis.
+    pub fn times(shape: [usize; 4], times: std::ops::Range<usize>) -> Self {
+        let len = [times.len(), shape[1], shape[2], shape[3]];
+        Self { start: [times.start, 0, 0, 0], len }
+    }
+
+    /// Number of values inside.
+    pub fn count(&self) -> usize {
+        self.len.iter().product()
+    }
+
+    /// First index past the box along each axis.
+    pub fn end(&self) -> [usize; 4] {
+        std::array::from_fn(|axis| self.start[axis] + self.len[axis])
+    }
+
+    /// Whether the box lies inside an array of this shape.
+    pub fn fits(&self, shape: [usize; 4]) -> bool {
+        (0..4).all(|axis| self.start[axis].checked_add(self.len[axis]).is_some_and(|end| end <= shape[axis]))
+    }
+
+    /// The part of this box that `other` covers too; `None` if they do not meet.
+    pub fn intersect(&self, other: &Self) -> Option<Self> {
+        let start: [usize; 4] = std::array::from_fn(|axis| self.start[axis].max(other.start[axis]));
+        let end: [usize; 4] = std::array::from_fn(|axis| self.end()[axis].min(other.end()[axis]));
+        let meets = (0..4).all(|axis| start[axis] < end[axis]);
+        meets.then(|| Self { start, len: std::array::from_fn(|axis| end[axis] - start[axis]) })
+    }
+}

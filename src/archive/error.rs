@@ -1,0 +1,169 @@
+//! What can go wrong with a file, and whose turn it is to act.
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Whether the files that were given or the files that were to be made are at fault; decides the exit code (3 or 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// An input is missing, damaged, or not what the job expects.
+    Input,
+    /// An output could not be written.
+    Output,
+}
+
+/// Everything that can fail in `archive/`.
+#[derive(Debug, Error)]
+pub enum ArchiveError {
+    /// No file of this name.
+    #[error("{}: no such file: check the path and the folder the job was started in", path.display())]
+    FileMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file exists but is not a readable file of a known format.
+    #[error("{}: cannot be opened: {reason}; expected NetCDF (classic or 4) or HDF5: is the file complete?", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        reason: String,
+    },
+    /// The file has no variable of this name that can be coded.
+    #[error("{}: no variable `{variable}`: it has {}", path.display(), list(available))]
+    VariableMissing {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        variable: String,
+        /// Names that would have worked.
+        available: Vec<String>,
+    },
+    /// A variable whose numbers we cannot code (text, compound, references, ...).
+    #[error("{}: variable `{variable}` holds {found}: only integers and floats of 8 to 64 bits can be coded; leave it out of data.variables and it is kept as it is", path.display())]
+    TypeUnsupported {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+        /// The type found.
+        found: String,
+    },
+    /// A shape that differs from the one expected.
+    #[error("{}: variable `{variable}` has shape (t, z, y, x) = {found:?}, expected {expected:?}: {advice}", path.display())]
+    ShapeMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+        /// Shape of the others, or of the file.
+        expected: Vec<usize>,
+        /// Shape found.
+        found: Vec<usize>,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// `data.sample.axis` names no dimension.
+    #[error("{}: no dimension `{axis}` (data.sample.axis): the dimensions are {}", path.display(), list(available))]
+    AxisMissing {
+        /// The file.
+        path: PathBuf,
+        /// The name or number given.
+        axis: String,
+        /// Dimensions of the file.
+        available: Vec<String>,
+    },
+    /// The files of one series do not fit together.
+    #[error("{}: variable `{variable}` is {found}, but {expected} in {}: files of one series must agree", path.display(), first.display())]
+    SeriesMismatch {
+        /// The file that differs.
+        path: PathBuf,
+        /// The first file of the series.
+        first: PathBuf,
+        /// The variable.
+        variable: String,
+        /// What the first file has.
+        expected: String,
+        /// What this one has.
+        found: String,
+    },
+    /// No file at all.
+    #[error("no input file: data.inputs matches nothing")]
+    NoFiles,
+    /// Data of a variable could not be read, though the header could.
+    #[error("{}: `{what}` cannot be read: {reason}; the file is damaged or incomplete", path.display())]
+    ReadFailed {
+        /// The file.
+        path: PathBuf,
+        /// Variable, stream or entry.
+        what: String,
+        /// What the library said.
+        reason: String,
+    },
+    /// An entry that the format prescribes is not there.
+    #[error("{}: no entry `{entry}`: not a complete file of this kind, or of another format version", path.display())]
+    EntryMissing {
+        /// The file.
+        path: PathBuf,
+        /// Path inside the file.
+        entry: String,
+    },
+    /// An entry does not hold what the format prescribes.
+    #[error("{}: entry `{entry}` is {found}, expected {expected}: the file is damaged or of another version", path.display())]
+    EntryMismatch {
+        /// The file.
+        path: PathBuf,
+        /// Path inside the file.
+        entry: String,
+        /// What the format prescribes.
+        expected: String,
+        /// What was found.
+        found: String,
+    },
+    /// An output could not be written.
+    #[error("{}: cannot be written: {reason}; check free space, quota and permissions", path.display())]
+    WriteFailed {
+        /// The file.
+        path: PathBuf,
+        /// What the system or library said.
+        reason: String,
+    },
+}
+
+impl ArchiveError {
+    /// Whose fault it is; decides the exit code.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::WriteFailed { .. } => ErrorClass::Output,
+            _ => ErrorClass::Input,
+        }
+    }
+
+    pub(crate) fn unreadable(path: &Path, reason: impl ToString) -> Self {
+        Self::Unreadable { path: path.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn read(path: &Path, what: &str, reason: impl ToString) -> Self {
+        Self::ReadFailed { path: path.into(), what: what.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn write(path: &Path, reason: impl ToString) -> Self {
+        Self::WriteFailed { path: path.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn entry(path: &Path, entry: &str, expected: impl ToString, found: impl ToString) -> Self {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Self::EntryMismatch { path: path.into(), entry: entry.into(), expected, found }
+    }
+}
+
+/// At most a dozen names in one line.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut text = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text += &format!(" and {} more", names.len() - SHOWN);
+    }
+    if text.is_empty() { "none".into() } else { text }
+}

@@ -1,0 +1,253 @@
+//! What the `hdf5` crate does not offer: raw slabs by element type, collective transfer, files whose bytes depend on
+//! nothing but their content.
+
+use std::path::Path;
+
+use hdf5::plist::{DatasetCreate, FileAccess};
+use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
+use hdf5::{Dataset, Dataspace, Datatype, File, Group, PropertyList};
+use hdf5_metno_sys::{h5d, h5p, h5s};
+
+use super::{ElementType, Values};
+use crate::world::RawComm;
+
+/// Result with the library's own message.
+pub(crate) type H5Result<T> = Result<T, hdf5::Error>;
+
+/// The HDF5 type of a stored number, in this machine's byte order.
+pub(crate) fn native_type(element: ElementType) -> H5Result<Datatype> {
+    use ElementType as E;
+    Datatype::from_descriptor(&match element {
+        E::I8 => TypeDescriptor::Integer(IntSize::U1),
+        E::U8 => TypeDescriptor::Unsigned(IntSize::U1),
+        E::I16 => TypeDescriptor::Integer(IntSize::U2),
+        E::U16 => TypeDescriptor::Unsigned(IntSize::U2),
+        E::I32 => TypeDescriptor::Integer(IntSize::U4),
+        E::U32 => TypeDescriptor::Unsigned(IntSize::U4),
+        E::I64 => TypeDescriptor::Integer(IntSize::U8),
+        E::U64 => TypeDescriptor::Unsigned(IntSize::U8),
+        E::F32 => TypeDescriptor::Float(FloatSize::U4),
+        E::F64 => TypeDescriptor::Float(FloatSize::U8),
+    })
+}
+
+/// The element type that holds every number of this HDF5 type exactly; `None` for anything that is not a plain number.
+pub(crate) fn element_of(dtype: &Datatype) -> Option<ElementType> {
+    use ElementType as E;
+    Some(match dtype.to_descriptor().ok()? {
+        TypeDescriptor::Integer(IntSize::U1) => E::I8,
+        TypeDescriptor::Unsigned(IntSize::U1) => E::U8,
+        TypeDescriptor::Integer(IntSize::U2) => E::I16,
+        TypeDescriptor::Unsigned(IntSize::U2) => E::U16,
+        TypeDescriptor::Integer(IntSize::U4) => E::I32,
+        TypeDescriptor::Unsigned(IntSize::U4) => E::U32,
+        TypeDescriptor::Integer(IntSize::U8) => E::I64,
+        TypeDescriptor::Unsigned(IntSize::U8) => E::U64,
+        TypeDescriptor::Float(FloatSize::U4) => E::F32,
+        TypeDescriptor::Float(FloatSize::U8) => E::F64,
+        _ => return None,
+    })
+}
+
+/// A new file: format of HDF5 1.8 or later whatever library writes it, links in creation order, no times.
+pub(crate) fn create(path: &Path) -> H5Result<File> {
+    use hdf5::file::LibraryVersion::{V18, V110};
+    use hdf5::plist::file_create::LinkCreationOrder as Order;
+    File::with_options()
+        .with_fapl(|access| access.libver_bounds(V18, V110))
+        .with_fcpl(|plist| plist.obj_track_times(false).link_creation_order(Order::Indexed))
+        .create(path)
+}
+
+/// A group whose members keep their order, without times.
+pub(crate) fn create_group(parent: &Group, name: &str) -> H5Result<Group> {
+    use hdf5::plist::file_create::LinkCreationOrder as Order;
+    let builder = parent.create_group_builder().obj_track_times(false);
+    builder.with_gcpl(|plist| plist.link_creation_order(Order::Indexed)).create(name)
+}
+
+/// Opens an existing file for writing, by all ranks together if there is a communicator.
+pub(crate) fn open_shared(path: &Path, comm: Option<RawComm>) -> H5Result<File> {
+    use hdf5::file::LibraryVersion::{V18, V110};
+    let mut access = FileAccess::build();
+    access.libver_bounds(V18, V110);
+    if let Some(comm) = comm {
+        access.mpio(comm.handle(), None).all_coll_metadata_ops(true).coll_metadata_write(true);
+    }
+    File::with_options().set_access_plist(&access.finish()?)?.open_rw(path)
+}
+
+/// A contiguous dataset whose space exists in the file from the start and is never pre-filled.
+pub(crate) fn create_contiguous(parent: &Group, name: &str, dtype: &Datatype, shape: &[usize]) -> H5Result<Dataset> {
+    use hdf5::dataset::{AllocTime, FillTime};
+    let mut plist = DatasetCreate::build();
+    plist.obj_track_times(false).alloc_time(Some(AllocTime::Early)).fill_time(FillTime::Never);
+    create_dataset(parent, name, dtype, shape, &plist.finish()?)
+}
+
+/// A dataset of fixed shape with this creation list.
+pub(crate) fn create_dataset(
+    parent: &Group,
+    name: &str,
+    dtype: &Datatype,
+    shape: &[usize],
+    plist: &DatasetCreate,
+) -> H5Result<Dataset> {
+    let space = if shape.is_empty() { Dataspace::try_new(())? } else { Dataspace::try_new(shape)? };
+    create_in_space(parent, name, dtype, &space, plist)
+}
+
+/// A dataset in this dataspace with this creation list.
+pub(crate) fn create_in_space(
+    parent: &Group,
+    name: &str,
+    dtype: &Datatype,
+    space: &Dataspace,
+    plist: &DatasetCreate,
+) -> H5Result<Dataset> {
+    let name = c_string(name)?;
+    hdf5::sync::sync(|| {
+        // SAFETY: all ids are alive for the call; the name ends with NUL; the new id is owned by the returned handle.
+        unsafe {
+            let id = h5d::H5Dcreate2(
+                parent.id(),
+                name.as_ptr(),
+                dtype.id(),
+                space.id(),
+                h5p::H5P_DEFAULT,
+                plist.id(),
+                h5p::H5P_DEFAULT,
+            );
+            hdf5::from_id(hdf5::h5check(id)?)
+        }
+    })
+}
+
+/// A part of a dataset; empty lists for a scalar.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Slab {
+    /// First index along each dimension of the dataset.
+    pub(crate) start: Vec<usize>,
+    /// Number of indices along each dimension of the dataset.
+    pub(crate) count: Vec<usize>,
+}
+
+impl Slab {
+    /// All of a dataset of this shape.
+    pub(crate) fn all(shape: &[usize]) -> Self {
+        Self { start: vec![0; shape.len()], count: shape.to_vec() }
+    }
+
+    /// Number of values.
+    pub(crate) fn len(&self) -> usize {
+        self.count.iter().product()
+    }
+}
+
+/// How the ranks move data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transfer {
+    /// Each on its own.
+    Independent,
+    /// All ranks in one call, with empty slabs where a rank has nothing.
+    Collective,
+}
+
+impl Transfer {
+    /// Collective where there is a communicator.
+    pub(crate) fn for_comm(comm: Option<RawComm>) -> Self {
+        if comm.is_some() { Self::Collective } else { Self::Independent }
+    }
+
+    fn plist(self) -> H5Result<Option<PropertyList>> {
+        if self == Self::Independent {
+            return Ok(None);
+        }
+        hdf5::sync::sync(|| {
+            // SAFETY: the new list is owned by the returned handle before it is used.
+            unsafe {
+                let id = hdf5::h5check(h5p::H5Pcreate(*h5p::H5P_CLS_DATASET_XFER))?;
+                let plist: PropertyList = hdf5::from_id(id)?;
+                let mode = h5p::H5FD_mpio_xfer_t::H5FD_MPIO_COLLECTIVE;
+                hdf5::h5check(h5p::H5Pset_dxpl_mpio(plist.id(), mode))?;
+                Ok(Some(plist))
+            }
+        })
+    }
+}
+
+/// Memory and file dataspaces of a slab.
+fn spaces(dataset: &Dataset, slab: &Slab) -> H5Result<(Dataspace, Dataspace)> {
+    let file = dataset.space()?;
+    let memory = if slab.count.is_empty() { Dataspace::try_new(())? } else { Dataspace::try_new(&slab.count[..])? };
+    if slab.count.is_empty() {
+        return Ok((memory, file));
+    }
+    assert_eq!((slab.start.len(), slab.count.len()), (file.ndim(), file.ndim()), "slab rank");
+    let widen = |list: &[usize]| list.iter().map(|&n| n as u64).collect::<Vec<_>>();
+    let (start, count) = (widen(&slab.start), widen(&slab.count));
+    hdf5::sync::sync(|| {
+        // SAFETY: start and count have one entry per dimension of the file space, checked above.
+        unsafe {
+            hdf5::h5check(if slab.len() == 0 {
+                h5s::H5Sselect_none(file.id()).min(h5s::H5Sselect_none(memory.id()))
+            } else {
+                let op = h5s::H5S_SELECT_SET;
+                let none = std::ptr::null();
+                h5s::H5Sselect_hyperslab(file.id(), op, start.as_ptr(), none, count.as_ptr(), none)
+            })
+        }
+    })?;
+    Ok((memory, file))
+}
+
+/// Writes numbers of memory type `dtype`, given as bytes, to a slab.
+pub(crate) fn write(
+    dataset: &Dataset,
+    dtype: &Datatype,
+    slab: &Slab,
+    bytes: &[u8],
+    transfer: Transfer,
+) -> H5Result<()> {
+    assert_eq!(bytes.len(), slab.len() * dtype.size(), "bytes of the slab");
+    let (memory, file) = spaces(dataset, slab)?;
+    let plist = transfer.plist()?;
+    let plist_id = plist.as_ref().map_or(h5p::H5P_DEFAULT, |p| p.id());
+    // SAFETY: the memory space selects exactly the bytes of the buffer, checked above.
+    let write =
+        || unsafe { h5d::H5Dwrite(dataset.id(), dtype.id(), memory.id(), file.id(), plist_id, bytes.as_ptr().cast()) };
+    hdf5::h5check(hdf5::sync::sync(write)).map(drop)
+}
+
+/// Reads a slab as numbers of memory type `dtype` into `bytes`.
+pub(crate) fn read(dataset: &Dataset, dtype: &Datatype, slab: &Slab, bytes: &mut [u8]) -> H5Result<()> {
+    assert_eq!(bytes.len(), slab.len() * dtype.size(), "bytes of the slab");
+    let (memory, file) = spaces(dataset, slab)?;
+    // SAFETY: the memory space selects exactly the bytes of the buffer, checked above.
+    let read = || unsafe {
+        let plist = h5p::H5P_DEFAULT;
+        h5d::H5Dread(dataset.id(), dtype.id(), memory.id(), file.id(), plist, bytes.as_mut_ptr().cast())
+    };
+    hdf5::h5check(hdf5::sync::sync(read)).map(drop)
+}
+
+/// Reads a slab of numbers of type `element`.
+pub(crate) fn read_values(dataset: &Dataset, element: ElementType, slab: &Slab) -> H5Result<Values> {
+    let mut values = Values::zeros(element, slab.len());
+    read(dataset, &native_type(element)?, slab, values.bytes_mut())?;
+    Ok(values)
+}
+
+/// Writes a text as a scalar string of fixed length.
+pub(crate) fn write_text(parent: &Group, name: &str, text: &str) -> H5Result<()> {
+    // HDF5 has no strings of length 0; a lone NUL is padding and reads back as the empty text.
+    let bytes = if text.is_empty() { b"\0" } else { text.as_bytes() };
+    let dtype = Datatype::from_descriptor(&TypeDescriptor::FixedUnicode(bytes.len()))?;
+    let dataset = create_contiguous(parent, name, &dtype, &[])?;
+    write(&dataset, &dtype, &Slab::default(), bytes, Transfer::Independent)
+}
+
+/// A name as the C library wants it.
+pub(crate) fn c_string(text: &str) -> H5Result<std::ffi::CString> {
+    std::ffi::CString::new(text).map_err(|_| hdf5::Error::Internal("a name holds a NUL byte".into()))
+}
