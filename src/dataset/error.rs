@@ -6,15 +6,15 @@ pub enum DatasetError {
     /// There is nothing to split.
     #[error("the inputs hold no samples: give files whose sample axis is at least 1 long")]
     NoSamples,
-    /// Shares that are not a partition of 1.
+    /// The shards of a batch do not reach every rank.
     #[error(
-        "split shares train {train} and valid {valid}: give train > 0, valid >= 0 and train + valid <= 1 \
-         (the rest is the test part)"
+        "{ranks} ranks share {shards} shards of a batch: run at most {shards} ranks, or raise train.shards \
+         (it must divide train.batch)"
     )]
-    BadShares {
-        /// Training share.
-        train: f64,
-        /// Validation share.
-        valid: f64,
+    MoreRanksThanShards {
+        /// Ranks of the run.
+        ranks: usize,
+        /// `train.shards`.
+        shards: usize,
     },
 }

@@ -7,9 +7,17 @@
 //! Everything is a function of (seed, sample index, epoch) and of the data: splits, statistics, order, jitter and
 //! batches are the same at every rank and thread count.
 
+pub mod augment;
+pub mod batch;
 mod error;
+pub mod normalize;
 mod shuffle;
+pub mod source;
 pub mod split;
 
+pub use augment::Jitter;
+pub use batch::{Batch, Batches, Cursor, Plan};
 pub use error::DatasetError;
-pub use split::{Order, Shares, Split};
+pub use normalize::Normalizer;
+pub use source::{ArraySamples, Extent, SampleSource};
+pub use split::Split;

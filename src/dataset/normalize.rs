@@ -1,0 +1,305 @@
+//! The only change of units: physical to normalized and back.
+//!
+//! x̃ = (x − mean) / std over the training samples, per voxel or over all of them; std 0 becomes 1, so that a constant
+//! cell is 0. Cells that are valid in no training sample have mean 0 and std 1. Statistics are exact functions of the
+//! data: samples belong to [`CHUNKS`] virtual chunks whatever the rank count, and chunk sums meet in the fixed tree.
+
+use std::ops::Range;
+
+use super::DatasetError;
+use super::source::{Extent, SampleSource};
+use crate::config::Normalize;
+use crate::world::{World, shard};
+
+/// Mean and standard deviation of the training part, as plain arrays.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalizer {
+    /// Per voxel or per channel.
+    pub scope: Normalize,
+    /// Grid of a sample, (d, h, w).
+    pub grid: [usize; 3],
+    /// (d, h, w, c) or (c), physical units.
+    pub mean: Vec<f32>,
+    /// (d, h, w, c) or (c), physical units, > 0.
+    pub std: Vec<f32>,
+    /// (d, h, w, c): whether the cell is valid in any training sample.
+    pub mask: Vec<bool>,
+    /// Unit of each channel.
+    pub units: Vec<String>,
+}
+
+impl Normalizer {
+    /// Measures `source` over its samples `train`. Collective: every rank passes the same samples and gets the same
+    /// bits.
+    ///
+    /// Memory: [`SLAB_VALUES`] · 24 bytes per chunk of this rank, whatever the number of samples.
+    pub fn fit(
+        world: &World,
+        source: &mut dyn SampleSource,
+        train: &[usize],
+        scope: Normalize,
+    ) -> Result<Self, DatasetError> {
+        let extent = source.extent();
+        let mut fitted = Self {
+            scope,
+            grid: extent.grid,
+            mean: Vec::new(),
+            std: Vec::new(),
+            mask: Vec::with_capacity(extent.sample()),
+            units: source.units(),
+        };
+        let mut channels = vec![Moments::default(); extent.channels];
+        for planes in slabs(&extent) {
+            for (i, voxel) in slab_moments(world, source, train, planes)?.into_iter().enumerate() {
+                fitted.mask.push(voxel.n > 0.0);
+                match scope {
+                    Normalize::Voxel => fitted.push(voxel),
+                    Normalize::Global => channels[i % extent.channels].merge(voxel),
+                }
+            }
+        }
+        if scope == Normalize::Global {
+            channels.into_iter().for_each(|moments| fitted.push(moments));
+        }
+        Ok(fitted)
+    }
+
+    fn push(&mut self, moments: Moments) {
+        let (mean, std) = moments.mean_std();
+        self.mean.push(mean);
+        self.std.push(std);
+    }
+
+    /// Channels of a sample.
+    pub fn channels(&self) -> usize {
+        self.units.len()
+    }
+
+    /// Mean and standard deviation of value `i` of a sample, (d, h, w, c).
+    pub fn at(&self, i: usize) -> (f32, f32) {
+        let i = match self.scope {
+            Normalize::Voxel => i,
+            Normalize::Global => i % self.mean.len(),
+        };
+        (self.mean[i], self.std[i])
+    }
+
+    /// Physical to normalized, one sample (d, h, w, c): out = (x − mean) / std, and 0 where x is not finite.
+    pub fn apply(&self, sample: &[f64], out: &mut [f32]) {
+        self.assert_sample(sample.len(), out.len());
+        for (i, (out, &x)) in out.iter_mut().zip(sample).enumerate() {
+            let (mean, std) = self.at(i);
+            // In f64: a small signal on a large mean survives.
+            *out = if x.is_finite() { ((x - f64::from(mean)) / f64::from(std)) as f32 } else { 0.0 };
+        }
+    }
+
+    /// Normalized to physical, one sample (d, h, w, c): x = mean + std · x̃.
+    pub fn invert(&self, sample: &[f32], out: &mut [f64]) {
+        self.assert_sample(sample.len(), out.len());
+        for (i, (out, &x)) in out.iter_mut().zip(sample).enumerate() {
+            let (mean, std) = self.at(i);
+            *out = f64::from(mean) + f64::from(std) * f64::from(x);
+        }
+    }
+
+    fn assert_sample(&self, sample: usize, out: usize) {
+        assert_eq!((sample, out), (self.mask.len(), self.mask.len()), "one sample of {:?} x c values", self.grid);
+    }
+}
+
+/// Virtual chunks of the training samples: the most ranks that share the reading.
+pub const CHUNKS: usize = 32;
+
+/// Values of a sample that are measured at a time; at least one z plane.
+pub const SLAB_VALUES: usize = 1 << 18;
+
+fn slabs(extent: &Extent) -> impl Iterator<Item = Range<usize>> + use<> {
+    let depth = extent.grid[0];
+    let step = (SLAB_VALUES / extent.plane().max(1)).max(1);
+    (0..depth).step_by(step).map(move |start| start..(start + step).min(depth))
+}
+
+/// Moments of every value in the z planes `planes` over the samples `train`, on every rank.
+fn slab_moments(
+    world: &World,
+    source: &mut dyn SampleSource,
+    train: &[usize],
+    planes: Range<usize>,
+) -> Result<Vec<Moments>, DatasetError> {
+    let len = planes.len() * source.extent().plane();
+    let mut values = vec![0f64; len];
+    // Sums of deviations from one sample do not cancel, and a constant cell has variance exactly 0.
+    let mut shift = vec![0f64; len];
+    if let Some(&first) = train.first() {
+        source.read(first, planes.clone(), &mut shift)?;
+        fill_masked(&mut shift, source.extent().channels);
+    }
+    let owned = shard::range(CHUNKS, world.size(), world.rank());
+    let mut sums = Vec::with_capacity(owned.len());
+    for chunk in owned.clone() {
+        let mut sum = vec![0f64; 3 * len];
+        for &index in &train[shard::range(train.len(), CHUNKS, chunk)] {
+            source.read(index, planes.clone(), &mut values)?;
+            add_sample(&mut sum, &values, &shift);
+        }
+        sums.push(sum);
+    }
+    let total = world.tree_sum(CHUNKS, &owned, &sums, 3 * len);
+    Ok((0..len).map(|i| Moments::from_sums([total[i], total[len + i], total[2 * len + i]], shift[i])).collect())
+}
+
+/// Gives masked values the last valid one before them, else the first valid one, of their channel, else 0.
+fn fill_masked(values: &mut [f64], channels: usize) {
+    for c in 0..channels {
+        let of_channel = || (c..values.len()).step_by(channels);
+        let mut last = of_channel().map(|i| values[i]).find(|x| x.is_finite()).unwrap_or(0.0);
+        for i in of_channel() {
+            if values[i].is_finite() {
+                last = values[i];
+            } else {
+                values[i] = last;
+            }
+        }
+    }
+}
+
+/// Adds n, Σ(x − shift) and Σ(x − shift)² of one sample to `sum`, three vectors one after the other.
+fn add_sample(sum: &mut [f64], values: &[f64], shift: &[f64]) {
+    let (count, rest) = sum.split_at_mut(values.len());
+    let (first, second) = rest.split_at_mut(values.len());
+    for i in 0..values.len() {
+        if values[i].is_finite() {
+            let deviation = values[i] - shift[i];
+            count[i] += 1.0;
+            first[i] += deviation;
+            second[i] += deviation * deviation;
+        }
+    }
+}
+
+/// Count, mean and sum of squared deviations from the mean.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moments {
+    n: f64,
+    mean: f64,
+    m2: f64,
+}
+
+impl Moments {
+    fn from_sums([n, first, second]: [f64; 3], shift: f64) -> Self {
+        if n == 0.0 {
+            return Self::default();
+        }
+        Self { n, mean: shift + first / n, m2: (second - first * first / n).max(0.0) }
+    }
+
+    /// Union of two sets (Chan, Golub and LeVeque 1983).
+    fn merge(&mut self, other: Self) {
+        if other.n == 0.0 {
+            return;
+        }
+        let n = self.n + other.n;
+        let delta = other.mean - self.mean;
+        self.mean += delta * other.n / n;
+        self.m2 += other.m2 + delta * delta * self.n * other.n / n;
+        self.n = n;
+    }
+
+    /// Mean and population standard deviation; (0, 1) of nothing, std 1 for a constant.
+    fn mean_std(&self) -> (f32, f32) {
+        if self.n == 0.0 {
+            return (0.0, 1.0);
+        }
+        let std = (self.m2 / self.n).sqrt() as f32;
+        (self.mean as f32, if std > 0.0 { std } else { 1.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array5;
+
+    use super::super::source::ArraySamples;
+    use super::*;
+
+    /// Large mean, small signal, one constant cell, one cell masked always and one masked sometimes.
+    fn toy() -> ArraySamples {
+        let values = Array5::from_shape_fn((12, 3, 2, 4, 2), |(n, z, y, x, c)| match (z, y, x) {
+            (1, 1, 2) => 5.0,
+            (2, 0, 0) => f64::NAN,
+            (0, 1, 3) if n % 3 == 0 => f64::INFINITY,
+            _ => 101_325.0 + ((n * 7 + z * 5 + y * 3 + x) as f64).sin() * 1e-2 * (c + 1) as f64,
+        });
+        ArraySamples { values, units: vec!["Pa".into(), "Pa".into()] }
+    }
+
+    fn two_pass(values: &[f64]) -> (f64, f64) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        (mean, (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt())
+    }
+
+    #[test]
+    fn voxel_statistics_equal_the_two_pass_formula_on_valid_values() {
+        let mut source = toy();
+        let train: Vec<usize> = (0..9).collect();
+        let fitted = Normalizer::fit(&World::serial(), &mut source, &train, Normalize::Voxel).unwrap();
+        for (i, ((z, y, x, c), _)) in source.values.index_axis(ndarray::Axis(0), 0).indexed_iter().enumerate() {
+            let valid: Vec<f64> =
+                train.iter().map(|&n| source.values[(n, z, y, x, c)]).filter(|v| v.is_finite()).collect();
+            assert_eq!(fitted.mask[i], !valid.is_empty());
+            let (mean, std) = if valid.is_empty() { (0.0, 1.0) } else { two_pass(&valid) };
+            let std = if std == 0.0 { 1.0 } else { std };
+            assert!((f64::from(fitted.mean[i]) - mean).abs() <= 1e-7 * mean.abs(), "mean at {z} {y} {x} {c}");
+            assert!((f64::from(fitted.std[i]) - std).abs() <= 1e-6 * std, "std at {z} {y} {x} {c}");
+        }
+    }
+
+    #[test]
+    fn channel_statistics_equal_the_two_pass_formula_on_valid_values() {
+        let mut source = toy();
+        let train: Vec<usize> = (2..12).collect();
+        let fitted = Normalizer::fit(&World::serial(), &mut source, &train, Normalize::Global).unwrap();
+        for c in 0..2 {
+            let all = source.values.slice(ndarray::s![2.., .., .., .., c]);
+            let valid: Vec<f64> = all.iter().copied().filter(|v| v.is_finite()).collect();
+            let (mean, std) = two_pass(&valid);
+            assert!((f64::from(fitted.mean[c]) - mean).abs() <= 1e-7 * mean.abs());
+            assert!((f64::from(fitted.std[c]) - std).abs() <= 1e-6 * std);
+        }
+    }
+
+    #[test]
+    fn apply_then_invert_gives_the_sample_back() {
+        let mut source = toy();
+        let train: Vec<usize> = (0..12).collect();
+        for scope in [Normalize::Voxel, Normalize::Global] {
+            let fitted = Normalizer::fit(&World::serial(), &mut source, &train, scope).unwrap();
+            let len = source.extent().sample();
+            let (mut physical, mut back, mut normalized) = (vec![0.0; len], vec![0.0; len], vec![0f32; len]);
+            source.read(0, 0..3, &mut physical).unwrap();
+            fitted.apply(&physical, &mut normalized);
+            fitted.invert(&normalized, &mut back);
+            for i in 0..len {
+                if physical[i].is_finite() {
+                    let (_, std) = fitted.at(i);
+                    assert!((physical[i] - back[i]).abs() <= 1e-6 * f64::from(std) * f64::from(normalized[i].abs()));
+                } else {
+                    assert_eq!(normalized[i], 0.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn constant_cell_is_normalized_to_0_with_std_1() {
+        let values = Array5::from_elem((7, 1, 1, 1, 1), 0.1);
+        let mut source = ArraySamples { values, units: vec!["1".into()] };
+        let fitted = Normalizer::fit(&World::serial(), &mut source, &[0, 3, 6], Normalize::Voxel).unwrap();
+        assert_eq!(fitted.std, [1.0]);
+        let mut out = [f32::NAN];
+        fitted.apply(&[0.1], &mut out);
+        assert!(out[0].abs() < 1e-7, "{out:?}");
+    }
+}
