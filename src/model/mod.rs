@@ -1,1 +1,25 @@
-//! Layers, architectures, trained-model files.
+//! Models: a graph of ops, a flat buffer of parameters, and what interprets them.
+//!
+//! ```text
+//! config::Model + Shape --zoo--> Graph --init--> parameters --train--> model.h5 --integer--> exact decoder in archives
+//! ```
+//!
+//! The [`graph`] is the only description of a model: forward pass, start values, costs, model files and the exact
+//! decoder are interpreters of it. To add a layer:
+//! 1. its op in [`graph::Op`] with its shape and parameter rule in `Program::check_node`;
+//! 2. its forward pass on the tape in `forward.rs`, its start values in `init.rs`, its operations in `cost.rs`;
+//! 3. its integer form in `integer.rs`;
+//! 4. the architecture that uses it in `zoo.rs`, compared with PyTorch in `tests/models`.
+
+mod builder;
+pub mod cost;
+mod error;
+pub mod graph;
+pub mod params;
+pub mod scheduler;
+pub mod zoo;
+
+pub use cost::Cost;
+pub use error::ModelError;
+pub use graph::{Graph, Shape};
+pub use params::ParamTable;

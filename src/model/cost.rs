@@ -1,0 +1,77 @@
+//! What a model costs, from its graph alone: parameters, operations, memory.
+
+use super::graph::{Graph, Op, Program};
+
+/// Numbers of one sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Trainable values.
+    pub params: usize,
+    /// Trainable values of the decoder: what an archive carries.
+    pub decoder_params: usize,
+    /// Floating-point operations of encoding (a multiply-add counts two).
+    pub encode_flops: u64,
+    /// Floating-point operations of decoding.
+    pub decode_flops: u64,
+    /// Floating-point operations of one training step: forward, weight gradients, input gradients.
+    pub train_flops: u64,
+    /// f32 bytes of all values of a forward pass: what a training step keeps, and again as cotangents.
+    pub activation_bytes: u64,
+    /// f32 bytes of the largest two values alive at once when nothing is kept: decoding or encoding.
+    pub inference_bytes: u64,
+}
+
+/// Bytes of an element on the device.
+const REAL_BYTES: u64 = 4;
+
+impl Cost {
+    /// The numbers of a graph.
+    pub fn of(graph: &Graph) -> Self {
+        let (encode_flops, decode_flops) = (flops(&graph.encoder), flops(&graph.decoder));
+        // The gradient by the sample itself is never taken.
+        let first = graph.encoder.nodes.iter().position(|n| !matches!(n.op, Op::Reshape));
+        let skipped = first.map_or(0, |i| node_flops(&graph.encoder, i));
+        let first_of_decoder = graph.params.specs().iter().position(|s| s.name.starts_with("decoder."));
+        let decoder_offset = first_of_decoder.map_or(graph.params.len(), |i| graph.params.range(i).start);
+        Self {
+            params: graph.params.len(),
+            decoder_params: graph.params.len() - decoder_offset,
+            encode_flops,
+            decode_flops,
+            train_flops: 3 * (encode_flops + decode_flops) - skipped,
+            activation_bytes: REAL_BYTES * (values(&graph.encoder) + values(&graph.decoder)),
+            inference_bytes: REAL_BYTES * peak_pair(&graph.encoder).max(peak_pair(&graph.decoder)),
+        }
+    }
+
+    /// Most bytes a rank needs to train with `samples` samples at a time: values and cotangents, and the parameters
+    /// with gradients, moments and a copy on the host.
+    pub fn training_bytes(&self, samples: usize) -> u64 {
+        const PARAM_COPIES: u64 = 6; // parameters, gradient, its sum, two moments, host copy
+        2 * self.activation_bytes * samples as u64 + PARAM_COPIES * REAL_BYTES * self.params as u64
+    }
+}
+
+fn node_flops(program: &Program, i: usize) -> u64 {
+    let node = &program.nodes[i];
+    match &node.op {
+        Op::Dense(_) => 2 * program.shape(node.inputs[0]).len() as u64 * node.shape.len() as u64,
+        Op::Conv(_, window) | Op::ConvTranspose(_, window) => program.conv_dims(i, *window, 1).flops(),
+        Op::Activation(_) => node.shape.len() as u64,
+        Op::Reshape => 0,
+    }
+}
+
+/// Operations of one forward pass of one sample.
+pub fn flops(program: &Program) -> u64 {
+    (0..program.nodes.len()).map(|i| node_flops(program, i)).sum()
+}
+
+fn values(program: &Program) -> u64 {
+    (0..=program.nodes.len()).map(|value| program.shape(value).len() as u64).sum()
+}
+
+fn peak_pair(program: &Program) -> u64 {
+    let pair = |i: usize| (program.shape(program.nodes[i].inputs[0]).len() + program.nodes[i].shape.len()) as u64;
+    (0..program.nodes.len()).map(pair).max().unwrap_or(0)
+}

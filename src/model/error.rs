@@ -1,0 +1,67 @@
+//! What can go wrong with a model.
+
+use crate::model::graph::Shape;
+
+/// Errors of this folder.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A stride list that cannot serve an extent.
+    #[error(
+        "axis {axis}: strides {strides:?} cannot serve {extent} points: {reason}; the nearest extent they can serve is {nearest}"
+    )]
+    Strides {
+        /// Axis name: z, y or x of the field (depth, height, width of the tensor).
+        axis: &'static str,
+        /// Points on that axis.
+        extent: usize,
+        /// Strides asked for.
+        strides: Vec<usize>,
+        /// What failed.
+        reason: &'static str,
+        /// Closest extent that works.
+        nearest: usize,
+    },
+    /// An extent of zero.
+    #[error(
+        "a model needs at least one point on every axis and one channel, got grid {grid:?} with {channels} channels"
+    )]
+    EmptyGrid {
+        /// Grid (depth, height, width).
+        grid: [usize; 3],
+        /// Channels.
+        channels: usize,
+    },
+    /// A fully-connected model without a latent.
+    #[error("the latent size must be at least 1: set train.model.latent")]
+    EmptyLatent,
+    /// An op of a stored graph that does not fit the shape it is given.
+    #[error("graph of {model}, op {op}: {reason}; the model file is damaged or of a later version")]
+    BadGraph {
+        /// Architecture name.
+        model: String,
+        /// Position in the program.
+        op: usize,
+        /// What does not fit.
+        reason: &'static str,
+    },
+    /// A graph of another version.
+    #[error(
+        "the model's op list has version {found}, this program reads version {expected}: use the program that wrote it"
+    )]
+    Schema {
+        /// Version read here.
+        expected: u32,
+        /// Version in the file.
+        found: u32,
+    },
+    /// Fields of another shape than the model was made for.
+    #[error("the model {model} takes fields of {expected}, but the data has {found}: train a model on this grid")]
+    OtherShape {
+        /// Architecture name.
+        model: String,
+        /// Shape the model was made for.
+        expected: Shape,
+        /// Shape of the data.
+        found: Shape,
+    },
+}

@@ -1,0 +1,252 @@
+//! A model as a list of ops: the one description that everything else interprets.
+//!
+//! ```text
+//! config::Model + Shape -> Graph -> forward (tape) | init | cost | weights file | exact integer decoder
+//! ```
+//!
+//! A [`Program`] is a list of [`Node`]s; value 0 is its input, node i makes value i + 1, the last value is its output.
+//! A node names the values it reads, so branches (residual, attention, concatenation) need no other structure.
+//! Weights are named by their place in the [`ParamTable`] and lie one after the other in one flat buffer.
+//!
+//! The schema is versioned: ops may be added under a higher [`SCHEMA`], the meaning of an op never changes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ModelError;
+use super::params::ParamTable;
+use crate::backend::conv3d::ConvDims;
+
+/// Version of the op list in model files and archives.
+pub const SCHEMA: u32 = 1;
+
+/// Shape of one sample of a tensor `(n, d, h, w, c)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Depth, height, width.
+    pub grid: [usize; 3],
+    /// Channels.
+    pub channels: usize,
+}
+
+impl Shape {
+    /// A vector of `len` features.
+    pub fn vector(len: usize) -> Self {
+        Self { grid: [1; 3], channels: len }
+    }
+    /// Values of one sample.
+    pub fn len(&self) -> usize {
+        self.points() * self.channels
+    }
+    /// No values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Grid points.
+    pub fn points(&self) -> usize {
+        self.grid.iter().product()
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [d, h, w] = self.grid;
+        write!(f, "{d} x {h} x {w} with {} channel{}", self.channels, if self.channels == 1 { "" } else { "s" })
+    }
+}
+
+/// Kernel, stride and padding of a convolution, and of the transposed convolution that undoes its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Kernel extents.
+    pub kernel: [usize; 3],
+    /// Strides.
+    pub stride: [usize; 3],
+    /// Zero padding on both sides.
+    pub padding: [usize; 3],
+}
+
+/// Weight and bias of an affine op, by place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affine {
+    /// Weight.
+    pub weight: usize,
+    /// Bias, one per output channel.
+    pub bias: usize,
+}
+
+/// What a node computes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Op {
+    /// y = x W + b on the flattened sample; W `(features in, features out)`.
+    Dense(Affine),
+    /// Convolution; W `(kd, kh, kw, c_in, c_out)`.
+    Conv(Affine, Window),
+    /// Transposed convolution: the adjoint of the convolution that maps its output to its input; W
+    /// `(kd, kh, kw, c_out, c_in)`, the layout of that convolution.
+    ConvTranspose(Affine, Window),
+    /// Element by element.
+    Activation(Activation),
+    /// The same values, seen in the shape of the node.
+    Reshape,
+}
+
+/// Non-linearities.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Activation {
+    /// x > 0: x, else a slope learned per channel times x.
+    Prelu {
+        /// Place of the slopes in the table.
+        slope: usize,
+    },
+    /// max(x, 0)
+    Relu,
+    /// x > 0: x, else slope x
+    LeakyRelu {
+        /// Slope of the negative side.
+        slope: f64,
+    },
+    /// x > 0: x, else e^x - 1
+    Elu,
+}
+
+/// One op, the values it reads and the shape it makes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// What is computed.
+    pub op: Op,
+    /// Values read: 0 is the input of the program, i + 1 is node i.
+    pub inputs: Vec<usize>,
+    /// Shape of the value made.
+    pub shape: Shape,
+}
+
+/// A list of ops with one input; the last value is the output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// Shape of value 0.
+    pub input: Shape,
+    /// Ops in order of execution.
+    pub nodes: Vec<Node>,
+}
+
+impl Program {
+    /// Shape of a value.
+    pub fn shape(&self, value: usize) -> Shape {
+        if value == 0 { self.input } else { self.nodes[value - 1].shape }
+    }
+    /// Shape of the output.
+    pub fn output(&self) -> Shape {
+        self.shape(self.nodes.len())
+    }
+    /// Dims of node `i`, a convolution or its transpose, for `n` samples.
+    pub fn conv_dims(&self, i: usize, window: Window, n: usize) -> ConvDims {
+        let node = &self.nodes[i];
+        let (from, to) = (self.shape(node.inputs[0]), node.shape);
+        let (large, small) = if matches!(node.op, Op::ConvTranspose(..)) { (to, from) } else { (from, to) };
+        ConvDims {
+            n,
+            c_in: large.channels,
+            c_out: small.channels,
+            input: large.grid,
+            output: small.grid,
+            kernel: window.kernel,
+            stride: window.stride,
+            padding: window.padding,
+        }
+    }
+}
+
+/// An autoencoder: encoder and decoder over one parameter table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Graph {
+    /// Version of the op list.
+    pub schema: u32,
+    /// Architecture name.
+    pub name: String,
+    /// Names, shapes and offsets of the weights.
+    pub params: ParamTable,
+    /// Sample to latent.
+    pub encoder: Program,
+    /// Latent to sample.
+    pub decoder: Program,
+}
+
+impl Graph {
+    /// Shape of a sample.
+    pub fn sample(&self) -> Shape {
+        self.encoder.input
+    }
+    /// Shape of a latent.
+    pub fn latent(&self) -> Shape {
+        self.decoder.input
+    }
+    /// Checks a graph that was read from a file: every index, every shape.
+    ///
+    /// Errors: [`ModelError::BadGraph`], [`ModelError::Schema`].
+    pub fn check(&self) -> Result<(), ModelError> {
+        if self.schema != SCHEMA {
+            return Err(ModelError::Schema { expected: SCHEMA, found: self.schema });
+        }
+        let bad = |(op, reason)| ModelError::BadGraph { model: self.name.clone(), op, reason };
+        self.params.check().map_err(|reason| bad((0, reason)))?;
+        self.encoder.check(&self.params).map_err(bad)?;
+        self.decoder.check(&self.params).map_err(bad)?;
+        let meet = self.encoder.output() == self.latent() && self.decoder.output() == self.sample();
+        if meet { Ok(()) } else { Err(bad((0, "encoder and decoder do not meet"))) }
+    }
+}
+
+/// Largest number of values in a tensor of one sample that a stored graph may ask for.
+const LEN_MAX: usize = 1 << 40;
+
+fn checked_len(shape: Shape) -> Option<usize> {
+    let [d, h, w] = shape.grid;
+    [d, h, w, shape.channels].into_iter().try_fold(1usize, usize::checked_mul).filter(|&n| n > 0 && n < LEN_MAX)
+}
+
+impl Program {
+    pub(super) fn check(&self, params: &ParamTable) -> Result<(), (usize, &'static str)> {
+        checked_len(self.input).ok_or((0, "an empty or immense input"))?;
+        for (i, node) in self.nodes.iter().enumerate() {
+            let reads_earlier = node.inputs.len() == 1 && node.inputs[0] <= i;
+            reads_earlier.then_some(()).ok_or((i, "an op reads one earlier value"))?;
+            checked_len(node.shape).ok_or((i, "an empty or immense value"))?;
+            self.check_node(i, params).map_err(|reason| (i, reason))?;
+        }
+        Ok(())
+    }
+
+    fn check_node(&self, i: usize, params: &ParamTable) -> Result<(), &'static str> {
+        let node = &self.nodes[i];
+        let (from, to) = (self.shape(node.inputs[0]), node.shape);
+        let has = |place: usize, shape: &[usize]| params.shape(place) == Some(shape);
+        let fits = match &node.op {
+            Op::Dense(a) => has(a.weight, &[from.len(), to.len()]) && has(a.bias, &[to.len()]),
+            Op::Conv(a, window) | Op::ConvTranspose(a, window) => {
+                let dims = self.conv_dims(i, *window, 1);
+                let [kd, kh, kw] = window.kernel;
+                grid_fits(&dims)? && has(a.weight, &[kd, kh, kw, dims.c_in, dims.c_out]) && has(a.bias, &[to.channels])
+            }
+            Op::Activation(Activation::Prelu { slope }) => from == to && has(*slope, &[to.channels]),
+            Op::Activation(_) => from == to,
+            Op::Reshape => from.len() == to.len(),
+        };
+        if fits { Ok(()) } else { Err("parameters or shapes do not fit") }
+    }
+}
+
+/// Whether the output grid is the one the window makes, with no input cell left over at the end.
+fn grid_fits(dims: &ConvDims) -> Result<bool, &'static str> {
+    for axis in 0..3 {
+        let (kernel, stride, padding) = (dims.kernel[axis], dims.stride[axis], dims.padding[axis]);
+        if kernel == 0 || stride == 0 || padding >= kernel || kernel > dims.input[axis] + 2 * padding {
+            return Err("an impossible kernel, stride or padding");
+        }
+        if (dims.input[axis] + 2 * padding - kernel) / stride + 1 != dims.output[axis] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
