@@ -11,6 +11,10 @@ mod data;
 mod decompress;
 mod general;
 mod generate;
+mod load;
+mod path;
+mod schema;
+mod template;
 mod train;
 
 pub use assimilate::{Assimilate, Convention, Count, Form, Method, MethodName, Modes, ModesRule, Observations};
@@ -19,8 +23,12 @@ pub use data::{All, Augment, Axis, Data, Normalize, Order, Sample, Split, Variab
 pub use decompress::Decompress;
 pub use general::{Device, General, Precision, Reduction};
 pub use generate::{Generate, Generator};
+pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
+pub use schema::schema;
+pub use template::{TEMPLATES, Template};
 pub use train::{Activation, Loss, Model, ModelName, Train};
 
+use check::Checks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,9 +58,55 @@ pub struct Job {
     pub assimilate: Option<Assimilate>,
 }
 
+/// The stages, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Make input data.
+    Generate,
+    /// Fit models.
+    Train,
+    /// Write archives.
+    Compress,
+    /// Turn archives back into files.
+    Decompress,
+    /// Assimilate observations.
+    Assimilate,
+}
+
+impl Stage {
+    /// The name of its section.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Train => "train",
+            Self::Compress => "compress",
+            Self::Decompress => "decompress",
+            Self::Assimilate => "assimilate",
+        }
+    }
+}
+
 impl Job {
-    fn check(&self) -> check::Checks {
-        let mut checks = check::Checks::default();
+    /// The stages that run, in order.
+    pub fn stages(&self) -> Vec<Stage> {
+        let present = [
+            (Stage::Generate, self.generate.is_some()),
+            (Stage::Train, self.train.is_some()),
+            (Stage::Compress, self.compress.is_some()),
+            (Stage::Decompress, self.decompress.is_some()),
+            (Stage::Assimilate, self.assimilate.is_some()),
+        ];
+        present.into_iter().filter(|(_, present)| *present).map(|(stage, _)| stage).collect()
+    }
+
+    /// Whether a stage reads `data.inputs`.
+    pub fn reads_inputs(&self) -> bool {
+        self.train.is_some() || self.compress.is_some() || self.assimilate.is_some()
+    }
+
+    fn check(&self) -> Checks {
+        let mut checks = Checks::default();
         self.job.check(&mut checks);
         self.generate.iter().for_each(|s| s.check(&mut checks));
         self.data.check(&mut checks);
@@ -60,7 +114,47 @@ impl Job {
         self.compress.iter().for_each(|s| s.check(&mut checks));
         self.decompress.iter().for_each(|s| s.check(&mut checks));
         self.assimilate.iter().for_each(|s| s.check(&mut checks));
+        self.check_stages_meet(&mut checks);
         checks
+    }
+
+    /// What no section can see on its own: every stage finds its input, and only one.
+    fn check_stages_meet(&self, checks: &mut Checks) {
+        checks.require(!self.stages().is_empty(), "", || {
+            "no stage: add a section generate, train, compress, decompress or assimilate".into()
+        });
+        checks.require(self.generate.is_none() || self.data.inputs.is_empty(), "data.inputs", || {
+            "the files of `generate` are the inputs: keep one of the two".into()
+        });
+        let fed = !self.reads_inputs() || self.generate.is_some() || !self.data.inputs.is_empty();
+        checks.require(fed, "data.inputs", || "missing: name the files to read, or add a section `generate`".into());
+        if let Some(compress) = &self.compress {
+            checks.require(compress.model.is_none() || self.train.is_none(), "compress.model", || {
+                "the model of `train` is used: keep one of the two".into()
+            });
+            let learned = compress.predictor == Predictor::Learned
+                || compress.variables.values().any(|v| v.predictor == Some(Predictor::Learned));
+            let model = compress.model.is_some() || self.train.is_some();
+            checks.require(model || !learned, "compress.predictor", || {
+                "`learned` needs a model: add a section `train`, or name a file in compress.model".into()
+            });
+        }
+        if let Some(decompress) = &self.decompress {
+            let (own, given) = (self.compress.is_some(), !decompress.archives.is_empty());
+            checks.require(own || given, "decompress.archives", || {
+                "missing: name the archives to read, or add a section `compress`".into()
+            });
+            checks.require(!(own && given), "decompress.archives", || {
+                "the archives of `compress` are read: keep one of the two".into()
+            });
+        }
+        if let Some(assimilate) = &self.assimilate {
+            let latent = assimilate.methods.iter().any(|m| m.name == MethodName::BiReduced);
+            let model = assimilate.model.is_some() || self.train.is_some();
+            checks.require(model || !latent, "assimilate.model", || {
+                "`bi-reduced` needs a model: add a section `train`, or name a file here".into()
+            });
+        }
     }
 
     /// Fills in every value that depends on another one.

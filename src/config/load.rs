@@ -1,0 +1,326 @@
+//! From the text of a job file to a checked job: parse, override, deserialize, check, resolve.
+
+use std::path::{Path, PathBuf};
+
+use serde_path_to_error::Segment as Place;
+use serde_yaml::{Mapping, Value};
+
+use super::path::{KeyPath, Segment, refuse_duplicates};
+use super::{Job, schema};
+
+/// What is wrong with a job file or with the arguments that change it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The job file cannot be read.
+    #[error("cannot read the job file {path}: {source}; `sci-hpc init quickstart` prints one to start from")]
+    Read {
+        /// The job file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The text is not YAML, or holds a key twice.
+    #[error("{path}: {message}")]
+    Syntax {
+        /// The job file.
+        path: PathBuf,
+        /// What the reader said, with line and column.
+        message: serde_yaml::Error,
+    },
+    /// An argument `--set` cannot be read.
+    #[error("--set {argument}: {reason}; write --set path=VALUE with VALUE in YAML, as in --set train.epochs=3")]
+    Set {
+        /// The argument.
+        argument: String,
+        /// Why not.
+        reason: SetReason,
+    },
+    /// Keys or values that are refused, all of them where possible.
+    #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Invalid {
+        /// One entry per refused key.
+        problems: Vec<Problem>,
+    },
+}
+
+/// Why an argument `--set` cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SetReason {
+    /// No equals sign.
+    #[error("there is no `=`")]
+    NoValue,
+    /// The left side is not a path.
+    #[error("the left side is not a dotted path")]
+    NotAPath,
+    /// The right side is not YAML.
+    #[error("the value is not YAML ({0})")]
+    NotYaml(serde_yaml::Error),
+    /// The path runs through a value that has no keys, or past the end of a list.
+    #[error("`{0}` has nothing of that name or index to change")]
+    Blocked(String),
+}
+
+/// A key or value that is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands: `job.yaml:3:11`, or the `--set` argument.
+    pub place: String,
+    /// Dotted path of the key.
+    pub key: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { place, key, message } = self;
+        if key.is_empty() { write!(f, "{place}: {message}") } else { write!(f, "{place}: {key}: {message}") }
+    }
+}
+
+/// Reads, overrides (`sets`: `path=VALUE`), checks and resolves the job file at `path`.
+///
+/// Errors: [`ConfigError`]; every message names the key, its line and column, and what was expected.
+pub fn load(path: &Path, sets: &[String]) -> Result<Job, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    parse(path, &text, sets)
+}
+
+/// Like [`load`], from the text itself; `path` only names it in messages.
+pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Job, ConfigError> {
+    let syntax = |message| ConfigError::Syntax { path: path.into(), message };
+    refuse_duplicates(text).map_err(syntax)?;
+    let mut value: Value = serde_yaml::from_str(text).map_err(syntax)?;
+    let origin = Origin { path, text, sets: apply_sets(&mut value, sets)? };
+    fill_empty_sections(&mut value);
+    let mut job: Job = serde_path_to_error::deserialize(value).map_err(|error| origin.refuse(vec![explain(&error)]))?;
+    let problems = job.check().problems;
+    if !problems.is_empty() {
+        let aim = |(key, message): (String, String)| (KeyPath::parse(&key).unwrap_or_default(), false, message);
+        return Err(origin.refuse(problems.into_iter().map(aim).collect()));
+    }
+    job.resolve();
+    Ok(job)
+}
+
+/// The job as a job file: what `--print-config` prints; loading it gives the same job.
+pub fn to_yaml(job: &Job) -> String {
+    serde_yaml::to_string(job).expect("a job holds plain data with text keys")
+}
+
+/// A section with nothing in it (`decompress:`) is a section with its defaults.
+fn fill_empty_sections(value: &mut Value) {
+    if value.is_null() {
+        *value = Value::Mapping(Mapping::new());
+    }
+    for (_, section) in value.as_mapping_mut().into_iter().flatten() {
+        if section.is_null() {
+            *section = Value::Mapping(Mapping::new());
+        }
+    }
+}
+
+fn apply_sets(value: &mut Value, sets: &[String]) -> Result<Vec<(KeyPath, String)>, ConfigError> {
+    sets.iter()
+        .map(|argument| {
+            let refuse = |reason| ConfigError::Set { argument: argument.clone(), reason };
+            let (left, right) = argument.split_once('=').ok_or_else(|| refuse(SetReason::NoValue))?;
+            let path = KeyPath::parse(left.trim()).ok_or_else(|| refuse(SetReason::NotAPath))?;
+            let new: Value = serde_yaml::from_str(right).map_err(|e| refuse(SetReason::NotYaml(e)))?;
+            set_value(value, &path, new).map_err(refuse)?;
+            Ok((path, argument.clone()))
+        })
+        .collect()
+}
+
+/// Puts `new` at `path`, making the mappings on the way.
+fn set_value(mut at: &mut Value, path: &KeyPath, new: Value) -> Result<(), SetReason> {
+    for (depth, segment) in path.0.iter().enumerate() {
+        let blocked = || SetReason::Blocked(KeyPath(path.0[..depth].to_vec()).to_string());
+        if at.is_null() {
+            *at = Value::Mapping(Mapping::new());
+        }
+        at = match (segment, at) {
+            (Segment::Key(key), Value::Mapping(map)) => map.entry(key.as_str().into()).or_insert(Value::Null),
+            (Segment::Index(index), Value::Sequence(list)) => list.get_mut(*index).ok_or_else(blocked)?,
+            _ => return Err(blocked()),
+        };
+    }
+    *at = new;
+    Ok(())
+}
+
+/// The key an error is about, whether its key (not its value) is to blame, and what to tell.
+fn explain(error: &serde_path_to_error::Error<serde_yaml::Error>) -> (KeyPath, bool, String) {
+    let segments = error.path().iter().filter_map(|place| match place {
+        Place::Map { key } => Some(Segment::Key(key.clone())),
+        Place::Seq { index } => Some(Segment::Index(*index)),
+        Place::Enum { .. } | Place::Unknown => None,
+    });
+    let path = KeyPath(segments.collect());
+    match schema::advise(&path) {
+        schema::Advice::Unknown(message) => (path, true, message),
+        schema::Advice::Known(None) => (path, false, error.inner().to_string()),
+        schema::Advice::Known(Some(about)) => {
+            let message = format!("{}\n    {about}", error.inner());
+            (path, false, message)
+        }
+    }
+}
+
+/// Where the values of a job come from.
+struct Origin<'a> {
+    path: &'a Path,
+    text: &'a str,
+    sets: Vec<(KeyPath, String)>,
+}
+
+impl Origin<'_> {
+    fn refuse(&self, problems: Vec<(KeyPath, bool, String)>) -> ConfigError {
+        let place = |path: &KeyPath, key: bool| {
+            if let Some((_, argument)) = self.sets.iter().rev().find(|(set, _)| path.is_within(set)) {
+                return format!("--set {argument}");
+            }
+            let name = self.path.display();
+            match path.locate(self.text, key) {
+                Some((line, column)) => format!("{name}:{line}:{column}"),
+                None => name.to_string(),
+            }
+        };
+        let problems = problems
+            .into_iter()
+            .map(|(path, key, message)| Problem { place: place(&path, key), key: path.to_string(), message })
+            .collect();
+        ConfigError::Invalid { problems }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Count, Variables};
+
+    const JOB: &str = "job: {name: toy}\ndata: {inputs: [a.nc]}\ntrain:\n  epochs: 3\n  batch: 12\n";
+
+    fn with(text: &str, sets: &[&str]) -> Result<Job, ConfigError> {
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        parse(Path::new("job.yaml"), text, &sets)
+    }
+
+    fn refusal(text: &str, sets: &[&str]) -> String {
+        with(text, sets).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn unknown_key_is_refused_with_its_place_and_the_nearest_key() {
+        let message = refusal(&JOB.replace("epochs", "epoch"), &[]);
+        assert!(message.starts_with("job.yaml:4:3: train.epoch: unknown key; did you mean `epochs`?"), "{message}");
+        let message = refusal("job: {name: a}\ntrian: {}\n", &[]);
+        assert!(message.starts_with("job.yaml:2:1: trian: unknown key; did you mean `train`?"), "{message}");
+        let message = refusal(&JOB.replace("epochs: 3", "model: {name: dense, hiden: [1]}"), &[]);
+        assert!(message.starts_with("job.yaml:4:24: train.model.hiden: unknown key; did you mean"), "{message}");
+    }
+
+    #[test]
+    fn wrong_type_is_refused_with_its_place_and_the_meaning_of_the_key() {
+        let message = refusal(&JOB.replace("epochs: 3", "epochs: many"), &[]);
+        assert!(message.starts_with("job.yaml:4:11: train.epochs: invalid type: string \"many\""), "{message}");
+        assert!(message.contains("Passes over the training part"), "{message}");
+        let message = refusal(&JOB.replace("epochs: 3", "loss: huber"), &[]);
+        assert!(message.starts_with("job.yaml:4:9: train.loss: unknown variant `huber`, expected"), "{message}");
+        let message = refusal(&JOB.replace("[a.nc]", "[a.nc], variables: some"), &[]);
+        assert!(message.contains("data.variables: expected `all` or a list of variable names"), "{message}");
+    }
+
+    #[test]
+    fn wrong_values_are_all_refused_with_their_places() {
+        let message = refusal(&JOB.replace("epochs: 3", "epochs: 0\n  shards: 5"), &[]);
+        assert!(message.contains("job.yaml:4:11: train.epochs: 0: at least 1"), "{message}");
+        assert!(message.contains("job.yaml:5:11: train.shards: 5 shards do not divide train.batch 12"), "{message}");
+    }
+
+    #[test]
+    fn missing_key_is_refused_at_its_section() {
+        let message = refusal("job: {output: runs}\ntrain: {}\ndata: {inputs: [a]}\n", &[]);
+        assert!(message.starts_with("job.yaml:1:1: job.name: missing"), "{message}");
+        assert!(refusal("train: {}\n", &[]).contains("missing field `job`"));
+        assert!(refusal("", &[]).contains("missing field `job`"));
+    }
+
+    #[test]
+    fn duplicate_keys_and_broken_yaml_are_refused_with_their_line() {
+        let message = refusal("job: {name: a, seed: 1, name: b}\n", &[]);
+        assert_eq!(message, "job.yaml: job: key `name` stands twice at line 1 column 25");
+        let message = refusal("job: {name: a\ntrain: {}\n", &[]);
+        assert!(message.contains("job.yaml") && message.contains("line"), "{message}");
+    }
+
+    #[test]
+    fn set_overrides_values_lists_maps_and_missing_sections() {
+        let sets = [
+            "data.inputs=[x.nc, y.nc]",
+            "compress.error_bound={rel: 1e-3}",
+            "train.learning_rate=0.5",
+            "assimilate.methods=[{name: tsvd, modes: 3}]",
+            "assimilate.methods[0].form=fair",
+            "assimilate.observations.count=0.5",
+        ];
+        let job = with(JOB, &sets).unwrap();
+        assert_eq!(job.data.inputs, ["x.nc", "y.nc"]);
+        assert_eq!(job.compress.unwrap().error_bound.rel, Some(1e-3));
+        assert_eq!(job.train.unwrap().learning_rate, 0.5);
+        let assimilate = job.assimilate.unwrap();
+        assert_eq!(assimilate.methods[0].form, Some(crate::config::Form::Fair));
+        assert_eq!(assimilate.observations.count, Some(Count::Fraction(0.5)));
+    }
+
+    #[test]
+    fn set_of_an_unknown_path_or_bad_value_names_the_argument() {
+        let message = refusal(JOB, &["train.epoch=3"]);
+        assert!(
+            message.starts_with("--set train.epoch=3: train.epoch: unknown key; did you mean `epochs`?"),
+            "{message}"
+        );
+        let message = refusal(JOB, &["train.batch=0"]);
+        assert!(message.starts_with("--set train.batch=0: train.batch: 0: at least 1"), "{message}");
+        assert!(refusal(JOB, &["train.epochs"]).contains("no `=`"));
+        assert!(refusal(JOB, &["train.epochs=[1"]).contains("not YAML"));
+        assert!(refusal(JOB, &["train.epochs.x=1"]).contains("`train.epochs` has nothing"));
+        assert!(refusal(JOB, &["data.inputs[4]=x"]).contains("`data.inputs` has nothing"));
+    }
+
+    #[test]
+    fn empty_section_runs_with_defaults() {
+        let job = with("job: {name: a}\ndata: {inputs: [x]}\ncompress:\ndecompress:\n", &[]).unwrap();
+        assert_eq!(job.stages().len(), 2);
+        assert!(job.compress.unwrap().error_bound.is_none());
+    }
+
+    #[test]
+    fn stages_that_do_not_meet_are_refused() {
+        for (text, expected) in [
+            ("data: {inputs: [x]}", "no stage"),
+            ("generate: {}\ndata: {inputs: [x]}", "keep one of the two"),
+            ("train: {}", "data.inputs: missing"),
+            ("decompress: {}", "decompress.archives: missing"),
+            ("data: {inputs: [x]}\ncompress: {}\ndecompress: {archives: [y]}", "keep one of the two"),
+            ("data: {inputs: [x]}\ncompress: {predictor: learned}", "`learned` needs a model"),
+            ("data: {inputs: [x]}\nassimilate: {methods: [{name: bi-reduced}]}", "`bi-reduced` needs a model"),
+            ("data: {inputs: [x]}\nassimilate: {methods: [{name: full, modes: 3}]}", "only method `tsvd` has modes"),
+            ("generate: {}\ntrain: {model: {name: dense, channels: [1, 2]}}", "not an option of model `dense`"),
+        ] {
+            let message = refusal(&format!("job: {{name: a}}\n{text}\n"), &[]);
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn resolve_fills_in_what_depends_on_other_values() {
+        let job = with(JOB, &["assimilate={methods: [{name: tsvd}]}", "assimilate.convention=paper"]).unwrap();
+        assert_eq!(job.job.output, PathBuf::from("runs/toy"));
+        assert_eq!(job.train.unwrap().shards, Some(4));
+        assert_eq!(job.assimilate.as_ref().unwrap().alpha, Some(1.0));
+        assert_eq!(job.assimilate.unwrap().observations.seed, Some(42));
+        assert_eq!(job.data.variables, Variables::default());
+    }
+}

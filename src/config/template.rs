@@ -1,0 +1,54 @@
+//! Commented job files to start from: the runnable ones of `configs/`, baked in.
+
+/// A job file to start from.
+#[derive(Debug, Clone, Copy)]
+pub struct Template {
+    /// What `sci-hpc init` calls it.
+    pub name: &'static str,
+    /// One line on what it does.
+    pub about: &'static str,
+    /// The file.
+    pub text: &'static str,
+}
+
+/// All of them.
+pub const TEMPLATES: &[Template] = &[
+    Template {
+        name: "quickstart",
+        about: "every stage on a small simulated flow, minutes on two cores",
+        text: include_str!("../../configs/quickstart.yaml"),
+    },
+    Template {
+        name: "compress",
+        about: "your files under an error bound, no training",
+        text: include_str!("../../configs/compress.yaml"),
+    },
+    Template {
+        name: "urban-flow",
+        about: "wind past buildings: train, compress and assimilate on the published grid",
+        text: include_str!("../../configs/urban-flow.yaml"),
+    },
+    Template {
+        name: "assimilate",
+        about: "3D-Var on a series of your fields",
+        text: include_str!("../../configs/assimilate.yaml"),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn every_template_loads_and_its_effective_config_loads_back_as_the_same_job() {
+        for template in TEMPLATES {
+            let job = config::parse(Path::new(template.name), template.text, &[]).unwrap();
+            assert_eq!(job.job.name, template.name);
+            let again = config::parse(Path::new("printed"), &config::to_yaml(&job), &[]).unwrap();
+            assert_eq!(again, job);
+        }
+    }
+}
