@@ -89,8 +89,9 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Job, ConfigError> {
 /// Like [`load`], from the text itself; `path` only names it in messages.
 pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Job, ConfigError> {
     let syntax = |message| ConfigError::Syntax { path: path.into(), message };
-    refuse_duplicates(text).map_err(syntax)?;
-    let mut value: Value = serde_yaml::from_str(text).map_err(syntax)?;
+    // The reader notices keys that stand twice but not where: the second look tells.
+    let mut value: Value =
+        serde_yaml::from_str(text).map_err(|e| syntax(refuse_duplicates(text).err().unwrap_or(e)))?;
     let origin = Origin { path, text, sets: apply_sets(&mut value, sets)? };
     fill_empty_sections(&mut value);
     let mut job: Job = serde_path_to_error::deserialize(value).map_err(|error| origin.refuse(vec![explain(&error)]))?;

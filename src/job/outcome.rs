@@ -1,0 +1,150 @@
+//! How a job ends: one error type over all folders, and the exit code of each class.
+
+use std::path::PathBuf;
+
+use crate::config::{ConfigError, Stage};
+use crate::report::ReportError;
+
+/// Classes of failure; the number is the exit code of the process (design: exit codes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[repr(i32)]
+pub enum Class {
+    /// Arguments or job file: nothing was started.
+    Usage = 2,
+    /// Input data: missing, of the wrong shape or type, corrupt.
+    Input = 3,
+    /// Numerics: non-finite values, a bound out of reach, a minimizer that failed.
+    Numerics = 4,
+    /// Environment: GPU, MPI, memory.
+    Environment = 5,
+    /// Output that could not be written.
+    Output = 6,
+    /// A bug.
+    Bug = 70,
+    /// Stopped at a signal with a good checkpoint: requeue.
+    Stopped = 75,
+}
+
+impl Class {
+    /// The exit code.
+    pub fn code(self) -> i32 {
+        self as i32
+    }
+}
+
+/// Why a job did not finish. Folder errors join here; [`JobError::class`] gives each its exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The job file or an argument.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Metrics, events or figures could not be written.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// What rank 0 found before anything was started, the same on every rank.
+    #[error("{message}")]
+    Refused {
+        /// Its class on rank 0.
+        class: Class,
+        /// Its message on rank 0.
+        message: String,
+    },
+    /// A pattern of the job file that no file matches.
+    #[error("{key}: no file matches `{pattern}`; patterns are relative to {folder}")]
+    NoInput {
+        /// Key of the job file.
+        key: &'static str,
+        /// File name or glob pattern.
+        pattern: String,
+        /// The working folder.
+        folder: PathBuf,
+    },
+    /// A glob pattern that is not one.
+    #[error("{key}: `{pattern}` is not a pattern: {reason}")]
+    BadPattern {
+        /// Key of the job file.
+        key: &'static str,
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: glob::PatternError,
+    },
+    /// A file that is there but cannot be opened.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `device: cuda` where there is none.
+    #[error("no usable GPU: job.device is `cuda`, but {reason}; use device: cpu, or auto")]
+    NoDevice {
+        /// What was looked for.
+        reason: &'static str,
+    },
+    /// A file or folder of the output could not be made.
+    #[error("cannot write {path}: {source}; check space and permissions, or choose another job.output")]
+    Unwritable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The output belongs to another job.
+    #[error(
+        "{output} holds the run of another job: {key} was {old}, is now {new}; choose another job.output, or start over \
+         with --fresh"
+    )]
+    OtherJob {
+        /// The output folder.
+        output: PathBuf,
+        /// First key that differs.
+        key: String,
+        /// Its value then.
+        old: String,
+        /// Its value now.
+        new: String,
+    },
+    /// Another process is writing the same output.
+    #[error("{output} is being written by another job ({holder}); wait for it, or choose another job.output")]
+    Locked {
+        /// The output folder.
+        output: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// An argument that asks for what does not exist.
+    #[error("{argument}: {reason}")]
+    Argument {
+        /// The argument.
+        argument: String,
+        /// What is wrong, and what there is.
+        reason: String,
+    },
+    /// A signal asked to stop; the checkpoint is written.
+    #[error("stopped in stage {stage} by a signal; the checkpoint is good: run the same command again to go on")]
+    Stopped {
+        /// The stage that was interrupted or would have been next.
+        stage: &'static str,
+    },
+}
+
+impl JobError {
+    /// The error of a stop at the request of a signal, for the stage that honored it.
+    pub fn stopped(stage: Stage) -> Self {
+        Self::Stopped { stage: stage.as_str() }
+    }
+
+    /// The class, hence the exit code.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Refused { class, .. } => *class,
+            Self::Config(_) | Self::OtherJob { .. } | Self::BadPattern { .. } | Self::Argument { .. } => Class::Usage,
+            Self::NoInput { .. } | Self::Unreadable { .. } => Class::Input,
+            Self::NoDevice { .. } => Class::Environment,
+            Self::Report(_) | Self::Unwritable { .. } | Self::Locked { .. } => Class::Output,
+            Self::Stopped { .. } => Class::Stopped,
+        }
+    }
+}
