@@ -50,6 +50,20 @@ pub enum ArchiveError {
         /// The type found.
         found: String,
     },
+    /// A file without fields.
+    #[error("{}: holds no field that can be coded: name the variables in data.variables", path.display())]
+    NothingToCode {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A variable without values.
+    #[error("{}: variable `{variable}` is empty (a dimension of length 0)", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+    },
     /// A shape that differs from the one expected.
     #[error("{}: variable `{variable}` has shape (t, z, y, x) = {found:?}, expected {expected:?}: {advice}", path.display())]
     ShapeMismatch {

@@ -6,7 +6,7 @@ use std::path::Path;
 use hdf5::plist::{DatasetCreate, FileAccess};
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Dataspace, Datatype, File, Group, PropertyList};
-use hdf5_metno_sys::{h5d, h5p, h5s};
+use hdf5_metno_sys::{h5a, h5d, h5p, h5s};
 
 use super::{ElementType, Values};
 use crate::world::RawComm;
@@ -250,4 +250,39 @@ pub(crate) fn write_text(parent: &Group, name: &str, text: &str) -> H5Result<()>
 /// A name as the C library wants it.
 pub(crate) fn c_string(text: &str) -> H5Result<std::ffi::CString> {
     std::ffi::CString::new(text).map_err(|_| hdf5::Error::Internal("a name holds a NUL byte".into()))
+}
+
+/// Names of the members of a group, in creation order where the file keeps it.
+pub(crate) fn member_names(group: &Group) -> H5Result<Vec<String>> {
+    use hdf5::{IndexType, IterationOrder};
+    let by_creation = group.member_names_by(IndexType::CreationOrder, IterationOrder::Increasing);
+    by_creation.or_else(|_| group.member_names_by(IndexType::Name, IterationOrder::Increasing))
+}
+
+/// Names of the attributes of an object, in the order they are stored in.
+pub(crate) fn attribute_names(object: &hdf5::Location) -> H5Result<Vec<String>> {
+    object.attr_names_by(hdf5::IndexType::CreationOrder, hdf5::IterationOrder::Increasing)
+}
+
+/// Reads an attribute of numbers.
+pub(crate) fn read_attribute(attribute: &hdf5::Attribute, element: ElementType) -> H5Result<Values> {
+    let bytes = read_attribute_bytes(attribute, &native_type(element)?)?;
+    let mut values = Values::zeros(element, bytes.len() / element.size());
+    values.bytes_mut().copy_from_slice(&bytes);
+    Ok(values)
+}
+
+/// Reads an attribute in this memory type.
+pub(crate) fn read_attribute_bytes(attribute: &hdf5::Attribute, dtype: &Datatype) -> H5Result<Vec<u8>> {
+    let mut bytes = vec![0u8; attribute.size() * dtype.size()];
+    // SAFETY: the buffer holds every value of the attribute in the memory type that is passed.
+    let read = || unsafe { h5a::H5Aread(attribute.id(), dtype.id(), bytes.as_mut_ptr().cast()) };
+    hdf5::h5check(hdf5::sync::sync(read))?;
+    Ok(bytes)
+}
+
+/// A text without its padding of NULs.
+pub(crate) fn text_of_padded(bytes: &[u8]) -> String {
+    let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

@@ -16,15 +16,29 @@
 //!
 //! Deliberately absent: units conversion (`dataset/normalize`), the bytes of a stream (`codec/container`).
 
+mod attributes;
+mod axes;
+mod classic;
+mod contents;
 mod durable;
 mod error;
 mod h5;
+mod nc;
+mod series;
+mod slab;
+mod source;
 pub mod tree;
 mod values;
+mod variable;
 
+pub use attributes::{AttributeValue, Attributes, Axis};
+pub use axes::Dimension;
 pub use error::{ArchiveError, ErrorClass};
+pub use series::Series;
+pub use source::{Coordinate, Format, Source};
 pub use tree::Tree;
 pub use values::{Element, ElementType, Values};
+pub use variable::{Field, Packing, Stored, Variable};
 
 /// A box in canonical index space `(t, z, y, x)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,160 @@
+//! What the headers of a file say, the same for NetCDF and HDF5.
+
+use hdf5::types::{TypeDescriptor, VarLenAscii, VarLenUnicode};
+use hdf5::{Attribute, Dataset, File, Group, LocationType};
+
+use super::attributes::{AttributeValue, Attributes};
+use super::axes::{Dimension, direction};
+use super::nc::{NcFile, NcGroup, NcResult};
+use super::{ElementType, h5};
+
+/// A variable as its header describes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Header {
+    /// Full name.
+    pub(crate) name: String,
+    /// Type of the numbers, `None` if it does not hold plain numbers.
+    pub(crate) element: Option<ElementType>,
+    /// What it holds, in words.
+    pub(crate) type_name: String,
+    /// Dimensions, file order.
+    pub(crate) dims: Vec<Dimension>,
+    /// Attributes.
+    pub(crate) attributes: Attributes,
+}
+
+/// All headers of a file, or of a group in it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Contents {
+    pub(crate) attributes: Attributes,
+    pub(crate) headers: Vec<Header>,
+}
+
+impl Contents {
+    /// The variable `name`.
+    pub(crate) fn header(&self, name: &str) -> Option<&Header> {
+        self.headers.iter().find(|h| h.name == name)
+    }
+
+    /// Finds the direction of every dimension.
+    fn with_directions(mut self) -> Self {
+        let coordinates: Vec<_> = self.headers.iter().map(|h| (h.name.clone(), h.attributes.clone())).collect();
+        let coordinate = |name: &str| coordinates.iter().find(|(n, _)| n == name).map(|(_, attributes)| attributes);
+        for dim in self.headers.iter_mut().flat_map(|h| &mut h.dims) {
+            dim.axis = direction(&dim.name, coordinate(&dim.name));
+        }
+        self
+    }
+}
+
+/// Headers of a NetCDF file, below the group `root` (empty: the file).
+pub(crate) fn of_netcdf(file: &NcFile, root: &str) -> NcResult<Contents> {
+    let group = if root.is_empty() { file.root() } else { file.root().group(root)? };
+    let mut contents = Contents { attributes: group.attributes()?, ..Contents::default() };
+    walk_netcdf(group, "", &mut Vec::new(), &mut contents)?;
+    Ok(contents.with_directions())
+}
+
+fn walk_netcdf(
+    group: NcGroup<'_>,
+    prefix: &str,
+    known: &mut Vec<(i32, Dimension)>,
+    contents: &mut Contents,
+) -> NcResult<()> {
+    for dim in group.dimensions()? {
+        let name = format!("{prefix}{}", dim.name);
+        known.push((dim.id, Dimension { name, len: dim.len, unlimited: dim.unlimited, axis: None }));
+    }
+    for variable in group.variables()? {
+        let ids = variable.dimension_ids()?;
+        let find = |id: &i32| known.iter().find(|(k, _)| k == id).map(|(_, dim)| dim.clone());
+        let nameless = |len| Dimension { name: String::new(), len, unlimited: false, axis: None };
+        let shape = variable.shape()?;
+        let dims = ids.iter().zip(shape).map(|(id, len)| find(id).unwrap_or_else(|| nameless(len))).collect();
+        let element = variable.element()?;
+        contents.headers.push(Header {
+            name: format!("{prefix}{}", variable.name()?),
+            element,
+            type_name: element.map_or("text or a user type".into(), |e| e.to_string()),
+            dims,
+            attributes: variable.attributes()?,
+        });
+    }
+    for inner in group.groups()? {
+        let prefix = format!("{prefix}{}/", inner.name()?);
+        walk_netcdf(inner, &prefix, known, contents)?;
+    }
+    Ok(())
+}
+
+/// Headers of an HDF5 file, below the group `root` (empty: the file).
+pub(crate) fn of_hdf5(file: &File, root: &str) -> h5::H5Result<Contents> {
+    let group = if root.is_empty() { file.as_group()? } else { file.group(root)? };
+    let mut contents = Contents { attributes: attributes_of(&group)?, ..Contents::default() };
+    walk_hdf5(&group, "", 0, &mut contents)?;
+    Ok(contents.with_directions())
+}
+
+/// Groups deeper than this are a loop of hard links.
+const DEPTH_MAX: usize = 32;
+
+fn walk_hdf5(group: &Group, prefix: &str, depth: usize, contents: &mut Contents) -> h5::H5Result<()> {
+    for name in h5::member_names(group)? {
+        let path = format!("{prefix}{name}");
+        // A dangling link is no reason to refuse the rest.
+        let Ok(kind) = group.loc_type_by_name(&name) else { continue };
+        if kind == LocationType::Dataset {
+            contents.headers.push(header_of(path, &group.dataset(&name)?)?);
+        } else if kind == LocationType::Group && depth < DEPTH_MAX {
+            walk_hdf5(&group.group(&name)?, &format!("{path}/"), depth + 1, contents)?;
+        }
+    }
+    Ok(())
+}
+
+fn header_of(name: String, dataset: &Dataset) -> h5::H5Result<Header> {
+    let space = dataset.space()?;
+    let max = space.maxdims();
+    let dim = |(index, len): (usize, usize)| {
+        let unlimited = max.get(index).is_some_and(Option::is_none);
+        Dimension { name: index.to_string(), len, unlimited, axis: None }
+    };
+    let dtype = dataset.dtype()?;
+    let element = h5::element_of(&dtype).filter(|_| !space.is_null());
+    let type_name = match element {
+        Some(element) => element.to_string(),
+        None => dtype.to_descriptor().map_or("a type of its own".into(), |d| d.to_string()),
+    };
+    let dims = space.shape().into_iter().enumerate().map(dim).collect();
+    Ok(Header { name, element, type_name, dims, attributes: attributes_of(dataset)? })
+}
+
+/// Attributes of an HDF5 object.
+pub(crate) fn attributes_of(object: &hdf5::Location) -> h5::H5Result<Attributes> {
+    let names = h5::attribute_names(object)?;
+    let read = |name: String| {
+        let value = object.attr(&name).and_then(|a| attribute_value(&a)).unwrap_or(AttributeValue::Other);
+        (name, value)
+    };
+    Ok(Attributes(names.into_iter().map(read).collect()))
+}
+
+fn attribute_value(attribute: &Attribute) -> h5::H5Result<AttributeValue> {
+    let dtype = attribute.dtype()?;
+    if attribute.space()?.is_null() {
+        return Ok(AttributeValue::Text(String::new()));
+    }
+    if let Some(element) = h5::element_of(&dtype) {
+        return h5::read_attribute(attribute, element).map(AttributeValue::Numbers);
+    }
+    let texts: Vec<String> = match dtype.to_descriptor()? {
+        TypeDescriptor::VarLenUnicode => attribute.read_raw::<VarLenUnicode>()?.iter().map(|s| s.to_string()).collect(),
+        TypeDescriptor::VarLenAscii => attribute.read_raw::<VarLenAscii>()?.iter().map(|s| s.to_string()).collect(),
+        TypeDescriptor::FixedAscii(n) | TypeDescriptor::FixedUnicode(n) => {
+            let bytes = h5::read_attribute_bytes(attribute, &dtype)?;
+            bytes.chunks(n.max(1)).map(h5::text_of_padded).collect()
+        }
+        _ => return Ok(AttributeValue::Other),
+    };
+    Ok(AttributeValue::Text(texts.join("\n")))
+}

@@ -1,0 +1,378 @@
+//! One input file: its variables, and slabs of them.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::attributes::{Attributes, Axis};
+use super::axes::{self, Dimension, leaf};
+use super::contents::{self, Contents, Header};
+use super::h5::Slab;
+use super::nc::{self, NcFile, NcKind};
+use super::variable::{Field, Stored, Variable, meaning};
+use super::{ArchiveError, Box4, ElementType, Values, classic, h5, slab};
+
+/// Format of a file on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// NetCDF classic, CDF-1.
+    Netcdf3,
+    /// NetCDF classic with 64-bit offsets, CDF-2.
+    Netcdf3Offset64,
+    /// NetCDF classic with 64-bit data, CDF-5.
+    Netcdf3Data64,
+    /// NetCDF-4 (HDF5 with dimension scales).
+    Netcdf4,
+    /// HDF5 without the conventions of NetCDF.
+    Hdf5,
+}
+
+impl Format {
+    /// Name in archives and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Netcdf3 => "netcdf3",
+            Self::Netcdf3Offset64 => "netcdf3-64bit-offset",
+            Self::Netcdf3Data64 => "netcdf3-64bit-data",
+            Self::Netcdf4 => "netcdf4",
+            Self::Hdf5 => "hdf5",
+        }
+    }
+
+    /// The format of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Netcdf3, Self::Netcdf3Offset64, Self::Netcdf3Data64, Self::Netcdf4, Self::Hdf5];
+        all.into_iter().find(|f| f.name() == name)
+    }
+
+    pub(crate) fn classic_kind(self) -> Option<NcKind> {
+        match self {
+            Self::Netcdf3 => Some(NcKind::Classic),
+            Self::Netcdf3Offset64 => Some(NcKind::Offset64),
+            Self::Netcdf3Data64 => Some(NcKind::Data64),
+            Self::Netcdf4 | Self::Hdf5 => None,
+        }
+    }
+}
+
+/// An open file of one of the two libraries.
+#[derive(Debug)]
+pub(crate) enum Handle {
+    Netcdf(NcFile),
+    Hdf5(hdf5::File),
+}
+
+/// An input file whose headers have been read. Opened by each rank on its own; reading is independent.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    /// Group that is taken for the root: archives keep the original in one.
+    root: String,
+    format: Format,
+    contents: Contents,
+    fields: Vec<Variable>,
+    others: Vec<Variable>,
+    handle: Mutex<Option<Handle>>,
+}
+
+/// A coordinate: values along one dimension.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coordinate {
+    /// Full name of the dimension and of the coordinate variable.
+    pub name: String,
+    /// Values in the coordinate's own units; 0, 1, 2, … if the file has none.
+    pub values: Vec<f64>,
+    /// Attributes of the coordinate variable.
+    pub attributes: Attributes,
+}
+
+/// `data.variables: all` leaves smaller variables as they are: there is nothing to gain from coding them.
+const CODED_VALUES_MIN: usize = 64;
+
+impl Source {
+    /// Reads the headers of a file.
+    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
+        Self::open_with(path, None)
+    }
+
+    /// Reads the headers of a file whose sample axis is the dimension `axis` (name or index, `data.sample.axis`).
+    pub fn open_with(path: &Path, axis: Option<&str>) -> Result<Self, ArchiveError> {
+        Self::open_root(path, "", axis)
+    }
+
+    /// Reads the headers below one group of an HDF5 or NetCDF-4 file.
+    pub(crate) fn open_root(path: &Path, root: &str, axis: Option<&str>) -> Result<Self, ArchiveError> {
+        let (handle, format) = open_handle(path)?;
+        let contents = match &handle {
+            Handle::Netcdf(file) => contents::of_netcdf(file, root).map_err(|e| ArchiveError::unreadable(path, e))?,
+            Handle::Hdf5(file) => contents::of_hdf5(file, root).map_err(|e| ArchiveError::unreadable(path, e))?,
+        };
+        let mut source = Self {
+            path: path.into(),
+            root: root.into(),
+            format,
+            contents,
+            fields: Vec::new(),
+            others: Vec::new(),
+            handle: Mutex::new(Some(handle)),
+        };
+        source.sort_variables(axis)?;
+        Ok(source)
+    }
+
+    /// Path it was opened from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Format on disk.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Attributes of the file.
+    pub fn attributes(&self) -> &Attributes {
+        &self.contents.attributes
+    }
+
+    /// The variables that `data.variables: all` means: numbers on a grid that are neither coordinates nor flags.
+    pub fn variables(&self) -> &[Variable] {
+        &self.fields
+    }
+
+    /// The numeric variable of this name, coordinates included.
+    pub fn variable(&self, name: &str) -> Result<&Variable, ArchiveError> {
+        let name = name.trim_start_matches('/');
+        if let Some(found) = self.all_variables().find(|v| v.name == name) {
+            return Ok(found);
+        }
+        if let Some(header) = self.contents.header(name) {
+            return Err(ArchiveError::TypeUnsupported {
+                path: self.path.clone(),
+                variable: name.into(),
+                found: header.type_name.clone(),
+            });
+        }
+        let available = self.fields.iter().map(|v| v.name.clone()).collect();
+        Err(ArchiveError::VariableMissing { path: self.path.clone(), variable: name.into(), available })
+    }
+
+    /// All numeric variables: fields first, then coordinates and flags.
+    pub fn all_variables(&self) -> impl Iterator<Item = &Variable> {
+        self.fields.iter().chain(&self.others)
+    }
+
+    /// The variables of these names, or all that can be coded.
+    pub fn select(&self, names: Option<&[String]>) -> Result<Vec<&Variable>, ArchiveError> {
+        let found: Vec<_> = match names {
+            Some(names) => names.iter().map(|n| self.variable(n)).collect::<Result<_, _>>()?,
+            None => self.fields.iter().collect(),
+        };
+        let nothing = || ArchiveError::NothingToCode { path: self.path.clone() };
+        if found.is_empty() {
+            return Err(nothing());
+        }
+        match found.iter().find(|v| v.count() == 0) {
+            Some(empty) => Err(ArchiveError::Empty { path: self.path.clone(), variable: empty.name.clone() }),
+            None => Ok(found),
+        }
+    }
+
+    /// Stored numbers of a box, canonical order; nothing outside the box is kept in memory.
+    ///
+    /// Panics if the box does not lie in the variable (program error).
+    pub fn read(&self, variable: &Variable, region: &Box4) -> Result<Stored, ArchiveError> {
+        assert!(region.fits(variable.shape), "{region:?} of `{}` {:?}", variable.name, variable.shape);
+        let mut values = Values::zeros(variable.element, region.count());
+        let mut at = 0;
+        for piece in slab::pieces(variable, region) {
+            let stored = self.read_slab(variable, &piece)?;
+            at = slab::place(variable, &piece, &stored, &mut values, at);
+        }
+        Ok(Stored { shape: region.len, values })
+    }
+
+    /// Physical numbers of a box in f32, and where there are any.
+    pub fn read_field(&self, variable: &Variable, region: &Box4) -> Result<Field<f32>, ArchiveError> {
+        Ok(variable.field(&self.read(variable, region)?))
+    }
+
+    /// Physical numbers of a box in f64, and where there are any.
+    pub fn read_field64(&self, variable: &Variable, region: &Box4) -> Result<Field<f64>, ArchiveError> {
+        Ok(variable.field64(&self.read(variable, region)?))
+    }
+
+    /// Shape (file order) and numbers of a whole variable as stored: observation lists, coordinates.
+    pub fn read_all(&self, name: &str) -> Result<(Vec<usize>, Values), ArchiveError> {
+        let name = name.trim_start_matches('/');
+        let Some(header) = self.contents.header(name) else {
+            let available = self.contents.headers.iter().map(|h| h.name.clone()).collect();
+            return Err(ArchiveError::VariableMissing { path: self.path.clone(), variable: name.into(), available });
+        };
+        let Some(element) = header.element else {
+            let (path, found) = (self.path.clone(), header.type_name.clone());
+            return Err(ArchiveError::TypeUnsupported { path, variable: name.into(), found });
+        };
+        let shape: Vec<usize> = header.dims.iter().map(|d| d.len).collect();
+        let values = self.read_raw(name, element, &Slab::all(&shape))?;
+        Ok((shape, values))
+    }
+
+    /// The coordinate of a dimension; 0, 1, 2, … if the file has none.
+    pub fn coordinate(&self, dim: &Dimension) -> Result<Coordinate, ArchiveError> {
+        let header = self.contents.header(&dim.name).filter(|h| h.dims.len() == 1 && h.element.is_some());
+        let Some(header) = header else {
+            let values = (0..dim.len).map(|i| i as f64).collect();
+            return Ok(Coordinate { name: dim.name.clone(), values, attributes: Attributes::default() });
+        };
+        let (_, values) = self.read_all(&header.name)?;
+        Ok(Coordinate { name: dim.name.clone(), values: values.to_f64(), attributes: header.attributes.clone() })
+    }
+
+    /// Lets go of the file handle; the next read opens the file again.
+    pub fn close(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Handle>> {
+        // A poisoned lock means a panic elsewhere; the handle itself is only ever replaced as a whole.
+        self.handle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn read_slab(&self, variable: &Variable, slab: &Slab) -> Result<Values, ArchiveError> {
+        self.read_raw(&variable.name, variable.element, slab)
+    }
+
+    fn read_raw(&self, name: &str, element: ElementType, slab: &Slab) -> Result<Values, ArchiveError> {
+        let mut guard = self.lock();
+        if guard.is_none() {
+            *guard = Some(open_handle(&self.path)?.0);
+        }
+        let path = if self.root.is_empty() { name.to_string() } else { format!("{}/{name}", self.root) };
+        match guard.as_ref().expect("opened above") {
+            Handle::Netcdf(file) => file
+                .root()
+                .variable(&path)
+                .and_then(|v| v.read(element, slab))
+                .map_err(|e| ArchiveError::read(&self.path, name, e)),
+            Handle::Hdf5(file) => file
+                .dataset(&path)
+                .and_then(|d| h5::read_values(&d, element, slab))
+                .map_err(|e| ArchiveError::read(&self.path, name, e)),
+        }
+    }
+
+    fn sort_variables(&mut self, axis: Option<&str>) -> Result<(), ArchiveError> {
+        let dims = || self.contents.headers.iter().flat_map(|h| h.dims.iter().enumerate());
+        if let Some(axis) = axis
+            && !dims().any(|(index, dim)| axes::names(dim, index, axis))
+        {
+            let available: BTreeSet<String> = dims().map(|(_, dim)| dim.name.clone()).collect();
+            let available = available.into_iter().collect();
+            return Err(ArchiveError::AxisMissing { path: self.path.clone(), axis: axis.into(), available });
+        }
+        let has_time = dims().any(|(_, dim)| dim.axis == Some(Axis::T) || dim.unlimited);
+        let helpers = helper_names(&self.contents);
+        for header in &self.contents.headers {
+            let Some(variable) = self.variable_of(header, axis, has_time) else { continue };
+            let helper = helpers.contains(&header.name) || is_auxiliary(header);
+            if helper || variable.count() < CODED_VALUES_MIN {
+                self.others.push(variable);
+            } else {
+                self.fields.push(variable);
+            }
+        }
+        Ok(())
+    }
+
+    fn variable_of(&self, header: &Header, axis: Option<&str>, file_has_time: bool) -> Option<Variable> {
+        let element = header.element.filter(|_| !header.dims.is_empty())?;
+        let layout = axes::layout(&header.dims, axis, file_has_time);
+        let default_fill = if self.format == Format::Hdf5 { None } else { nc::default_fill(element) };
+        let (packing, fills, valid_range) = meaning(element, &header.attributes, default_fill);
+        Some(Variable {
+            name: header.name.clone(),
+            element,
+            shape: layout.shape(&header.dims),
+            dims: header.dims.clone(),
+            packing,
+            fills,
+            valid_range,
+            units: header.attributes.text("units").unwrap_or_default().into(),
+            has_time: layout.has_time,
+            unlimited: layout.time.last().is_some_and(|&d| layout.has_time && header.dims[d].unlimited),
+            attributes: header.attributes.clone(),
+            layout,
+        })
+    }
+}
+
+/// Opens a file with the library that reads it best.
+fn open_handle(path: &Path) -> Result<(Handle, Format), ArchiveError> {
+    let mut magic = [0u8; 4];
+    let bytes = match std::fs::File::open(path) {
+        Ok(mut file) => file.read(&mut magic).and_then(|n| Ok((n, file.metadata()?.len()))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(ArchiveError::FileMissing { path: path.into() });
+        }
+        Err(e) => Err(e),
+    };
+    let bytes = match bytes {
+        Ok((0, _)) => return Err(ArchiveError::unreadable(path, "the file is empty")),
+        Ok((_, bytes)) => bytes,
+        Err(e) => return Err(ArchiveError::unreadable(path, e)),
+    };
+    if &magic[..3] == b"CDF" {
+        let expected = classic::bytes_expected(path).map_err(|e| ArchiveError::unreadable(path, e))?;
+        if let Some(expected) = expected.filter(|&n| n > bytes) {
+            let reason = format!("the file has {bytes} bytes where its header asks for {expected}");
+            return Err(ArchiveError::unreadable(path, reason));
+        }
+    }
+    // Files that are not NetCDF may still be HDF5; whatever is neither gets HDF5's verdict or NetCDF's.
+    let netcdf = NcFile::open(path, false);
+    if let Ok(file) = netcdf {
+        let kind = file.kind().map_err(|e| ArchiveError::unreadable(path, e))?;
+        let format = match kind {
+            NcKind::Classic => Format::Netcdf3,
+            NcKind::Offset64 => Format::Netcdf3Offset64,
+            NcKind::Data64 => Format::Netcdf3Data64,
+            NcKind::Netcdf4 | NcKind::Netcdf4Classic if file.is_netcdf4() => Format::Netcdf4,
+            NcKind::Netcdf4 | NcKind::Netcdf4Classic => Format::Hdf5,
+        };
+        if format != Format::Hdf5 {
+            return Ok((Handle::Netcdf(file), format));
+        }
+    }
+    let file = hdf5::File::open(path).map_err(|e| ArchiveError::unreadable(path, e))?;
+    Ok((Handle::Hdf5(file), Format::Hdf5))
+}
+
+/// Variables that others point to: auxiliary coordinates, bounds, grid mappings, cell measures.
+fn helper_names(contents: &Contents) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for header in &contents.headers {
+        let folder = header.name.strip_suffix(leaf(&header.name)).unwrap_or("");
+        for attribute in ["coordinates", "bounds", "climatology", "grid_mapping", "cell_measures"] {
+            let words = header.attributes.text(attribute).unwrap_or_default().split_whitespace();
+            for word in words.filter(|w| !w.ends_with(':')) {
+                names.insert(format!("{folder}{word}"));
+                names.insert(word.trim_start_matches('/').to_string());
+            }
+        }
+    }
+    names
+}
+
+/// Whether a variable is a coordinate, or flags that must not be coded with loss.
+fn is_auxiliary(header: &Header) -> bool {
+    let own = header.dims.len() == 1 && header.dims[0].name == header.name;
+    let text = |name| header.attributes.text(name).unwrap_or_default();
+    let units = text("units");
+    let flags = ["flag_values", "flag_masks", "_Unsigned", "axis", "positive"];
+    own || axes::is_time_unit(units)
+        || units.starts_with("degrees_") && units.ends_with(['h', 't', 'N', 'E'])
+        || matches!(text("standard_name"), "latitude" | "longitude" | "time")
+        || flags.iter().any(|name| header.attributes.get(name).is_some())
+}
