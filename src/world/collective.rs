@@ -178,13 +178,19 @@ impl World {
     pub fn gather_bytes(&self, mine: &[u8]) -> Option<Vec<Vec<u8>>> {
         let Some(comm) = &self.comm else { return Some(vec![mine.to_vec()]) };
         let counts: Vec<i32> = self.all_gather(&[mine.len() as u64]).into_iter().map(to_count).collect();
+        let total: usize = counts.iter().map(|&c| to_usize(c)).sum();
+        if total == 0 {
+            return self.is_root().then(|| vec![Vec::new(); self.size()]);
+        }
         let root = comm.process_at_rank(0);
+        // The dangling pointer of an empty Vec<u8> is 1, which is MPI_IN_PLACE in Open MPI: point somewhere real.
+        let mine = if mine.is_empty() { &[0u8][..0] } else { mine };
         if !self.is_root() {
             root.gather_varcount_into(mine);
             return None;
         }
         let starts = displacements(&counts);
-        let mut all = vec![0u8; counts.iter().map(|&c| to_usize(c)).sum()];
+        let mut all = vec![0u8; total];
         root.gather_varcount_into_root(
             mine,
             &mut mpi::datatype::PartitionMut::new(&mut all[..], &counts[..], &starts[..]),

@@ -1,0 +1,107 @@
+//! Collectives under a real mpirun: each test starts this very binary again on 1, 2, 3 and 4 ranks and compares what
+//! the ranks print.
+
+use std::process::Command;
+
+use sci_hpc::world::{World, shard, tree};
+
+/// Output of the ignored test `inner` on `ranks` ranks, what follows "bits:" only, sorted.
+fn under_mpirun(inner: &str, ranks: usize) -> Vec<String> {
+    let mut command = Command::new("mpirun");
+    if std::env::var("USER").map_or(true, |user| user == "root") {
+        command.arg("--allow-run-as-root");
+    }
+    let output = command
+        .args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()])
+        .arg(std::env::current_exe().expect("the path of this test"))
+        .args(["--ignored", "--exact", inner, "--nocapture", "--test-threads=1"])
+        .output()
+        .expect("mpirun is installed (scripts/setup)");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{ranks} ranks: {text}{}", String::from_utf8_lossy(&output.stderr));
+    let mut lines: Vec<String> =
+        text.lines().filter_map(|line| line.split_once("bits:").map(|(_, rest)| rest.trim().to_string())).collect();
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+fn assert_same_at_every_rank_count(inner: &str) {
+    let reference = under_mpirun(inner, 1);
+    assert_eq!(reference.len(), 1, "every rank prints the same single result");
+    for ranks in [2, 3, 4] {
+        assert_eq!(under_mpirun(inner, ranks), reference, "{ranks} ranks");
+    }
+}
+
+fn chunk(i: usize, len: usize) -> impl Iterator<Item = f64> {
+    (0..len).map(move |j| ((i * 31 + j) as f64 * 0.7 + 0.1).sin() * 10f64.powi((i as i32 * 5 + j as i32) % 9 - 4))
+}
+
+#[test]
+fn tree_sum_has_the_same_bits_at_every_rank_count() {
+    assert_same_at_every_rank_count("tree_sum_on_ranks");
+}
+
+#[test]
+#[ignore = "started by the test above under mpirun"]
+fn tree_sum_on_ranks() {
+    let world = World::start().expect("first start");
+    let (chunks, len) = (11, 5);
+    let owned = shard::range(chunks, world.size(), world.rank());
+    let mine: Vec<Vec<f64>> = owned.clone().map(|i| chunk(i, len).collect()).collect();
+    let sum = world.tree_sum(chunks, &owned, &mine, len);
+    println!("bits: {:?}", sum.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+}
+
+#[test]
+fn started_sum_has_the_same_bits_at_every_rank_count() {
+    assert_same_at_every_rank_count("started_sum_on_ranks");
+}
+
+#[test]
+#[ignore = "started by the test above under mpirun"]
+fn started_sum_on_ranks() {
+    let world = World::start().expect("first start");
+    // 1003 values: not a multiple of any rank count; two sums under way at once.
+    let (chunks, len) = (8, 1003);
+    let owned = shard::range(chunks, world.size(), world.rank());
+    let vectors = |shift: usize| -> Vec<Vec<f32>> {
+        owned.clone().map(|i| chunk(i + shift, len).map(|v| v as f32).collect()).collect()
+    };
+    let start = |shift| world.start_sum(chunks, tree::reduce_owned(chunks, &owned, &vectors(shift)), false);
+    let (first, second) = (start(0), start(100));
+    let digest = |v: Vec<f32>| v.iter().fold(0u64, |h, x| h.rotate_left(5) ^ u64::from(x.to_bits()));
+    println!("bits: {} {}", digest(first.wait()), digest(second.wait()));
+}
+
+#[test]
+fn collectives_move_what_they_say() {
+    for ranks in [1, 2, 3] {
+        under_mpirun("collectives_on_ranks", ranks);
+    }
+}
+
+#[test]
+#[ignore = "started by the test above under mpirun"]
+fn collectives_on_ranks() {
+    let world = World::start().expect("first start");
+    let (rank, size) = (world.rank(), world.size());
+    assert_eq!(world.broadcast_bytes(vec![7, rank as u8, 9])[..], [7, 0, 9]);
+    let mut values = [rank as f64, 1.0];
+    world.sum(&mut values);
+    assert_eq!(values, [(size * (size - 1) / 2) as f64, size as f64]);
+    assert!(world.any(rank == size - 1) && !world.any(false));
+    let varied: Vec<u32> = vec![rank as u32; rank + 1];
+    let all: Vec<u32> = (0..size as u32).flat_map(|r| vec![r; r as usize + 1]).collect();
+    assert_eq!(world.all_gather_varied(&varied), all);
+    let before = (0..rank as u64).map(|r| 10 + r).sum();
+    let total = (0..size as u64).map(|r| 10 + r).sum();
+    assert_eq!(world.exclusive_sum(10 + rank as u64), (before, total));
+    if let Some(parts) = world.gather_bytes(&vec![rank as u8; rank]) {
+        assert_eq!(parts, (0..size).map(|r| vec![r as u8; r]).collect::<Vec<_>>());
+    }
+    let mut received = [0f32; 2];
+    world.exchange(Some((rank + 1) % size), &[rank as f32, 0.5], Some((rank + size - 1) % size), &mut received);
+    assert_eq!(received, [((rank + size - 1) % size) as f32, 0.5]);
+}
