@@ -7,8 +7,10 @@
 pub mod conv3d;
 mod cpu;
 pub mod matmul;
+pub mod product;
 pub mod random;
 mod real;
+pub mod simd;
 
 pub use cpu::Cpu;
 pub use real::Real;

@@ -6,6 +6,7 @@ use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssi
 /// f32 or f64: one source for production and for the reference.
 pub trait Real:
     bytemuck::Pod
+    + super::product::Kernels
     + Send
     + Sync
     + Debug

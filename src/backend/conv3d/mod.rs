@@ -5,6 +5,8 @@
 //! of one is another, so the family is closed under differentiation.
 
 mod cpu;
+mod table;
+mod windows;
 
 use super::Buffers;
 

@@ -1,0 +1,99 @@
+//! out[p][n] = start + sum_r sum_k row[r][p][k] b[n][r, k], lanes over k: for results of few columns.
+
+use super::tile::{balanced, rows_max, with_rows};
+use crate::backend::Real;
+use crate::backend::simd::Vector;
+
+/// One call of [`dots`].
+pub struct Dots<'a, R> {
+    /// Pointers to the rows, `(runs, row_stride)`, the first `places.len()` of each run used.
+    pub rows: &'a [*const R],
+    /// Positions from one run to the next in `rows`.
+    pub row_stride: usize,
+    /// The result.
+    pub out: *mut R,
+    /// Which row of `out` each position is.
+    pub places: &'a [usize],
+    /// Elements in a row of `out`.
+    pub out_stride: usize,
+    /// Number of runs.
+    pub runs: usize,
+    /// Contracted elements per run.
+    pub run_len: usize,
+    /// b, `(columns, runs, run_len)`.
+    pub columns: &'a [R],
+    /// What the sum starts from, one per column.
+    pub start: &'a [R],
+}
+
+/// Computes all columns of the given positions.
+///
+/// # Safety
+/// Instruction set of `V`; every row pointer is valid for `run_len` reads, every place for as many writes as
+/// `start` has columns, by this thread alone.
+#[inline(always)]
+pub(super) unsafe fn dots<V: Vector<Element: Real>>(job: &Dots<V::Element>) {
+    assert!(job.rows.len() >= job.runs * job.row_stride && job.places.len() <= job.row_stride);
+    assert_eq!(job.columns.len(), job.start.len() * job.runs * job.run_len);
+    let mut column = 0;
+    while column < job.start.len() {
+        let pair = column + 1 < job.start.len();
+        if pair {
+            for (position, rows) in balanced(job.places.len(), rows_max::<V>(2)) {
+                // SAFETY: rows and columns of the job
+                unsafe { with_rows!(rows, tile::<V, _, 2>(job, position, column)) }
+            }
+        } else {
+            for (position, rows) in balanced(job.places.len(), rows_max::<V>(1)) {
+                // SAFETY: rows and columns of the job
+                unsafe { with_rows!(rows, tile::<V, _, 1>(job, position, column)) }
+            }
+        }
+        column += if pair { 2 } else { 1 };
+    }
+}
+
+/// `M` positions times `N` columns.
+#[inline(always)]
+unsafe fn tile<V: Vector<Element: Real>, const M: usize, const N: usize>(
+    job: &Dots<V::Element>,
+    position: usize,
+    column: usize,
+) {
+    // SAFETY: all offsets stay within the job by the bounds that `dots` has checked
+    unsafe {
+        let len = job.run_len;
+        let mut sum = [[V::splat(V::Element::ZERO); N]; M];
+        let whole = len / V::LANES * V::LANES;
+        for run in 0..job.runs {
+            let table = job.rows.as_ptr().add(run * job.row_stride + position);
+            let b = job.columns.as_ptr().add((column * job.runs + run) * len);
+            let next = job.runs * len;
+            let mut k = 0;
+            while k < whole {
+                for n in 0..N {
+                    let factor = V::load(b.add(n * next + k));
+                    for m in 0..M {
+                        sum[m][n] = V::load((*table.add(m)).add(k)).mul_add(factor, sum[m][n]);
+                    }
+                }
+                k += V::LANES;
+            }
+            if whole < len {
+                for n in 0..N {
+                    let factor = V::load_first(b.add(n * next + whole), len - whole);
+                    for m in 0..M {
+                        let row = V::load_first((*table.add(m)).add(whole), len - whole);
+                        sum[m][n] = row.mul_add(factor, sum[m][n]);
+                    }
+                }
+            }
+        }
+        for m in 0..M {
+            for n in 0..N {
+                *job.out.add(job.places[position + m] * job.out_stride + column + n) =
+                    job.start[column + n] + sum[m][n].sum();
+            }
+        }
+    }
+}

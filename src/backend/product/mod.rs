@@ -1,0 +1,110 @@
+//! The matrix-product kernels of the house, under `matmul` and `conv3d`.
+//!
+//! A kernel keeps a tile of the result in registers and walks over the contracted index, one broadcast and a few
+//! multiply-adds per step. Rows of the operands are found through tables of pointers, so that a convolution needs no
+//! copy of its windows: a row outside the grid points at zeros.
+//!
+//! | kernel | result | lanes | for |
+//! |---|---|---|---|
+//! | [`gather`] | out\[p\]\[n\] = start + sum_r sum_k row\[r\]\[p\]\[k\] b\[r, k\]\[n\] | n | many columns |
+//! | [`dots`] | the same | k | few columns |
+//! | [`outer`] | c\[m\]\[n\] += sum_p a\[p\]\[m\] b\[p\]\[n\] | n | contraction over positions |
+//!
+//! Every element of a result is summed in one fixed order that depends on no blocking: the same bits at every thread
+//! count.
+
+mod dots;
+mod gather;
+mod outer;
+mod tile;
+
+pub use dots::Dots;
+pub use gather::Gather;
+pub(crate) use gather::pack_panels;
+pub use outer::Outer;
+pub(crate) use tile::Shared;
+
+use super::simd::{Lanes, Task, Vector, dispatch};
+
+/// The kernels of one element type.
+///
+/// Implemented here for f32 and f64, so that the tiles are compiled once and not in every user of a generic function.
+pub trait Kernels: Lanes {
+    /// Columns of one panel of b on this machine.
+    fn panel_len() -> usize;
+
+    /// Computes all columns of the given positions.
+    ///
+    /// # Safety
+    /// Row pointers are valid for `run_len` reads, the row of `out` of every place for `columns` writes by this thread
+    /// alone.
+    unsafe fn gather(job: &Gather<Self>);
+
+    /// Computes all columns of the given positions.
+    ///
+    /// # Safety
+    /// Row pointers are valid for `run_len` reads, the row of `out` of every place for as many writes as `start` has
+    /// columns, by this thread alone.
+    unsafe fn dots(job: &Dots<Self>);
+
+    /// Adds the product of the given positions to c.
+    ///
+    /// # Safety
+    /// Row pointers are valid for `m` and `n` reads.
+    unsafe fn outer(job: &mut Outer<Self>);
+}
+
+/// [`Kernels::panel_len`] as a task.
+struct PanelLen;
+
+macro_rules! kernels {
+    ($t:ty) => {
+        impl Kernels for $t {
+            fn panel_len() -> usize {
+                dispatch::<$t, _>(PanelLen)
+            }
+            unsafe fn gather(job: &Gather<Self>) {
+                dispatch(job);
+            }
+            unsafe fn dots(job: &Dots<Self>) {
+                dispatch(job);
+            }
+            unsafe fn outer(job: &mut Outer<Self>) {
+                dispatch(job);
+            }
+        }
+        impl Task<$t> for PanelLen {
+            type Output = usize;
+            #[inline(always)]
+            unsafe fn run<V: Vector<Element = $t>>(self) -> usize {
+                gather::panel_len::<V>()
+            }
+        }
+        impl Task<$t> for &Gather<'_, $t> {
+            type Output = ();
+            #[inline(always)]
+            unsafe fn run<V: Vector<Element = $t>>(self) {
+                // SAFETY: below `dispatch`; pointers by the contract of `Kernels`
+                unsafe { gather::gather::<V>(self) }
+            }
+        }
+        impl Task<$t> for &Dots<'_, $t> {
+            type Output = ();
+            #[inline(always)]
+            unsafe fn run<V: Vector<Element = $t>>(self) {
+                // SAFETY: below `dispatch`; pointers by the contract of `Kernels`
+                unsafe { dots::dots::<V>(self) }
+            }
+        }
+        impl Task<$t> for &mut Outer<'_, $t> {
+            type Output = ();
+            #[inline(always)]
+            unsafe fn run<V: Vector<Element = $t>>(self) {
+                // SAFETY: below `dispatch`; pointers by the contract of `Kernels`
+                unsafe { outer::outer::<V>(self) }
+            }
+        }
+    };
+}
+kernels!(f32);
+kernels!(f64);

@@ -1,0 +1,69 @@
+//! Blocking shared by the kernels.
+
+use crate::backend::simd::Vector;
+
+/// Memory that several threads write at places that do not overlap.
+pub(crate) struct Shared<R>(pub *mut R);
+// SAFETY: whoever writes through it promises disjoint places (said where it is made)
+unsafe impl<R: Send> Send for Shared<R> {}
+// SAFETY: as above
+unsafe impl<R: Send> Sync for Shared<R> {}
+
+/// Cuts `len` into the fewest blocks of at most `most`, as equal as can be; yields (start, length).
+///
+/// Equal blocks keep as many multiply-adds in flight as possible: 15 rows are 5 + 5 + 5, not 6 + 6 + 3.
+#[inline(always)]
+pub(crate) fn balanced(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let blocks = len.div_ceil(most);
+    (0..blocks).map(move |b| (b * len / blocks, (b + 1) * len / blocks - b * len / blocks))
+}
+
+/// Rows of the largest tile.
+pub(crate) const ROWS_MAX: usize = 12;
+
+/// Rows of a tile of `registers` columns: the sums, a row of b and a broadcast fit the register file of `V`.
+#[inline(always)]
+pub(crate) fn rows_max<V: Vector>(registers: usize) -> usize {
+    ((V::REGISTERS - 1 - registers) / registers).min(ROWS_MAX)
+}
+
+/// Calls `$kernel::<V, M, N>` with the constant M that equals `$m`, at most [`ROWS_MAX`].
+macro_rules! with_rows {
+    ($m:expr, $kernel:ident::<$v:ty, _, $n:tt, $narrow:tt>($($argument:expr),*)) => {
+        $crate::backend::product::tile::with_rows!(
+            @ $m, [1 2 3 4 5 6 7 8 9 10 11 12], $kernel, $v, [$n, $narrow], ($($argument),*)
+        )
+    };
+    ($m:expr, $kernel:ident::<$v:ty, _, $n:tt>($($argument:expr),*)) => {
+        $crate::backend::product::tile::with_rows!(
+            @ $m, [1 2 3 4 5 6 7 8 9 10 11 12], $kernel, $v, [$n], ($($argument),*)
+        )
+    };
+    (@ $m:expr, [$($count:literal)*], $kernel:ident, $v:ty, $constants:tt, $arguments:tt) => {
+        match $m {
+            $($count => $crate::backend::product::tile::with_rows!(@@ $count, $kernel, $v, $constants, $arguments),)*
+            other => unreachable!("tile of {other} rows"),
+        }
+    };
+    (@@ $count:literal, $kernel:ident, $v:ty, [$($constant:tt),*], ($($argument:expr),*)) => {
+        $kernel::<$v, $count, $($constant),*>($($argument),*)
+    };
+}
+pub(crate) use with_rows;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn balanced_blocks_cover_and_differ_by_at_most_one() {
+        for len in 0..50 {
+            for most in 1..13 {
+                let blocks: Vec<_> = super::balanced(len, most).collect();
+                assert_eq!(blocks.len(), len.div_ceil(most));
+                assert_eq!(blocks.iter().map(|b| b.1).sum::<usize>(), len);
+                assert!(blocks.windows(2).all(|w| w[0].0 + w[0].1 == w[1].0));
+                let (low, high) = (blocks.iter().map(|b| b.1).min(), blocks.iter().map(|b| b.1).max());
+                assert!(high.unwrap_or(0) <= most && high.unwrap_or(0) - low.unwrap_or(0) <= 1);
+            }
+        }
+    }
+}
