@@ -11,6 +11,13 @@ fn split(lo: usize, hi: usize) -> usize {
     lo + half
 }
 
+/// The two children of a node of at least two chunks.
+pub fn children(node: &Range<usize>) -> (Range<usize>, Range<usize>) {
+    assert!(node.len() > 1, "a single chunk has no children");
+    let mid = split(node.start, node.end);
+    (node.start..mid, mid..node.end)
+}
+
 /// The maximal nodes of the tree over `0..n` that lie inside `owned`, from left to right.
 pub fn nodes(n: usize, owned: &Range<usize>) -> Vec<Range<usize>> {
     fn walk(lo: usize, hi: usize, owned: &Range<usize>, out: &mut Vec<Range<usize>>) {

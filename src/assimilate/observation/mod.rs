@@ -1,0 +1,11 @@
+//! Where the state is observed, with which error: H, R, and the rows G = H V T.
+
+mod file;
+mod network;
+mod places;
+mod stencil;
+
+pub use file::{Columns, ObservedAt, Record, fractional_index, read_csv};
+pub use network::Network;
+pub use places::draw;
+pub use stencil::{Interpolation, Stencil, stencil};
