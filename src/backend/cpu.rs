@@ -1,35 +1,200 @@
-//! The CPU device: shared host vectors; rayon threads.
+//! The CPU device: shared host vectors, recycled through a pool; rayon threads.
 
-use std::marker::PhantomData;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ops::{Deref, Range};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Buffers, Real};
 
-/// The CPU with elements `R`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cpu<R: Real>(PhantomData<R>);
+/// Vectors below this length (elements) are left to the allocator: its own lists serve them without page faults.
+const POOLED_LEN_MIN: usize = 4096;
+
+/// The CPU with elements `R`. Clones share one pool.
+#[derive(Clone, Debug, Default)]
+pub struct Cpu<R: Real> {
+    pool: Arc<Pool<R>>,
+}
 
 impl<R: Real> Cpu<R> {
-    /// The CPU.
+    /// The CPU with an empty pool.
     pub fn new() -> Self {
-        Self(PhantomData)
+        Self::default()
+    }
+
+    /// A vector of `len` elements with *unspecified values* (recycled memory): the caller overwrites all of them.
+    pub fn take(&self, len: usize) -> Vec<R> {
+        self.pool.take(len)
+    }
+
+    /// A vector becomes a buffer; its memory returns to the pool with the last owner.
+    pub fn wrap(&self, values: Vec<R>) -> CpuBuffer<R> {
+        self.pool.lock().grow_live(values.capacity());
+        let len = values.len();
+        CpuBuffer { data: Arc::new(Pooled { values, pool: self.pool.clone() }), start: 0, len }
+    }
+
+    /// Largest number of bytes that were in buffers at one time.
+    pub fn memory_peak_bytes(&self) -> usize {
+        self.pool.lock().live_peak * size_of::<R>()
+    }
+
+    /// In-place access: copies first if the memory is shared.
+    pub(super) fn make_mut<'a>(&self, buffer: &'a mut CpuBuffer<R>) -> &'a mut [R] {
+        if Arc::get_mut(&mut buffer.data).is_none() {
+            *buffer = self.upload(buffer);
+        }
+        let data = Arc::get_mut(&mut buffer.data).expect("just copied or found unique");
+        &mut data.values[buffer.start..buffer.start + buffer.len]
     }
 }
 
 impl<R: Real> Buffers for Cpu<R> {
     type Real = R;
-    type Buffer = Arc<Vec<R>>;
+    type Buffer = CpuBuffer<R>;
 
     fn upload(&self, values: &[R]) -> Self::Buffer {
-        Arc::new(values.to_vec())
+        let mut copy = self.take(values.len());
+        copy.copy_from_slice(values);
+        self.wrap(copy)
     }
-    fn download(&self, buffer: &Self::Buffer) -> Vec<R> {
-        buffer.to_vec()
+    fn download_into(&self, buffer: &Self::Buffer, out: &mut [R]) {
+        out.copy_from_slice(buffer);
     }
     fn zeros(&self, len: usize) -> Self::Buffer {
-        Arc::new(vec![R::ZERO; len])
+        let mut values = self.take(len);
+        values.fill(R::ZERO);
+        self.wrap(values)
     }
     fn len(&self, buffer: &Self::Buffer) -> usize {
-        buffer.len()
+        buffer.len
+    }
+    fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer {
+        assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
+        CpuBuffer { data: buffer.data.clone(), start: buffer.start + range.start, len: range.len() }
+    }
+}
+
+/// Immutable host memory, shared by clones and views; reads like a slice.
+#[derive(Clone, Debug)]
+pub struct CpuBuffer<R: Real> {
+    data: Arc<Pooled<R>>,
+    start: usize,
+    len: usize,
+}
+
+impl<R: Real> Deref for CpuBuffer<R> {
+    type Target = [R];
+    #[inline]
+    fn deref(&self) -> &[R] {
+        &self.data.values[self.start..self.start + self.len]
+    }
+}
+
+/// A vector that goes back to its pool.
+#[derive(Debug)]
+struct Pooled<R: Real> {
+    values: Vec<R>,
+    pool: Arc<Pool<R>>,
+}
+
+impl<R: Real> Drop for Pooled<R> {
+    fn drop(&mut self) {
+        self.pool.give(std::mem::take(&mut self.values));
+    }
+}
+
+/// Free vectors by capacity. Invariant: live + free elements never exceed the largest live number so far, so the pool
+/// costs no memory that the computation did not need at its peak.
+#[derive(Debug, Default)]
+struct Pool<R: Real> {
+    lists: Mutex<Lists<R>>,
+}
+
+#[derive(Debug, Default)]
+struct Lists<R: Real> {
+    free: BTreeMap<usize, Vec<Vec<R>>>,
+    free_len: usize,
+    live: usize,
+    live_peak: usize,
+}
+
+impl<R: Real> Pool<R> {
+    fn lock(&self) -> MutexGuard<'_, Lists<R>> {
+        // A panic elsewhere cannot leave the lists half changed: nothing in here calls out.
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, len: usize) -> Vec<R> {
+        let recycled = (len >= POOLED_LEN_MIN).then(|| self.lock().pop(len)).flatten();
+        match recycled {
+            Some(mut values) => {
+                values.resize(len, R::ZERO);
+                values
+            }
+            None => vec![R::ZERO; len],
+        }
+    }
+
+    fn give(&self, values: Vec<R>) {
+        let mut lists = self.lock();
+        lists.live -= values.capacity();
+        if values.capacity() >= POOLED_LEN_MIN && lists.live + lists.free_len + values.capacity() <= lists.live_peak {
+            lists.free_len += values.capacity();
+            lists.free.entry(values.capacity()).or_default().push(values);
+        }
+    }
+}
+
+impl<R: Real> Lists<R> {
+    /// The smallest free vector that holds `len` without wasting more than an eighth.
+    fn pop(&mut self, len: usize) -> Option<Vec<R>> {
+        let (&capacity, list) = self.free.range_mut(len..=len + len / 8).find(|(_, list)| !list.is_empty())?;
+        self.free_len -= capacity;
+        list.pop()
+    }
+
+    /// Counts a new buffer, and frees the largest idle vectors until the invariant holds.
+    fn grow_live(&mut self, len: usize) {
+        self.live += len;
+        self.live_peak = self.live_peak.max(self.live);
+        while self.live + self.free_len > self.live_peak {
+            let mut largest = self.free.last_entry().expect("free_len counts the vectors in the lists");
+            match largest.get_mut().pop() {
+                Some(values) => self.free_len -= values.capacity(),
+                None => drop(largest.remove()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pool_reuses_memory_and_stays_below_the_live_peak() {
+        let cpu = Cpu::<f32>::new();
+        let first = cpu.upload(&vec![1.0; 10_000]);
+        let address = first.as_ptr();
+        drop(first);
+        let second = cpu.upload(&vec![2.0; 9_900]);
+        assert_eq!(second.as_ptr(), address);
+        assert!(second.iter().all(|&v| v == 2.0));
+        drop(second);
+        let larger = cpu.zeros(12_000);
+        assert!(larger.iter().all(|&v| v == 0.0));
+        let lists = cpu.pool.lock();
+        assert!(lists.live + lists.free_len <= lists.live_peak);
+        assert!(lists.live_peak <= 12_000, "the idle vector of 10,000 made room");
+    }
+
+    #[test]
+    fn view_shares_memory_and_a_write_to_it_copies() {
+        let cpu = Cpu::<f64>::new();
+        let whole = cpu.upload(&[0.0, 1.0, 2.0, 3.0]);
+        let mut part = cpu.view(&whole, 1..3);
+        assert_eq!(part.as_ptr(), whole[1..].as_ptr());
+        cpu.make_mut(&mut part)[0] = 9.0;
+        assert_eq!((&part[..], &whole[..]), (&[9.0, 2.0][..], &[0.0, 1.0, 2.0, 3.0][..]));
     }
 }

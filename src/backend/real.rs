@@ -34,6 +34,10 @@ pub trait Real:
     fn to_f64(self) -> f64;
     /// e^x
     fn exp(self) -> Self;
+    /// e^x - 1, accurate near 0
+    fn exp_m1(self) -> Self;
+    /// tanh x
+    fn tanh(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// |x|
@@ -57,6 +61,14 @@ macro_rules! real {
             #[inline]
             fn exp(self) -> Self {
                 <$t>::exp(self)
+            }
+            #[inline]
+            fn exp_m1(self) -> Self {
+                <$t>::exp_m1(self)
+            }
+            #[inline]
+            fn tanh(self) -> Self {
+                <$t>::tanh(self)
             }
             #[inline]
             fn sqrt(self) -> Self {

@@ -1,7 +1,6 @@
 //! The contractions on the CPU: windows by pointer tables into the kernels of [`product`](crate::backend::product).
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -9,7 +8,7 @@ use super::table::{Grid, List, Tables};
 use super::windows::Phase;
 use super::{Conv3d, ConvDims};
 use crate::backend::product::{Dots, Gather, Outer, Shared, pack_panels};
-use crate::backend::{Cpu, Real};
+use crate::backend::{Cpu, CpuBuffer, Real};
 
 /// Pointers of one table: what stays in the second-level cache beside the operands.
 const TABLE_LEN: usize = 2048;
@@ -35,12 +34,12 @@ impl<R: Real> Conv3d for Cpu<R> {
             phases: vec![Phase::forward(dims)],
             grid: Grid { values: x, channels: dims.c_in },
             channels: dims.c_out,
-            bias: bias.map(|b| b.as_slice()),
+            bias: bias.map(|b| &b[..]),
         };
         let at = |[kd, kh, kw]: [usize; 3], ci: usize, co: usize| {
             w[(((kd * dims.kernel[1] + kh) * dims.kernel[2] + kw) * dims.c_in + ci) * dims.c_out + co]
         };
-        Arc::new(product.compute(at))
+        self.wrap(product.compute(self, at))
     }
 
     fn conv3d_input_grad(
@@ -56,12 +55,12 @@ impl<R: Real> Conv3d for Cpu<R> {
             phases: Phase::input_grad(dims),
             grid: Grid { values: y_bar, channels: dims.c_out },
             channels: dims.c_in,
-            bias: bias.map(|b| b.as_slice()),
+            bias: bias.map(|b| &b[..]),
         };
         let at = |[kd, kh, kw]: [usize; 3], co: usize, ci: usize| {
             w[(((kd * dims.kernel[1] + kh) * dims.kernel[2] + kw) * dims.c_in + ci) * dims.c_out + co]
         };
-        Arc::new(product.compute(at))
+        self.wrap(product.compute(self, at))
     }
 
     fn conv3d_weight_grad(&self, x: &Self::Buffer, y_bar: &Self::Buffer, dims: &ConvDims) -> Self::Buffer {
@@ -71,12 +70,12 @@ impl<R: Real> Conv3d for Cpu<R> {
             x: Grid { values: x, channels: dims.c_in },
             y: Grid { values: y_bar, channels: dims.c_out },
         };
-        Arc::new(product.compute())
+        self.wrap(product.compute())
     }
 }
 
 /// Asserts the lengths of the buffers of a convolution.
-fn check<R>(dims: &ConvDims, x: Option<&Arc<Vec<R>>>, w: Option<&Arc<Vec<R>>>, y: Option<&Arc<Vec<R>>>) {
+fn check<R: Real>(dims: &ConvDims, x: Option<&CpuBuffer<R>>, w: Option<&CpuBuffer<R>>, y: Option<&CpuBuffer<R>>) {
     let volume = |g: [usize; 3]| g.iter().product::<usize>();
     let lens = [
         dims.n * volume(dims.input) * dims.c_in,
@@ -98,7 +97,7 @@ struct GatherProduct<'a, R> {
 
 impl<R: Real> GatherProduct<'_, R> {
     /// The result; `at(tap, channel of grid, channel of the result)` is w.
-    fn compute(&self, at: impl Fn([usize; 3], usize, usize) -> R) -> Vec<R> {
+    fn compute(&self, cpu: &Cpu<R>, at: impl Fn([usize; 3], usize, usize) -> R) -> Vec<R> {
         let len = self.phases.iter().map(Phase::positions).sum::<usize>() * self.channels;
         let by_dots = self.channels <= DOT_COLUMNS && self.grid.channels >= 8;
         let width = R::panel_len();
@@ -119,7 +118,7 @@ impl<R: Real> GatherProduct<'_, R> {
         if !by_dots {
             start.resize(self.channels.next_multiple_of(width), R::ZERO);
         }
-        let mut result = Vec::<R>::with_capacity(len);
+        let mut result = cpu.take(len);
         let out = Shared(result.as_mut_ptr());
         let most = self.phases.iter().map(Phase::positions).max().unwrap_or(0);
         let runs = self.phases.iter().map(|p| p.window().iter().product::<usize>()).max().unwrap_or(1);
@@ -131,8 +130,7 @@ impl<R: Real> GatherProduct<'_, R> {
                 GatherTask { product: self, phase, range, weights, start: &start, tables, out: &out, by_dots }.run();
             }
         });
-        // SAFETY: the phases tile the grid and the chunks each phase, so every element has been written
-        unsafe { result.set_len(len) };
+        // The phases tile the grid and the chunks each phase, so every element has been written.
         result
     }
 }

@@ -1,7 +1,5 @@
 //! The loops in formula order, rayon over the rows.
 
-use std::sync::Arc;
-
 use rayon::prelude::*;
 
 use super::{Matmul, MatmulDims};
@@ -18,6 +16,6 @@ impl<R: Real> Matmul for Cpu<R> {
                 *c = (0..k).map(|l| a(l) * b(l)).sum();
             }
         });
-        Arc::new(c)
+        self.wrap(c)
     }
 }

@@ -3,6 +3,8 @@
 //! A stream is named by (seed, purpose, index, step); its values are a pure function of their position. Nothing is
 //! carried from one value to the next, so any rank, thread or device computes exactly the values it needs.
 
+use super::transcendental::{ln, sin_cos_turns};
+
 /// What a stream is for: streams of different purposes are independent. Numbers are fixed for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -57,8 +59,8 @@ impl Stream {
     /// Two independent standard normal numbers, of block `n` (Box and Muller 1958).
     pub fn normals(&self, n: u32) -> [f64; 2] {
         let [u, v] = self.uniforms(n);
-        let radius = (-2.0 * u.ln()).sqrt();
-        let (sin, cos) = (std::f64::consts::TAU * v).sin_cos();
+        let radius = (-2.0 * ln(u)).sqrt();
+        let (sin, cos) = sin_cos_turns(v);
         [radius * cos, radius * sin]
     }
 

@@ -1,0 +1,55 @@
+//! Updates of a flat parameter buffer, in place.
+
+mod cpu;
+
+use super::Buffers;
+
+/// Numbers of one Adam step (Kingma & Ba 2015; decoupled decay: Loshchilov & Hutter 2019; places of `epsilon` and of
+/// the bias corrections as in PyTorch).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Learning rate of this step.
+    pub rate: f64,
+    /// Decay of the first moment (PyTorch default 0.9).
+    pub beta1: f64,
+    /// Decay of the second moment (PyTorch default 0.999).
+    pub beta2: f64,
+    /// Added to the root of the corrected second moment (PyTorch default 1e-8).
+    pub epsilon: f64,
+    /// Decoupled weight decay (AdamW); 0 is Adam.
+    pub decay: f64,
+}
+
+impl Adam {
+    /// PyTorch's defaults at a learning rate.
+    pub fn new(rate: f64) -> Self {
+        Self { rate, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0 }
+    }
+}
+
+/// Moments of [`Adam`], two flat buffers as long as the parameters.
+#[derive(Clone, Debug)]
+pub struct Moments<T> {
+    /// First moment m.
+    pub first: T,
+    /// Second moment v.
+    pub second: T,
+    /// Steps done.
+    pub steps: u64,
+}
+
+/// In-place updates; a buffer that is shared is copied first, so views made earlier keep the old values.
+pub trait Optimize: Buffers {
+    /// Step t = `moments.steps` + 1 (counted up here):
+    /// p -= rate decay p; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+    /// p -= rate / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
+    fn adam(
+        &self,
+        params: &mut Self::Buffer,
+        gradient: &Self::Buffer,
+        moments: &mut Moments<Self::Buffer>,
+        adam: &Adam,
+    );
+    /// p -= rate g
+    fn sgd(&self, params: &mut Self::Buffer, gradient: &Self::Buffer, rate: f64);
+}

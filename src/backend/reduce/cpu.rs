@@ -1,0 +1,113 @@
+//! Three shapes of a middle sum: short sums (a task owns whole results), wide rows (a task owns a part of each row),
+//! and long narrow columns (a task owns rows and leaves a partial sum).
+
+use super::{MiddleDims, Reduce};
+use crate::backend::chunk::{add_tiles, for_chunks, sum_channels, vectorized};
+use crate::backend::{Cpu, Real};
+
+/// Columns longer than this (elements) are cut into partial sums.
+const COLUMN_LEN_MAX: usize = 1 << 14;
+/// Rows wider than this (elements) need no partial sums.
+const ROW_LEN_WIDE: usize = 1 << 12;
+
+impl<R: Real> Reduce for Cpu<R> {
+    fn sum_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
+        let &MiddleDims { outer, middle, inner } = dims;
+        assert!(x.len() == dims.len(), "{} elements for {dims:?}", x.len());
+        let mut sums = self.take(outer * inner);
+        if middle * inner > COLUMN_LEN_MAX && inner < ROW_LEN_WIDE {
+            for (o, sums) in sums.chunks_mut(inner.max(1)).enumerate() {
+                let x = &x[o * middle * inner..(o + 1) * middle * inner];
+                let totals = sum_channels(x.len(), inner, |range, sums| add_tiles(sums, &x[range]));
+                sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum = R::from_f64(total));
+            }
+        } else {
+            for_chunks(&mut sums, 1, |range, sums| sum_columns(x, dims, range.start, sums));
+        }
+        self.wrap(sums)
+    }
+
+    fn expand_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
+        let &MiddleDims { outer, middle, inner } = dims;
+        assert!(x.len() == outer * inner, "{} elements for the short side of {dims:?}", x.len());
+        let mut y = self.take(dims.len());
+        let block = (middle * inner).max(1);
+        for_chunks(&mut y, inner, |range, y| {
+            let mut at = range.start;
+            let mut rest = y;
+            while !rest.is_empty() {
+                let (run, tail) = rest.split_at_mut((block - at % block).min(rest.len()));
+                let o = at / block;
+                fill_pattern(run, &x[o * inner..(o + 1) * inner]);
+                at += run.len();
+                rest = tail;
+            }
+        });
+        self.wrap(y)
+    }
+
+    fn gate_sum(&self, x: &Self::Buffer, y: &Self::Buffer, z: &Self::Buffer, channels: usize) -> Self::Buffer {
+        assert!(x.len() == y.len() && x.len() == z.len(), "lengths {} {} {}", x.len(), y.len(), z.len());
+        let totals = sum_channels(x.len(), channels, |range, sums| {
+            let (x, y, z) = (&x[range.clone()], &y[range.clone()], &z[range]);
+            vectorized(|| {
+                let width = sums.len();
+                for ((x, y), z) in x.chunks(width).zip(y.chunks(width)).zip(z.chunks(width)) {
+                    for (((sum, &x), &y), &z) in sums.iter_mut().zip(x).zip(y).zip(z) {
+                        *sum += if x <= R::ZERO { (y * z).to_f64() } else { 0.0 };
+                    }
+                }
+            });
+        });
+        self.wrap(totals.into_iter().map(R::from_f64).collect())
+    }
+
+    fn sum_f64(&self, x: &Self::Buffer) -> f64 {
+        sum_channels(x.len(), 1, |range, sums| add_tiles(sums, &x[range]))[0]
+    }
+
+    fn dot_f64(&self, x: &Self::Buffer, y: &Self::Buffer) -> f64 {
+        assert!(x.len() == y.len(), "lengths {} and {}", x.len(), y.len());
+        sum_channels(x.len(), 1, |range, sums| {
+            let (x, y) = (&x[range.clone()], &y[range]);
+            vectorized(|| {
+                for (x, y) in x.chunks(sums.len()).zip(y.chunks(sums.len())) {
+                    for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+                        *sum += x.to_f64() * y.to_f64();
+                    }
+                }
+            });
+        })[0]
+    }
+}
+
+/// The results `start..` of the flat `(outer, inner)` side, each summed over its whole column.
+fn sum_columns<R: Real>(x: &[R], dims: &MiddleDims, start: usize, sums: &mut [R]) {
+    let &MiddleDims { middle, inner, .. } = dims;
+    let mut totals = vec![0.0f64; sums.len()];
+    let mut at = 0;
+    while at < sums.len() {
+        let (o, i) = ((start + at) / inner, (start + at) % inner);
+        let n = (inner - i).min(sums.len() - at);
+        for m in 0..middle {
+            let row = (o * middle + m) * inner + i;
+            add_tiles(&mut totals[at..at + n], &x[row..row + n]);
+        }
+        at += n;
+    }
+    sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum = R::from_f64(total));
+}
+
+/// Repeats `pattern` over `out`, doubling what is already there.
+fn fill_pattern<R: Real>(out: &mut [R], pattern: &[R]) {
+    if let &[value] = pattern {
+        return out.fill(value);
+    }
+    let mut filled = pattern.len().min(out.len());
+    out[..filled].copy_from_slice(&pattern[..filled]);
+    while filled < out.len() {
+        let n = filled.min(out.len() - filled);
+        out.copy_within(..n, filled);
+        filled += n;
+    }
+}

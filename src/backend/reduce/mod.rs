@@ -1,0 +1,44 @@
+//! Sums over the middle axis and their adjoint; scalar sums for the host. All sums accumulate in f64 over chunks of
+//! fixed length, added in order: the same bits at every number of threads.
+
+mod cpu;
+
+use super::Buffers;
+
+/// A tensor seen as `(outer, middle, inner)`: every broadcast is one or more copies along a middle axis.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MiddleDims {
+    /// Product of the axes before.
+    pub outer: usize,
+    /// The axis that is summed or repeated.
+    pub middle: usize,
+    /// Product of the axes after.
+    pub inner: usize,
+}
+
+impl MiddleDims {
+    /// Elements of the long side.
+    pub fn len(&self) -> usize {
+        self.outer * self.middle * self.inner
+    }
+    /// No elements on the long side.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Sums and repeats.
+pub trait Reduce: Buffers {
+    /// `(outer, middle, inner)` to `(outer, inner)`.
+    fn sum_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
+    /// `(outer, inner)` to `(outer, middle, inner)`: the adjoint of [`Reduce::sum_middle`].
+    fn expand_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
+    /// s`[c]` = sum over x\[.., c\] <= 0 of y\[.., c\] z\[.., c\]; `channels` 1 sums everything. The derivative of a
+    /// [gate](super::elementwise::Elementwise::gate) by its slope.
+    fn gate_sum(&self, x: &Self::Buffer, y: &Self::Buffer, z: &Self::Buffer, channels: usize) -> Self::Buffer;
+    /// Sum of all elements.
+    fn sum_f64(&self, x: &Self::Buffer) -> f64;
+    /// Sum of x y.
+    fn dot_f64(&self, x: &Self::Buffer, y: &Self::Buffer) -> f64;
+}
