@@ -90,6 +90,12 @@ impl<R: Real> Deref for CpuBuffer<R> {
     }
 }
 
+impl<R: Real> PartialEq for CpuBuffer<R> {
+    fn eq(&self, other: &Self) -> bool {
+        self[..] == other[..]
+    }
+}
+
 /// A vector that goes back to its pool.
 #[derive(Debug)]
 struct Pooled<R: Real> {
