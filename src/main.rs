@@ -1,1 +1,56 @@
-fn main() {}
+//! The process: arguments, MPI, one job, outcome to exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sci_hpc::config;
+use sci_hpc::job::{self, Class, JobError, arguments::Arguments, command, failure};
+use sci_hpc::world::World;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) => return refuse(&usage),
+    };
+    if let Some(command) = &arguments.command {
+        return alone(|| command::run(command));
+    }
+    if arguments.run.print_config {
+        return alone(|| print_config(&arguments));
+    }
+    if arguments.run.dry_run {
+        return alone(|| job::dry_run(&arguments.run));
+    }
+    let Some(world) = World::start() else { return alone(|| Err(JobError::NoMpi)) };
+    failure::end_all_ranks_on_panic(world.rank());
+    let outcome = job::run(&world, &arguments.run);
+    exit_code(failure::finish(&world, outcome))
+    // Dropping the world ends MPI: every rank is here.
+}
+
+/// Runs what needs no MPI.
+fn alone(run: impl FnOnce() -> Result<(), JobError>) -> ExitCode {
+    failure::end_all_ranks_on_panic(0);
+    exit_code(failure::finish(&World::serial(), run()))
+}
+
+fn print_config(arguments: &Arguments) -> Result<(), JobError> {
+    let path = arguments.run.config.as_deref().expect("clap requires --config");
+    let job = config::load(path, &arguments.run.set)?;
+    command::print(&config::to_yaml(&job))
+}
+
+/// Tells what is wrong with the arguments once, not once per rank; `--help` and `--version` end here too.
+fn refuse(usage: &clap::Error) -> ExitCode {
+    let rank =
+        ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"].iter().find_map(|k| std::env::var(k).ok());
+    if rank.is_none_or(|rank| rank == "0") {
+        // Nowhere to write to is nothing to report.
+        let _closed_terminal = usage.print();
+    }
+    exit_code(if usage.use_stderr() { Class::Usage.code() } else { 0 })
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).expect("exit codes of sci-hpc are below 256"))
+}

@@ -48,6 +48,14 @@ pub struct Output {
 /// What compressing appends to the name of a file.
 pub const ARCHIVE_SUFFIX: &str = ".sci.h5";
 
+impl Input {
+    /// A file made by this job below `folder`, named by its path there.
+    pub(super) fn of_product(path: PathBuf, folder: &Path) -> Self {
+        let name = path.strip_prefix(folder).unwrap_or(&path).into();
+        Self { path, name }
+    }
+}
+
 impl Context<'_> {
     /// Whether a signal asks to stop, on any rank. Collective: call it on every rank at the same place (a step
     /// boundary), write the checkpoint, and return [`JobError::stopped`].

@@ -1,16 +1,139 @@
 //! The stages of a job, and the frame they run in.
 //!
+//! ```text
+//! arguments -> prepare (rank 0: job file, inputs, output, lock; broadcast) -> stage after stage -> report
+//! ```
+//!
 //! # Adding a stage
 //! 1. `config/<stage>.rs`: its section; `config/mod.rs`: the field of `Job`, the variant of `Stage` (order!), the checks.
 //! 2. `job/<stage>.rs`: `pub fn run(ctx: &mut Context) -> Result<(), JobError>`, numbered steps, read top to bottom;
 //!    where it computes on the device, `pub fn run<B: Backend>(ctx: &mut Context, backend: &B)`.
 //! 3. Here: one arm of `run_stage`. What later stages need is a file under `Output`, so that a resumed job finds it.
 //! 4. `outcome.rs`: the folder's error as a variant of `JobError`, its exit class in `class`.
-//! 5. Its metrics through `ctx.report.metrics("<stage>", ..)`, keys as in the contract; its folder in `output::OWN`.
+//! 5. Its metrics through `ctx.report.metrics("<stage>", ..)`, keys as in the contract; its folder in `state::OWN`.
 //! 6. `tests/jobs`: it gives the same bits on 1, 2 and 4 ranks; `config/template.rs`: a job file that shows it.
 
+pub mod arguments;
+pub mod command;
 mod context;
+mod dry_run;
+pub mod failure;
+mod inputs;
+mod lock;
 mod outcome;
+mod prepare;
+mod provenance;
+mod smoke;
+mod state;
+mod threads;
 
 pub use context::{ARCHIVE_SUFFIX, Context, Input, Output};
+pub use dry_run::dry_run;
 pub use outcome::{Class, JobError};
+
+use serde_json::json;
+
+use crate::config::{Device, Stage};
+use crate::report::Report;
+use crate::world::World;
+
+use arguments::RunArguments;
+use prepare::Prepared;
+
+/// Runs the job of `arguments` on all ranks of `world`: every stage in order, from where an earlier run stopped.
+///
+/// Errors: [`JobError::Refused`] before anything was started, on every rank alike; else what a stage met, on the ranks
+/// that met it ([`failure::finish`] then ends the others).
+pub fn run(world: &World, arguments: &RunArguments) -> Result<(), JobError> {
+    // 1. Everything that can be checked, on rank 0.
+    let Prepared { job, inputs, archives, finished, mut root } = prepare::prepare(world, arguments)?;
+    // 2. The frame: threads, signals, reporter.
+    let threads = threads::count(world, arguments.threads.map(|n| n as usize));
+    threads::build_pool(threads)?;
+    let output = Output::new(&job.job.output);
+    let report = Report::in_directory(world.is_root(), output.root())?;
+    let stop = failure::stop_flag()?;
+    let mut ctx = Context { world, config: &job, output, report, inputs, archives, smoke: arguments.smoke, stop };
+    let hosts = provenance::hosts(world);
+    provenance::write(&ctx, &hosts, threads, false)?;
+    log_start(&ctx, arguments, threads)?;
+    // 3. Stage after stage.
+    for stage in job.stages() {
+        if finished.contains(&stage) {
+            ctx.report.log(format_args!("{}: finished by an earlier run, skipped", stage.as_str()));
+        } else {
+            failure::inject(world, stage, &ctx.stop);
+            if ctx.stop_requested() {
+                return Err(JobError::stopped(stage));
+            }
+            run_stage(&mut ctx, stage)?;
+            world.barrier();
+            if let Some((_, state)) = &mut root {
+                state.finished.push(stage);
+                state.write(&ctx.output)?;
+            }
+        }
+        hand_over(&mut ctx, stage)?;
+    }
+    // 4. The report.
+    finish(&ctx, &hosts, threads)
+}
+
+fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
+    ctx.report.log(format_args!("{}: begins", stage.as_str()));
+    let started = ctx.report.seconds();
+    match stage {
+        Stage::Generate | Stage::Train | Stage::Compress | Stage::Decompress | Stage::Assimilate => {}
+    }
+    let seconds = ctx.report.seconds() - started;
+    ctx.report.event("stage", json!({ "stage": stage.as_str(), "seconds": seconds }))?;
+    ctx.report.log(format_args!("{}: done in {seconds:.1} s", stage.as_str()));
+    Ok(())
+}
+
+/// Makes what a stage wrote the input of those that follow.
+fn hand_over(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
+    match stage {
+        Stage::Generate => ctx.inputs = inputs::generated(ctx.world, &ctx.output)?,
+        Stage::Compress => {
+            let archive = |input: &Input| Input::of_product(ctx.output.archive(input), &ctx.output.file("archive"));
+            ctx.archives = ctx.inputs.iter().map(archive).collect();
+        }
+        Stage::Train | Stage::Decompress | Stage::Assimilate => {}
+    }
+    Ok(())
+}
+
+fn log_start(ctx: &Context, arguments: &RunArguments, threads: usize) -> Result<(), JobError> {
+    let config = arguments.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+    let device = match ctx.config.job.device {
+        Device::Auto => "cpu (auto: this version has no CUDA backend)",
+        Device::Cpu | Device::Cuda => "cpu",
+    };
+    let ranks = ctx.world.size();
+    ctx.report.log(format_args!("{}, {ranks} ranks x {threads} threads, {device}, {config}", provenance::version()));
+    let stages: Vec<_> = ctx.config.stages().into_iter().map(Stage::as_str).collect();
+    ctx.report.log(format_args!(
+        "job {}: {} -> {}",
+        ctx.config.job.name,
+        stages.join(", "),
+        ctx.output.root().display()
+    ));
+    let fields = json!({ "job": ctx.config.job.name, "stages": stages, "ranks": ranks, "threads": threads });
+    Ok(ctx.report.event("start", fields)?)
+}
+
+fn finish(ctx: &Context, hosts: &[String], threads: usize) -> Result<(), JobError> {
+    ctx.report.event("end", json!({ "seconds": ctx.report.seconds() }))?;
+    provenance::write(ctx, hosts, threads, true)?;
+    let page = ctx.report.page(&ctx.config.job.name)?;
+    if let Some(page) = page {
+        ctx.report.log(format_args!("done: {}", page.display()));
+    }
+    ctx.world.barrier();
+    if ctx.smoke && ctx.world.is_root() {
+        let root = ctx.output.root();
+        std::fs::remove_dir_all(root).map_err(|source| JobError::Unwritable { path: root.into(), source })?;
+    }
+    Ok(())
+}

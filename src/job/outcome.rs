@@ -106,6 +106,22 @@ pub enum JobError {
         /// Its value now.
         new: String,
     },
+    /// The output folder holds files that look like ours, but no run of ours.
+    #[error("{output} holds `{entry}`, but no run to go on with; choose another job.output, or remove it with --fresh")]
+    Foreign {
+        /// The output folder.
+        output: PathBuf,
+        /// What stands in the way.
+        entry: String,
+    },
+    /// The memory of the run is not readable.
+    #[error("{path} is damaged ({source}); start over with --fresh")]
+    DamagedState {
+        /// The file.
+        path: PathBuf,
+        /// Where the text breaks off.
+        source: serde_json::Error,
+    },
     /// Another process is writing the same output.
     #[error("{output} is being written by another job ({holder}); wait for it, or choose another job.output")]
     Locked {
@@ -122,6 +138,23 @@ pub enum JobError {
         /// What is wrong, and what there is.
         reason: String,
     },
+    /// The system refuses a signal handler.
+    #[error("cannot listen to signals: {source}")]
+    Signals {
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system refuses the threads.
+    #[error("cannot start {threads} threads: {source}; ask for fewer with --threads")]
+    Threads {
+        /// How many.
+        threads: usize,
+        /// What the pool said.
+        source: rayon::ThreadPoolBuildError,
+    },
+    /// MPI does not start.
+    #[error("MPI does not start; was sci-hpc started twice in one process?")]
+    NoMpi,
     /// A signal asked to stop; the checkpoint is written.
     #[error("stopped in stage {stage} by a signal; the checkpoint is good: run the same command again to go on")]
     Stopped {
@@ -136,13 +169,23 @@ impl JobError {
         Self::Stopped { stage: stage.as_str() }
     }
 
+    /// Whether every rank returns this same error, so that all can end in order.
+    pub(super) fn is_agreed(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Stopped { .. })
+    }
+
     /// The class, hence the exit code.
     pub fn class(&self) -> Class {
         match self {
             Self::Refused { class, .. } => *class,
-            Self::Config(_) | Self::OtherJob { .. } | Self::BadPattern { .. } | Self::Argument { .. } => Class::Usage,
+            Self::Config(_)
+            | Self::OtherJob { .. }
+            | Self::Foreign { .. }
+            | Self::DamagedState { .. }
+            | Self::BadPattern { .. }
+            | Self::Argument { .. } => Class::Usage,
             Self::NoInput { .. } | Self::Unreadable { .. } => Class::Input,
-            Self::NoDevice { .. } => Class::Environment,
+            Self::NoDevice { .. } | Self::Signals { .. } | Self::Threads { .. } | Self::NoMpi => Class::Environment,
             Self::Report(_) | Self::Unwritable { .. } | Self::Locked { .. } => Class::Output,
             Self::Stopped { .. } => Class::Stopped,
         }

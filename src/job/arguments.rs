@@ -1,0 +1,106 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  sci-hpc init quickstart > job.yaml                     a commented job file to start from
+  sci-hpc --config job.yaml --dry-run --ranks 8          what it would do and need; starts nothing
+  mpirun -n 2 --bind-to none sci-hpc --config job.yaml   run it on two ranks of this machine
+  srun sci-hpc --config job.yaml                         run it in a Slurm allocation
+  sci-hpc --config job.yaml --set train.epochs=3 --set 'compress.error_bound={rel: 1e-3}'
+  sci-hpc inspect runs/job/archive/flow.nc.sci.h5 --verify
+  sci-hpc extract runs/job/archive/flow.nc.sci.h5 -v u -t 10:20 -o part.nc
+
+The same command again resumes an interrupted run: finished stages are skipped.
+Results: <job.output>/report.html, metrics.json, events.jsonl, archive/, decompressed/, models.
+
+Exit codes:
+  0 done                                   5 environment: GPU, MPI, memory
+  2 arguments or job file, nothing started 6 output not written
+  3 input data: missing, wrong, corrupt    70 a bug in sci-hpc
+  4 numerics: non-finite, bound missed     75 stopped by a signal, checkpoint written: run again";
+
+/// Train autoencoders on archives of 3D fields, compress them under a guaranteed error bound, and assimilate
+/// observations in the latent space; over MPI ranks, from one job file.
+#[derive(Debug, Parser)]
+#[command(name = "sci-hpc", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub struct Arguments {
+    /// How a job is run.
+    #[command(flatten)]
+    pub run: RunArguments,
+    /// Anything else.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// How a job is run.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The job file (YAML): its sections are the stages that run
+    #[arg(long, value_name = "JOB.YAML")]
+    pub config: Option<PathBuf>,
+    /// Override one key, VALUE in YAML; may be repeated
+    #[arg(long, value_name = "PATH=VALUE", requires = "config")]
+    pub set: Vec<String>,
+    /// Check everything, print shapes, parameters, FLOPs, memory per rank and output bytes; needs no MPI
+    #[arg(long, requires = "config", conflicts_with_all = ["smoke", "fresh", "print_config"])]
+    pub dry_run: bool,
+    /// Number of ranks a dry run plans for
+    #[arg(long, requires = "dry_run", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub ranks: u32,
+    /// One tiny batch through every stage into a temporary output beside job.output
+    #[arg(long, requires = "config", conflicts_with = "print_config")]
+    pub smoke: bool,
+    /// Start over: remove what an earlier run left in job.output
+    #[arg(long, requires = "config")]
+    pub fresh: bool,
+    /// Print the effective job file, every default filled in, and stop
+    #[arg(long, requires = "config")]
+    pub print_config: bool,
+    /// Threads per rank [default: SLURM_CPUS_PER_TASK, else this rank's share of the cores it may use]
+    #[arg(long, requires = "config", value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
+}
+
+/// What runs without a job file, without MPI and without a GPU.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what a file holds: archive, model, HDF5 or NetCDF
+    Inspect {
+        /// The file
+        file: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Read and check every byte of an archive
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Read a part of an archive into a NetCDF file; decodes only the tiles it needs
+    Extract {
+        /// The archive
+        archive: PathBuf,
+        /// Variable; may be repeated [default: all]
+        #[arg(short, long = "variable", value_name = "NAME")]
+        variables: Vec<String>,
+        /// Steps A to B - 1, counted from 0; either may be left out [default: all]
+        #[arg(short, long, value_name = "A:B")]
+        times: Option<String>,
+        /// The file to write
+        #[arg(short, long, value_name = "OUT.NC")]
+        output: PathBuf,
+    },
+    /// List the architectures of train.model with their sizes
+    Models,
+    /// Print the JSON schema of the job file: every key with meaning, unit and default
+    Schema,
+    /// Print a commented job file to start from; without NAME, list them
+    Init {
+        /// Which one
+        name: Option<String>,
+    },
+}

@@ -1,0 +1,76 @@
+//! No rank waits for one that failed: panics and errors end them all, with the exit code of their class.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+
+use crate::config::Stage;
+use crate::world::{World, abort_current};
+
+use super::{Class, JobError};
+
+/// How long a rank other than 0 holds its error back: an error that all ranks share is then told once, by rank 0.
+const ROOT_FIRST: Duration = Duration::from_millis(500);
+
+/// From now on a panic on any thread of this rank ends all ranks with exit code 70.
+///
+/// Without it a panicking rank would wait in `MPI_Finalize` for the others, and they for it, for ever.
+pub fn end_all_ranks_on_panic(rank: usize) {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        print(info);
+        eprintln!("rank {rank}: this is a bug in sci-hpc; please report it with the lines above");
+        abort_current(Class::Bug.code());
+    }));
+}
+
+/// Tells how the job ended and gives the exit code. An error that only this rank may know of ends all ranks here.
+pub fn finish(world: &World, outcome: Result<(), JobError>) -> i32 {
+    let Err(error) = outcome else { return 0 };
+    let code = error.class().code();
+    if error.is_agreed() {
+        if world.is_root() {
+            eprintln!("sci-hpc: {error}");
+        }
+        return code;
+    }
+    if !world.is_root() {
+        std::thread::sleep(ROOT_FIRST);
+    }
+    eprintln!("rank {}: {error}", world.rank());
+    abort_current(code)
+}
+
+/// A flag that USR1, USR2, TERM and INT raise; a second TERM or INT ends the process at once.
+pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, JobError> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let failed = |source| JobError::Signals { source };
+    for signal in [SIGTERM, SIGINT] {
+        let code = Class::Stopped.code();
+        signal_hook::flag::register_conditional_shutdown(signal, code, flag.clone()).map_err(failed)?;
+    }
+    for signal in [SIGUSR1, SIGUSR2, SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, flag.clone()).map_err(failed)?;
+    }
+    Ok(flag)
+}
+
+/// Failure injection for the tests: `SCI_HPC_INJECT=panic:rank=1:stage=train` panics on rank 1 where `train` begins;
+/// `stop:...` raises the stop flag there, as a signal would.
+pub(super) fn inject(world: &World, stage: Stage, stop: &AtomicBool) {
+    let Ok(order) = std::env::var("SCI_HPC_INJECT") else { return };
+    let mut words = order.split(':');
+    let kind = words.next();
+    let here = words.all(|word| match word.split_once('=') {
+        Some(("rank", rank)) => rank == world.rank().to_string(),
+        Some(("stage", name)) => name == stage.as_str(),
+        _ => false,
+    });
+    match kind {
+        Some("panic") if here => panic!("injected by SCI_HPC_INJECT={order}"),
+        Some("stop") if here => stop.store(true, Ordering::Relaxed),
+        _ => {}
+    }
+}
