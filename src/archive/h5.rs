@@ -123,6 +123,14 @@ pub(crate) fn create_in_space(
     })
 }
 
+/// Sets the extents of a chunked dataset.
+pub(crate) fn set_extent(dataset: &Dataset, shape: &[usize]) -> H5Result<()> {
+    assert_eq!(dataset.ndim(), shape.len(), "extents of a dataset");
+    let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
+    // SAFETY: one extent per dimension, checked above.
+    hdf5::h5check(hdf5::sync::sync(|| unsafe { h5d::H5Dset_extent(dataset.id(), shape.as_ptr()) })).map(drop)
+}
+
 /// A part of a dataset; empty lists for a scalar.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Slab {

@@ -11,7 +11,6 @@ use super::attributes::{AttributeValue, Attributes};
 use super::h5::Slab;
 use super::variable::with_slice;
 use super::{ElementType, Values};
-use crate::world::RawComm;
 
 /// A status of libnetcdf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,17 +123,6 @@ impl NcFile {
         let mut id = 0;
         // SAFETY: the path ends with NUL; the id pointer is valid.
         call(|| unsafe { sys::nc_open(path.as_ptr(), mode, &mut id) })?;
-        Ok(Self { id })
-    }
-
-    /// Opens a NetCDF-4 file for writing by all ranks.
-    pub(crate) fn open_shared(path: &Path, comm: RawComm) -> NcResult<Self> {
-        let path = c_path(path)?;
-        let mut id = 0;
-        // SAFETY: the path ends with NUL; communicator and info are valid; the id pointer is valid.
-        call(|| unsafe {
-            sys::par::nc_open_par(path.as_ptr(), sys::NC_WRITE, comm.handle(), comm.new_info(), &mut id)
-        })?;
         Ok(Self { id })
     }
 
@@ -370,12 +358,6 @@ impl NcVariable<'_> {
     pub(crate) fn set_deflate(self, level: u8) -> NcResult<()> {
         // SAFETY: the file is open.
         call(|| unsafe { sys::nc_def_var_deflate(self.group.id, self.id, 1, 1, level.into()) })
-    }
-
-    /// Makes access to this variable collective (files opened by all ranks).
-    pub(crate) fn set_collective(self) -> NcResult<()> {
-        // SAFETY: the file is open.
-        call(|| unsafe { sys::par::nc_var_par_access(self.group.id, self.id, sys::par::NC_COLLECTIVE) })
     }
 
     /// Reads a slab as stored.

@@ -1,11 +1,58 @@
 //! Disk: what is written comes back, what is damaged is refused, and bytes depend on content alone.
 
+mod fields;
 mod tree;
 
-/// An empty folder of this test's own.
-pub fn scratch(name: &str) -> std::path::PathBuf {
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sci_hpc::world::World;
+
+/// An empty folder of this test's own, removed at its end.
+pub struct Scratch(PathBuf);
+
+impl std::ops::Deref for Scratch {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub fn scratch(name: &str) -> Scratch {
     let folder = std::env::temp_dir().join(format!("sci-hpc-archive-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
-    folder
+    Scratch(folder)
+}
+
+const FOLDER: &str = "SCI_HPC_TEST_FOLDER";
+
+/// Runs the ignored test `inner` of this binary on `ranks` ranks; it finds `folder` with [`inner_world`].
+pub fn under_mpirun(inner: &str, ranks: usize, folder: &Path) {
+    let mut command = Command::new("mpirun");
+    if std::env::var("USER").map_or(true, |user| user == "root") {
+        command.arg("--allow-run-as-root");
+    }
+    let output = command
+        .args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", inner, "--nocapture", "--test-threads=1"])
+        .env(FOLDER, folder)
+        .output()
+        .expect("mpirun is installed");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{inner} on {ranks} ranks: {text}");
+    assert!(!text.contains("HDF5-DIAG"), "the libraries print nothing: {text}");
+}
+
+/// World and folder of a test that runs under mpirun.
+pub fn inner_world() -> (World, PathBuf) {
+    (World::start().expect("first start"), PathBuf::from(std::env::var_os(FOLDER).expect("set by under_mpirun")))
 }

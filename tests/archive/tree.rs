@@ -21,7 +21,8 @@ fn sample() -> Tree {
 
 #[test]
 fn tree_written_and_read_keeps_every_bit() {
-    let path = scratch("tree-roundtrip").join("model.h5");
+    let folder = scratch("tree-roundtrip");
+    let path = folder.join("model.h5");
     let tree = sample();
     tree.write(&path).unwrap();
     let back = Tree::read(&path).unwrap();
@@ -61,7 +62,8 @@ fn tree_bytes_depend_on_content_alone() {
 
 #[test]
 fn tree_wrong_question_names_file_entry_and_kind() {
-    let path = scratch("tree-questions").join("model.h5");
+    let folder = scratch("tree-questions");
+    let path = folder.join("model.h5");
     sample().write(&path).unwrap();
     let tree = Tree::read(&path).unwrap();
     let message = tree.shaped::<f32>("weights/conv1/kernel", &[3, 2]).unwrap_err().to_string();
