@@ -25,6 +25,7 @@ mod prepare;
 mod provenance;
 mod smoke;
 mod state;
+mod summary;
 mod threads;
 
 pub use context::{ARCHIVE_SUFFIX, Context, Input, Output};
@@ -126,6 +127,7 @@ fn log_start(ctx: &Context, arguments: &RunArguments, threads: usize) -> Result<
 fn finish(ctx: &Context, hosts: &[String], threads: usize) -> Result<(), JobError> {
     ctx.report.event("end", json!({ "seconds": ctx.report.seconds() }))?;
     provenance::write(ctx, hosts, threads, true)?;
+    summary::show(&ctx.report)?;
     let page = ctx.report.page(&ctx.config.job.name)?;
     if let Some(page) = page {
         ctx.report.log(format_args!("done: {}", page.display()));

@@ -1,0 +1,101 @@
+//! The end of a job in a few lines: what the archive reached, what assimilation reached.
+
+use serde_json::Value;
+
+use crate::report::figure::{Figure, Table};
+use crate::report::{Report, ReportError};
+
+/// Prints the tables of the finished stages and keeps them as the first figures of the report.
+pub(super) fn show(report: &Report) -> Result<(), ReportError> {
+    let tables = [
+        ("00-archive", report.metrics_of("compress").map(archive)),
+        ("01-assimilation", report.metrics_of("assimilate").map(assimilation)),
+    ];
+    for (name, table) in tables.into_iter().filter_map(|(name, table)| Some((name, table?))) {
+        for line in text(&table) {
+            report.log(line);
+        }
+        report.figure(name, &Figure::Table(table))?;
+    }
+    Ok(())
+}
+
+fn archive(metrics: &Value) -> Table {
+    let columns =
+        ["variable", "ratio", "ratio with model", "bits/value", "bound", "max error", "violations", "PSNR, dB"];
+    let row = |(name, v): (&String, &Value)| {
+        let keys = ["ratio", "ratio_with_model", "bits_per_value", "error_bound_abs", "max_abs_error"];
+        let mut cells = vec![name.clone()];
+        cells.extend(keys.iter().map(|key| number(&v[key])));
+        cells.push(v["bound_violations"].to_string());
+        cells.push(number(&v["psnr_db"]));
+        cells
+    };
+    Table {
+        title: "Archive".into(),
+        caption:
+            "Ratio of stored bytes to compressed bytes; every value was decoded again and compared with its bound \
+                  (both in the unit of the variable)."
+                .into(),
+        columns: columns.map(String::from).into(),
+        rows: metrics["variables"].as_object().into_iter().flatten().map(row).collect(),
+    }
+}
+
+fn assimilation(metrics: &Value) -> Table {
+    let columns = ["method", "modes", "observations", "DA error", "background error", "online, s"];
+    let row = |v: &Value| {
+        let keys = ["modes", "observations", "da_mse", "ref_mse", "online_s_median"];
+        let name = v["name"].as_str().unwrap_or_default().to_string();
+        std::iter::once(name).chain(keys.iter().map(|key| number(&v[key]))).collect()
+    };
+    Table {
+        title: "Assimilation".into(),
+        caption: "DA error: ||analysis - truth||2 / ||truth||2 on the absolute state, mean over the test states; the \
+                  background is the mean of the training states."
+            .into(),
+        columns: columns.map(String::from).into(),
+        rows: metrics["methods"].as_array().into_iter().flatten().map(row).collect(),
+    }
+}
+
+fn number(value: &Value) -> String {
+    match value {
+        Value::Number(n) if n.is_f64() => {
+            let v = n.as_f64().unwrap_or(f64::NAN);
+            if v == 0.0 || (1.0e-3..1.0e5).contains(&v.abs()) { format!("{v:.4}") } else { format!("{v:.3e}") }
+        }
+        Value::Null => "–".into(),
+        other => other.to_string(),
+    }
+}
+
+/// The table as aligned lines.
+fn text(table: &Table) -> Vec<String> {
+    let all = || std::iter::once(&table.columns).chain(&table.rows);
+    let widths: Vec<usize> =
+        (0..table.columns.len()).map(|i| all().map(|row| row[i].chars().count()).max().unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate();
+        cells.map(|(i, (cell, &w))| if i == 0 { format!("{cell:<w$}") } else { format!("  {cell:>w$}") }).collect()
+    };
+    std::iter::once(format!("{}:", table.title)).chain(all().map(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn archive_table_shows_bound_and_error_side_by_side() {
+        let metrics = json!({"variables": {"u": {"ratio": 12.5, "ratio_with_model": 11.0, "bits_per_value": 2.56,
+            "error_bound_abs": 0.01, "max_abs_error": 0.0099, "bound_violations": 0, "psnr_db": null}}});
+        let lines = text(&archive(&metrics));
+        assert_eq!(lines.len(), 3);
+        for word in ["u", "12.5000", "0.0100", "0.0099", " 0 ", "–"] {
+            assert!(lines[2].contains(word), "{word} in {}", lines[2]);
+        }
+        assert_eq!(lines[1].chars().count(), lines[2].chars().count());
+    }
+}
