@@ -90,6 +90,10 @@ impl<B: Backend> Tape<B> {
     pub fn backend(&self) -> &B {
         &self.backend
     }
+    /// What was recorded, in order.
+    pub fn ops(&self) -> Vec<Op> {
+        self.nodes.borrow().iter().map(|node| node.op.clone()).collect()
+    }
     /// Number of recorded nodes.
     pub fn len(&self) -> usize {
         self.nodes.borrow().len()

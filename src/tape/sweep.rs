@@ -14,8 +14,9 @@ impl<B: Backend> Tape<B> {
     /// Derivatives of `out` by each of `wrt`, contracted with `seed` (shape of `out`; `None` for a scalar: 1); zeros
     /// where `out` does not depend on it. Records its own work, so it can be applied again.
     ///
-    /// Panics if `seed` has another shape, or is missing although `out` is not a scalar.
+    /// Panics if `seed` has another shape, or is missing although `out` is not a scalar, and on an inference tape.
     pub fn grad(&self, out: &Var<B>, seed: Option<&Var<B>>, wrt: &[&Var<B>]) -> Vec<Var<B>> {
+        assert!(self.recording.get(), "an inference tape has no derivatives");
         let mut found: Vec<Option<Var<B>>> = vec![None; wrt.len()];
         let visit = |tape: &Self, id: usize| tape.nodes.borrow()[id].clone();
         self.sweep((out, seed), wrt, visit, &mut |i, gradient| found[i] = Some(gradient));
@@ -24,7 +25,7 @@ impl<B: Backend> Tape<B> {
 
     /// The last use of a tape: derivatives as in [`Tape::grad`], not recorded; values are freed as the sweep passes.
     /// `on_final(i, gradient of wrt[i])` is called as soon as that gradient is complete, in the order in which they
-    /// become complete, so that its all-reduce can start while the rest is computed.
+    /// become complete, so that its all-reduce can start while the rest is computed. Panics as [`Tape::grad`].
     pub fn backward(
         self,
         out: &Var<B>,
@@ -32,7 +33,7 @@ impl<B: Backend> Tape<B> {
         wrt: &[&Var<B>],
         mut on_final: impl FnMut(usize, Var<B>),
     ) {
-        self.recording.set(false);
+        assert!(self.recording.replace(false), "an inference tape has no derivatives");
         let visit = |tape: &Self, id: usize| {
             let mut nodes = tape.nodes.borrow_mut();
             nodes.truncate(id + 1); // later nodes have no use any more

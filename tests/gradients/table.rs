@@ -1,0 +1,217 @@
+//! The ops and the shapes they are checked at: extents 1, primes, odd grids.
+
+use sci_hpc::backend::elementwise::Activation;
+use sci_hpc::tape::{Geometry, Op, Shape, TransposedGeometry, conv_output};
+
+use crate::harness::{Case, Tape64, Var64};
+
+/// Every op, as [`name`] gives it.
+pub const NAMES: [&str; 19] = [
+    "leaf",
+    "add",
+    "sub",
+    "mul",
+    "affine",
+    "activate",
+    "activate_mul",
+    "gate",
+    "gate_sum",
+    "sum_middle",
+    "expand_middle",
+    "reshape",
+    "slice",
+    "pad",
+    "concat",
+    "matmul",
+    "conv_forward",
+    "conv_input",
+    "conv_weight",
+];
+
+/// The name of an op; without a wildcard, so that a new op does not compile until it is here and in [`NAMES`].
+pub fn name(op: &Op) -> &'static str {
+    match op {
+        Op::Leaf => "leaf",
+        Op::Add => "add",
+        Op::Sub => "sub",
+        Op::Mul => "mul",
+        Op::Affine { .. } => "affine",
+        Op::Activate { .. } => "activate",
+        Op::ActivateMul { .. } => "activate_mul",
+        Op::Gate { .. } => "gate",
+        Op::GateSum => "gate_sum",
+        Op::SumMiddle(_) => "sum_middle",
+        Op::ExpandMiddle(_) => "expand_middle",
+        Op::Reshape => "reshape",
+        Op::Slice { .. } => "slice",
+        Op::Pad { .. } => "pad",
+        Op::Concat { .. } => "concat",
+        Op::Matmul(_) => "matmul",
+        Op::ConvForward(_) => "conv_forward",
+        Op::ConvInput(_) => "conv_input",
+        Op::ConvWeight(_) => "conv_weight",
+    }
+}
+
+fn case(name: impl Into<String>, shapes: &[&[usize]], build: impl Fn(&Tape64, &[Var64]) -> Var64 + 'static) -> Case {
+    let shapes = shapes.iter().map(|dims| Shape::new(dims)).collect();
+    Case { name: name.into(), shapes, positive: false, build: Box::new(build) }
+}
+
+/// The whole table.
+pub fn cases() -> Vec<Case> {
+    [arithmetic(), activation(), gate(), reduce(), layout(), matmul(), convolution()].into_iter().flatten().collect()
+}
+
+/// Shapes of tensors: a scalar, extents 1, a prime, an odd grid with channels.
+const SHAPES: [&[usize]; 5] = [&[], &[1], &[13], &[3, 1, 2], &[1, 7, 5, 3, 2]];
+
+fn arithmetic() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for dims in SHAPES {
+        cases.push(case("arithmetic add", &[dims, dims], |t, x| t.add(&x[0], &x[1])));
+        cases.push(case("arithmetic sub", &[dims, dims], |t, x| t.sub(&x[0], &x[1])));
+        cases.push(case("arithmetic mul", &[dims, dims], |t, x| t.mul(&x[0], &x[1])));
+        cases.push(case("arithmetic affine", &[dims], |t, x| t.affine(&x[0], -1.7, 0.3)));
+        cases.push(case("arithmetic shared argument", &[dims], |t, x| t.mul(&t.add(&x[0], &x[0]), &x[0])));
+    }
+    cases
+}
+
+/// Functions that are smooth off 0, and those that need positive arguments.
+const SMOOTH: [Activation; 8] = [
+    Activation::Relu,
+    Activation::LeakyRelu { slope: 0.05 },
+    Activation::Elu { alpha: 1.3 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Abs,
+    Activation::Square,
+    Activation::Exp,
+];
+const POSITIVE: [Activation; 2] = [Activation::Sqrt, Activation::Recip];
+
+fn activation() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (f, positive) in SMOOTH.map(|f| (f, false)).into_iter().chain(POSITIVE.map(|f| (f, true))) {
+        for dims in SHAPES {
+            let plain = case(format!("activation {f:?}"), &[dims], move |t, x| t.activate(f, &x[0]));
+            let scaled = case(format!("activation scaled {f:?}"), &[dims, dims], move |t, x| {
+                t.activate_mul(f, 0, (&x[0], &x[1]))
+            });
+            cases.extend([plain, scaled].map(|case| Case { positive, ..case }));
+        }
+    }
+    cases
+}
+
+fn gate() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let channelled: [&[usize]; 4] = [&[1], &[13], &[3, 1, 2], &[1, 7, 5, 3, 2]];
+    for dims in channelled {
+        for slopes in [1, dims[dims.len() - 1]] {
+            cases.push(case("gate prelu", &[dims, &[slopes]], |t, x| t.prelu(&x[0], &x[1])));
+            let switch = move |t: &Tape64, like: &Var64| {
+                let values: Vec<f64> = (0..like.shape().count()).map(|i| [1.0, -1.0, 0.0][i % 3]).collect();
+                t.constant(sci_hpc::backend::Buffers::upload(t.backend(), &values), like.shape())
+            };
+            cases.push(case("gate", &[&[slopes], dims], move |t, x| t.gate(&switch(t, &x[1]), &x[0], (&x[1], 0.0))));
+            cases.push(case("gate sum", &[dims, dims], move |t, x| {
+                t.gate_sum(&switch(t, &x[0]), (&x[0], &x[1]), [slopes].into())
+            }));
+        }
+    }
+    cases
+}
+
+fn reduce() -> Vec<Case> {
+    let pairs: [(&[usize], &[usize]); 9] = [
+        (&[], &[]),
+        (&[], &[13]),
+        (&[1], &[7]),
+        (&[2], &[7, 5, 2]),
+        (&[3, 1], &[3, 5]),
+        (&[1, 5, 1], &[7, 5, 3]),
+        (&[7, 1, 1, 3], &[7, 2, 5, 3]),
+        (&[1, 7, 1, 3, 1], &[2, 7, 5, 3, 2]),
+        (&[5, 3], &[2, 5, 3]),
+    ];
+    let mut cases = Vec::new();
+    for (short, long) in pairs {
+        let (s, l) = (Shape::new(short), Shape::new(long));
+        cases.push(case("reduce expand", &[short], move |t, x| t.expand(&x[0], l)));
+        cases.push(case("reduce sum_to", &[long], move |t, x| t.sum_to(&x[0], s)));
+        cases.push(case("reduce mean", &[long], |t, x| t.mean(&x[0])));
+    }
+    // Longer than one chunk of the CPU's sums, so that partial sums are added.
+    cases.push(case("reduce columns", &[&[2, 8219, 3]], |t, x| t.sum_to(&x[0], [2, 1, 3])));
+    cases.push(case("reduce rows", &[&[3, 6007]], |t, x| t.sum_to(&x[0], [6007])));
+    cases
+}
+
+fn layout() -> Vec<Case> {
+    let mut cases = vec![
+        case("layout reshape", &[&[3, 1, 2]], |t, x| t.reshape(&x[0], [2, 3])),
+        case("layout concat one", &[&[3, 2]], |t, x| t.concat(&[&x[0]], 1)),
+        case("layout concat twice", &[&[3, 2]], |t, x| t.concat(&[&x[0], &x[0]], 0)),
+    ];
+    for axis in 0..3 {
+        let part =
+            |extent: usize| -> Vec<usize> { (0..3).map(|a| if a == axis { extent } else { [7, 5, 3][a] }).collect() };
+        let (one, two, three) = (part(1), part(2), part(3));
+        cases.push(case("layout slice", &[&[7, 5, 3]], move |t, x| t.slice(&x[0], axis, (1, 2))));
+        cases.push(case("layout slice all", &[&[7, 5, 3]], move |t, x| t.slice(&x[0], axis, (0, [7, 5, 3][axis]))));
+        cases.push(case("layout pad", &[&two], move |t, x| t.pad(&x[0], axis, (1, 3))));
+        cases.push(case("layout pad after", &[&one], move |t, x| t.pad(&x[0], axis, (0, 1))));
+        cases.push(case("layout concat", &[&one, &three, &two], move |t, x| t.concat(&[&x[0], &x[1], &x[2]], axis)));
+    }
+    cases
+}
+
+fn matmul() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for [m, n, k] in [[1, 1, 1], [1, 7, 3], [7, 1, 5], [5, 3, 1], [13, 11, 7]] {
+        for transpose in [[false, false], [false, true], [true, false], [true, true]] {
+            let a = if transpose[0] { [k, m] } else { [m, k] };
+            let b = if transpose[1] { [n, k] } else { [k, n] };
+            cases.push(case("matmul", &[&a, &b], move |t, x| t.matmul(&x[0], &x[1], transpose)));
+        }
+    }
+    cases
+}
+
+/// (n, c_in, c_out), grid, kernel, stride, padding.
+type Convolution = ([usize; 3], [usize; 3], [usize; 3], [usize; 3], [usize; 3]);
+
+const CONVOLUTIONS: [Convolution; 7] = [
+    ([1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 1], [0, 0, 0]),
+    ([2, 3, 2], [7, 5, 3], [3, 3, 2], [1, 1, 1], [0, 0, 0]),
+    ([1, 2, 5], [7, 5, 3], [3, 3, 3], [2, 2, 2], [1, 1, 0]),
+    ([2, 1, 3], [5, 7, 3], [3, 2, 1], [2, 1, 3], [1, 0, 0]),
+    ([1, 3, 1], [5, 4, 3], [2, 2, 2], [3, 2, 1], [0, 1, 2]),
+    ([3, 2, 2], [1, 1, 5], [1, 1, 3], [1, 1, 2], [0, 0, 1]),
+    ([1, 9, 17], [4, 3, 3], [3, 3, 3], [1, 1, 1], [1, 1, 1]),
+];
+
+fn convolution() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for ([n, c_in, c_out], input, kernel, stride, padding) in CONVOLUTIONS {
+        let geometry = Geometry { stride, padding };
+        let grid = |[d, h, w]: [usize; 3], c: usize| [n, d, h, w, c];
+        let (x, y) = (grid(input, c_in), grid(conv_output(input, kernel, &geometry), c_out));
+        let w = [kernel[0], kernel[1], kernel[2], c_in, c_out];
+        let transposed = TransposedGeometry { geometry, output: input };
+        cases.push(case("convolution", &[&x, &w], move |t, v| t.conv3d(&v[0], &v[1], None, &geometry)));
+        cases.push(case("convolution with bias", &[&x, &w, &[c_out]], move |t, v| {
+            t.conv3d(&v[0], &v[1], Some(&v[2]), &geometry)
+        }));
+        cases.push(case("convolution transposed", &[&y, &w, &[c_in]], move |t, v| {
+            t.conv_transpose3d(&v[0], &v[1], Some(&v[2]), &transposed)
+        }));
+        cases.push(case("convolution weight gradient", &[&x, &y], move |t, v| {
+            let w = t.leaf(sci_hpc::backend::Buffers::zeros(t.backend(), w.iter().product()), w);
+            t.grad(&t.conv3d(&v[0], &w, None, &geometry), Some(&v[1]), &[&w]).remove(0)
+        }));
+    }
+    cases
+}
