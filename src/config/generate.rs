@@ -15,15 +15,16 @@ pub struct Generate {
     pub snapshots: usize,
     /// Cells along x (wind), y (span), z (height). Default: [91, 85, 32] (the grid of VarDACAE).
     pub grid: [usize; 3],
-    /// Extent of the domain along x, y, z, m. Default: [700, 650, 250] (Elephant & Castle, VarDACAE).
-    pub extent_m: [f64; 3],
-    /// Mean wind at the top of the domain, m/s. Default: 5.
+    /// Length of the domain along x, m; cells are cubes, so that the grid gives width and height. Default: 700
+    /// (Elephant & Castle, VarDACAE: 700 x 650 x 250 m).
+    pub length_m: f64,
+    /// Wind along x, mean over the air of the domain, m/s; held by a force. Default: 5.
     pub wind_m_s: f64,
     /// Time between two snapshots, s. Default: 10.
     pub interval_s: f64,
     /// Time simulated before the first snapshot, s. Default: 600 (about four flows through the domain).
     pub spin_up_s: f64,
-    /// Wind at the top in lattice units (cells per step): smaller is slower and less compressible. Default: 0.08.
+    /// Mean wind in lattice units (cells per step): smaller is slower and less compressible. Default: 0.08.
     pub lattice_speed: f64,
     /// Smagorinsky constant. Default: 0.17 (Lilly 1967, isotropic turbulence).
     pub smagorinsky: f64,
@@ -46,8 +47,8 @@ impl Default for Generate {
         Self {
             name: Generator::UrbanFlow,
             snapshots: 200,
-            grid: [91, 85, 32],              // seed-spec A.1
-            extent_m: [700.0, 650.0, 250.0], // seed-spec A.1
+            grid: [91, 85, 32], // seed-spec A.1
+            length_m: 700.0,    // seed-spec A.1
             wind_m_s: 5.0,
             interval_s: 10.0,
             spin_up_s: 600.0,
@@ -65,9 +66,7 @@ impl Generate {
         checks.require(self.grid.iter().all(|&n| n >= 8), "generate.grid", || {
             format!("{:?}: at least 8 cells along each axis", self.grid)
         });
-        checks.require(self.extent_m.iter().all(|&l| l > 0.0 && l.is_finite()), "generate.extent_m", || {
-            format!("{:?}: lengths are positive, in m", self.extent_m)
-        });
+        checks.positive_real(self.length_m, "generate.length_m");
         checks.positive_real(self.wind_m_s, "generate.wind_m_s");
         checks.positive_real(self.interval_s, "generate.interval_s");
         checks.require(self.spin_up_s >= 0.0 && self.spin_up_s.is_finite(), "generate.spin_up_s", || {
@@ -79,8 +78,9 @@ impl Generate {
         checks.require((0.0..=0.5).contains(&self.smagorinsky), "generate.smagorinsky", || {
             format!("{}: between 0 (no eddy viscosity) and 0.5", self.smagorinsky)
         });
-        checks.require(self.building_height_max_m < self.extent_m[2], "generate.building_height_max_m", || {
-            format!("{} m: below the top of the domain ({} m)", self.building_height_max_m, self.extent_m[2])
+        let height_m = self.length_m / self.grid[0] as f64 * self.grid[2] as f64;
+        checks.require(self.building_height_max_m < height_m, "generate.building_height_max_m", || {
+            format!("{} m: below the top of the domain ({height_m} m)", self.building_height_max_m)
         });
     }
 }

@@ -17,4 +17,23 @@ pub enum DatasetError {
         /// `train.shards`.
         shards: usize,
     },
+    /// More slabs than the grid can be cut into.
+    #[error("{ranks} ranks for a grid of {slabs} slabs (two planes along y each): run at most {slabs} ranks")]
+    MoreRanksThanSlabs {
+        /// Ranks of the run.
+        ranks: usize,
+        /// Most slabs the grid can be cut into.
+        slabs: usize,
+    },
+    /// Buildings without streets between them.
+    #[error(
+        "generate.buildings: {buildings} buildings leave no streets on {cells:?} cells along x and y; \
+         give fewer buildings or a finer grid"
+    )]
+    CityTooDense {
+        /// Buildings asked for.
+        buildings: usize,
+        /// Cells along x and y.
+        cells: [usize; 2],
+    },
 }

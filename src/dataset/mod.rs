@@ -10,6 +10,7 @@
 pub mod augment;
 pub mod batch;
 mod error;
+pub mod generate;
 pub mod normalize;
 mod shuffle;
 pub mod source;
