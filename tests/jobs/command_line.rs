@@ -1,0 +1,104 @@
+//! Arguments, job files and messages; nothing here computes.
+
+use super::process::{folder, mpirun, sci_hpc, write};
+
+const JOB: &str = "job: {name: toy}\ndata: {inputs: [a.nc]}\ncompress:\n  error_bound: {rel: 1.0e-3}\n";
+
+#[test]
+fn help_teaches_examples_and_exit_codes() {
+    let here = folder("help");
+    let help = sci_hpc(&here, &["--help"]);
+    for word in ["init quickstart > job.yaml", "--dry-run --ranks 8", "75 stopped by a signal", "--set"] {
+        assert!(help.answer().contains(word), "{word}");
+    }
+    sci_hpc(&here, &[]).refused(2, &["Usage"]);
+    sci_hpc(&here, &["--confg", "x"]).refused(2, &["--config"]);
+    sci_hpc(&here, &["--set", "a=1"]).refused(2, &["--config"]);
+}
+
+#[test]
+fn wrong_job_files_exit_2_with_place_and_advice_and_start_nothing() {
+    let here = folder("wrong-job-files");
+    for (text, words) in [
+        (
+            JOB.replace("error_bound", "error_bond"),
+            "job.yaml:4:3: compress.error_bond: unknown key; did you mean `error_bound`",
+        ),
+        (JOB.replace("1.0e-3", "small"), "job.yaml:4:22: compress.error_bound.rel: invalid type: string \"small\""),
+        (JOB.replace("1.0e-3", "-1"), "job.yaml:4:22: compress.error_bound.rel: a finite number above 0"),
+        (JOB.replace("{name: toy}", "{name: toy"), "job.yaml"),
+        (format!("{JOB}job: {{name: b}}\n"), "key `job` stands twice at line 5 column 1"),
+        ("data: {inputs: [a.nc]}\n".into(), "missing field `job`"),
+    ] {
+        write(&here, "job.yaml", &text);
+        sci_hpc(&here, &["--config", "job.yaml"]).refused(2, &[words]);
+    }
+    sci_hpc(&here, &["--config", "nowhere.yaml"]).refused(2, &["nowhere.yaml", "init quickstart"]);
+    write(&here, "job.yaml", JOB);
+    let device = ["--config", "job.yaml", "--set", "job.device=cuda"];
+    sci_hpc(&here, &device).refused(5, &["no usable GPU"]);
+    assert!(!here.join("runs").exists());
+}
+
+#[test]
+fn missing_inputs_exit_3_on_all_ranks_at_once_and_create_nothing() {
+    let here = folder("missing-inputs");
+    write(&here, "job.yaml", JOB);
+    let run = mpirun(&here, 2, "", &["--config", "job.yaml"]);
+    run.refused(3, &["data.inputs: no file matches `a.nc`"]);
+    assert_eq!(run.stderr.matches("no file matches").count(), 1, "{}", run.stderr);
+    let globbed = ["--config", "job.yaml", "--set", "data.inputs=[archive/*.nc]"];
+    sci_hpc(&here, &globbed).refused(3, &["no file matches `archive/*.nc`", &here.display().to_string()]);
+    std::fs::create_dir(here.join("a.nc")).unwrap();
+    sci_hpc(&here, &["--config", "job.yaml"]).refused(3, &["a.nc", "it is a folder"]);
+    assert!(!here.join("runs").exists());
+}
+
+#[test]
+fn wrong_arguments_are_told_once_under_mpirun() {
+    let here = folder("arguments-mpirun");
+    write(&here, "job.yaml", JOB);
+    let run = mpirun(&here, 2, "", &["--config", "job.yaml", "--set", "compress.tile.step=3"]);
+    run.refused(2, &["--set compress.tile.step=3: compress.tile.step: unknown key; did you mean `steps`?"]);
+    assert_eq!(run.stderr.matches("unknown key").count(), 1, "{}", run.stderr);
+    let run = mpirun(&here, 2, "", &["--config", "job.yaml", "--nonsense"]);
+    run.refused(2, &["--nonsense"]);
+    assert_eq!(run.stderr.matches("Usage").count(), 1, "{}", run.stderr);
+}
+
+#[test]
+fn printed_config_loads_back_as_itself() {
+    let here = folder("print-config");
+    write(&here, "job.yaml", JOB);
+    let sets = ["--set", "compress.error_bound={abs: 0.5}", "--set", "data.inputs=[x.nc, y.nc]"];
+    let first = sci_hpc(&here, &[&["--config", "job.yaml", "--print-config"], &sets[..]].concat());
+    assert!(first.answer().contains("abs: 0.5") && first.answer().contains("- y.nc"), "{}", first.stdout);
+    write(&here, "printed.yaml", first.answer());
+    let second = sci_hpc(&here, &["--config", "printed.yaml", "--print-config"]);
+    assert_eq!(first.answer(), second.answer());
+}
+
+#[test]
+fn init_prints_job_files_that_load() {
+    let here = folder("init");
+    let list = sci_hpc(&here, &["init"]);
+    let names: Vec<&str> = list.answer().lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["quickstart", "compress", "urban-flow", "assimilate"]);
+    for name in names {
+        let text = sci_hpc(&here, &["init", name]);
+        assert!(text.answer().starts_with("# "), "a job file begins with a comment on what it shows");
+        write(&here, "job.yaml", text.answer());
+        sci_hpc(&here, &["--config", "job.yaml", "--print-config"]).answer();
+    }
+    sci_hpc(&here, &["init", "nonsense"]).refused(2, &["quickstart"]);
+}
+
+#[test]
+fn schema_is_json_and_knows_every_section() {
+    let run = sci_hpc(&folder("schema"), &["schema"]);
+    let schema: serde_json::Value = serde_json::from_str(run.answer()).unwrap();
+    for section in ["job", "generate", "data", "train", "compress", "decompress", "assimilate"] {
+        assert!(schema["properties"][section].is_object(), "{section}");
+    }
+    assert_eq!(schema["properties"]["train"]["properties"]["epochs"]["default"], 150);
+}

@@ -1,0 +1,4 @@
+//! The binary as a user meets it: command line, refusals, and whole toy jobs under mpirun.
+
+mod command_line;
+mod process;

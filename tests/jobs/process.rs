@@ -1,0 +1,70 @@
+//! Runs the program as a user does, alone or under mpirun, in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How a run ended.
+pub struct Run {
+    /// Exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// Wall-clock time.
+    pub elapsed: Duration,
+}
+
+/// A fresh folder for the test `name`.
+pub fn folder(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jobs").join(name);
+    let _not_there_yet = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// Writes `text` to the file `name` in `folder`.
+pub fn write(folder: &Path, name: &str, text: &str) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// `sci-hpc ARGUMENTS` in `folder`, without mpirun.
+pub fn sci_hpc(folder: &Path, arguments: &[&str]) -> Run {
+    run(Command::new(env!("CARGO_BIN_EXE_sci-hpc")).args(arguments).current_dir(folder))
+}
+
+/// `mpirun -n RANKS sci-hpc ARGUMENTS` in `folder`; `inject` is the value of `SCI_HPC_INJECT` (empty: none).
+pub fn mpirun(folder: &Path, ranks: usize, inject: &str, arguments: &[&str]) -> Run {
+    let mut command = Command::new("mpirun");
+    let launcher = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()];
+    command.args(launcher).arg(env!("CARGO_BIN_EXE_sci-hpc")).args(arguments).args(["--threads", "1"]);
+    run(command.current_dir(folder).env("SCI_HPC_INJECT", inject))
+}
+
+fn run(command: &mut Command) -> Run {
+    let started = Instant::now();
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Run { code: status.code(), stdout: text(stdout), stderr: text(stderr), elapsed: started.elapsed() }
+}
+
+impl Run {
+    /// Asserts the exit code and that standard error holds every one of `words`.
+    #[track_caller]
+    pub fn refused(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "`{word}` is not in\n{}", self.stderr);
+        }
+    }
+
+    /// Asserts exit code 0 and gives standard output.
+    #[track_caller]
+    pub fn answer(&self) -> &str {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        &self.stdout
+    }
+}
