@@ -54,6 +54,14 @@ pub enum ModelError {
         /// Version in the file.
         found: u32,
     },
+    /// Parameters that do not belong to the graph.
+    #[error("the graph has {expected} parameters, {found} were given: graph and weights are of different models")]
+    ParamCount {
+        /// Of the graph.
+        expected: usize,
+        /// Given.
+        found: usize,
+    },
     /// Fields of another shape than the model was made for.
     #[error("the model {model} takes fields of {expected}, but the data has {found}: train a model on this grid")]
     OtherShape {

@@ -14,12 +14,15 @@
 mod builder;
 pub mod cost;
 mod error;
+pub mod forward;
 pub mod graph;
+pub mod init;
 pub mod params;
 pub mod scheduler;
 pub mod zoo;
 
 pub use cost::Cost;
 pub use error::ModelError;
+pub use forward::Autoencoder;
 pub use graph::{Graph, Shape};
 pub use params::ParamTable;

@@ -1,0 +1,87 @@
+//! Start values of parameters: PyTorch's defaults.
+//!
+//! `kaiming_uniform(a = sqrt 5)` (He et al. 2015 as PyTorch applies it): weights and biases are uniform in
+//! +- 1 / sqrt(fan_in); slopes of PReLU are 0.25. PyTorch takes the fan-in of a transposed convolution from its *output*
+//! channels, and so do we.
+
+use super::graph::{Activation, Affine, Graph, Op, Program};
+use crate::backend::random::{Purpose, Stream};
+
+/// PyTorch's start slope of PReLU.
+const PRELU_SLOPE: f32 = 0.25;
+
+/// The flat start values of a graph: a pure function of the seed and the graph.
+pub fn start_values(graph: &Graph, seed: u64) -> Vec<f32> {
+    let mut values = vec![0f32; graph.params.len()];
+    for program in [&graph.encoder, &graph.decoder] {
+        for i in 0..program.nodes.len() {
+            fill_op(graph, program, i, (&mut values, seed));
+        }
+    }
+    values
+}
+
+fn fill_op(graph: &Graph, program: &Program, i: usize, (values, seed): (&mut [f32], u64)) {
+    let node = &program.nodes[i];
+    match &node.op {
+        &Op::Dense(Affine { weight, bias })
+        | &Op::Conv(Affine { weight, bias }, _)
+        | &Op::ConvTranspose(Affine { weight, bias }, _) => {
+            let bound = 1.0 / (fan_in(program, i) as f64).sqrt();
+            for place in [weight, bias] {
+                uniform(&mut values[graph.params.range(place)], bound, (seed, place));
+            }
+        }
+        &Op::Activation(Activation::Prelu { slope }) => values[graph.params.range(slope)].fill(PRELU_SLOPE),
+        Op::Activation(_) | Op::Reshape => {}
+    }
+}
+
+/// What PyTorch takes for the number of inputs of one output value.
+fn fan_in(program: &Program, i: usize) -> usize {
+    let node = &program.nodes[i];
+    match &node.op {
+        Op::Conv(_, window) => program.shape(node.inputs[0]).channels * window.kernel.iter().product::<usize>(),
+        Op::ConvTranspose(_, window) => node.shape.channels * window.kernel.iter().product::<usize>(),
+        _ => program.shape(node.inputs[0]).len(),
+    }
+}
+
+/// Uniform in (-bound, bound); value i of a parameter depends on the seed, its place and i alone.
+fn uniform(values: &mut [f32], bound: f64, (seed, place): (u64, usize)) {
+    let stream = Stream::new(seed, Purpose::Init, place as u64, 0);
+    for (block, pair) in values.chunks_mut(2).enumerate() {
+        let block = u32::try_from(block).expect("a parameter has fewer than 2^33 values");
+        let drawn = stream.uniforms(block);
+        pair.iter_mut().zip(drawn).for_each(|(value, u)| *value = ((2.0 * u - 1.0) * bound) as f32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::model::{Shape, zoo};
+
+    #[test]
+    fn start_values_are_uniform_within_the_bound_of_each_layer() {
+        let graph = zoo::build(&config::Model::default(), Shape { grid: [32, 32, 32], channels: 1 }).unwrap();
+        let values = start_values(&graph, 7);
+        for (name, fan_in) in [("encoder.conv4.weight", 64 * 27), ("decoder.conv5.weight", 16 * 27)] {
+            let spec = graph.params.specs().iter().find(|s| s.name == name).unwrap();
+            let (drawn, bound) = (&values[spec.range()], 1.0 / f64::from(fan_in).sqrt());
+            let n = drawn.len() as f64;
+            let mean = drawn.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+            let variance = drawn.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n;
+            let largest = drawn.iter().fold(0.0, |a, v| f64::from(v.abs()).max(a));
+            // Four standard errors; the variance of U(-b, b) is b^2 / 3.
+            assert!(mean.abs() < 4.0 * bound / (3.0 * n).sqrt(), "{name}: mean {mean}");
+            assert!((variance * 3.0 / bound.powi(2) - 1.0).abs() < 4.0 / n.sqrt(), "{name}: variance {variance}");
+            assert!(largest <= bound && largest > 0.99 * bound, "{name}: {largest} of {bound}");
+        }
+        let slopes = graph.params.specs().iter().filter(|s| s.name.ends_with("slope"));
+        assert!(slopes.flat_map(|s| &values[s.range()]).all(|&v| v == 0.25));
+        assert_eq!(values, start_values(&graph, 7));
+        assert_ne!(values, start_values(&graph, 8));
+    }
+}

@@ -1,0 +1,33 @@
+//! The optimizer: a flat parameter buffer, a flat gradient, and what is remembered between steps.
+
+use crate::backend::Backend;
+use crate::backend::optimize::{Adam, Moments};
+
+/// Adam with its moments.
+pub struct Optimizer<B: Backend> {
+    adam: Adam,
+    moments: Moments<B::Buffer>,
+}
+
+impl<B: Backend> Optimizer<B> {
+    /// An optimizer at rest for `len` parameters.
+    pub fn new(backend: &B, len: usize, adam: Adam) -> Self {
+        let moments = Moments { first: backend.zeros(len), second: backend.zeros(len), steps: 0 };
+        Self { adam, moments }
+    }
+
+    /// An optimizer that goes on from these moments.
+    pub fn resume(adam: Adam, moments: Moments<B::Buffer>) -> Self {
+        Self { adam, moments }
+    }
+
+    /// One step, in place.
+    pub fn step(&mut self, backend: &B, params: &mut B::Buffer, gradient: &B::Buffer) {
+        backend.adam(params, gradient, &mut self.moments, &self.adam);
+    }
+
+    /// What a checkpoint keeps.
+    pub fn moments(&self) -> &Moments<B::Buffer> {
+        &self.moments
+    }
+}

@@ -1,0 +1,5 @@
+//! Models: equality with PyTorch (numbers of scripts/reference/autoencoders.py), the exact decoder, model files.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod torch;
