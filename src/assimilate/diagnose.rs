@@ -1,6 +1,6 @@
 //! Checks that fail instead of printing, and what departures say about the assumed errors.
 
-use super::cost::{Cost, add_scaled, dot};
+use super::cost::{Cost, Evaluation, add_scaled, dot};
 use super::error::AssimilateError;
 use crate::backend::random::{Purpose, Stream};
 
@@ -9,30 +9,31 @@ const GRADIENT_LIMIT: f64 = 1e-6;
 /// Allowed relative difference of the adjoint test in f64.
 const ADJOINT_LIMIT: f64 = 1e-12;
 
-/// The gradient test: (J(w + e h) - J(w)) / (e ∇J·h) → 1 as e → 0, at a random w and along a random h.
-/// Returns e and |ratio - 1| for e = 1, 0.1, … 1e-8.
+/// The gradient test: (J(w + e h) - J(w)) / (e ∇J·h) → 1 as e → 0, at a random w of length `dimension` and along the
+/// gradient there. Returns e and |ratio - 1| for e = 1, 0.1, … 1e-8.
 ///
 /// Errors: `GradientTest` if the best of them is above 1e-6.
-pub fn gradient_test(cost: &Cost, seed: u64) -> Result<Vec<(f64, f64)>, AssimilateError> {
-    let w = random(cost.dimension(), seed, 0);
-    let at = cost.evaluate(&w);
-    // Along the gradient itself, with length 1: the slope is never near 0.
-    let length = dot(&at.gradient, &at.gradient).sqrt();
-    let h: Vec<f64> = at.gradient.iter().map(|g| g / length.max(f64::MIN_POSITIVE)).collect();
-    let slope = dot(&at.gradient, &h);
-    let rows: Vec<(f64, f64)> = (0..9)
-        .map(|i| {
-            let e = 10f64.powi(-i);
-            let mut moved = w.clone();
-            add_scaled(&mut moved, e, &h);
-            (e, ((cost.evaluate(&moved).j() - at.j()) / (e * slope) - 1.0).abs())
-        })
-        .collect();
-    let deviation = rows.iter().fold(f64::INFINITY, |best, (_, d)| if *d < best { *d } else { best });
-    if deviation <= GRADIENT_LIMIT {
+pub fn gradient_test(
+    evaluate: &dyn Fn(&[f64]) -> Evaluation,
+    dimension: usize,
+    seed: u64,
+) -> Result<Vec<(f64, f64)>, AssimilateError> {
+    let w = random(dimension, seed, 0);
+    let at = evaluate(&w);
+    // Along the gradient, with length 1: the slope is never near 0.
+    let slope = dot(&at.gradient, &at.gradient).sqrt();
+    let h: Vec<f64> = at.gradient.iter().map(|g| g / slope).collect();
+    let deviation = |e: f64| {
+        let mut moved = w.clone();
+        add_scaled(&mut moved, e, &h);
+        ((evaluate(&moved).j() - at.j()) / (e * slope) - 1.0).abs()
+    };
+    let rows: Vec<(f64, f64)> = (0..9).map(|i| 10f64.powi(-i)).map(|e| (e, deviation(e))).collect();
+    let best = rows.iter().fold(f64::INFINITY, |best, (_, d)| if *d < best { *d } else { best });
+    if best <= GRADIENT_LIMIT {
         Ok(rows)
     } else {
-        Err(AssimilateError::GradientTest { deviation, limit: GRADIENT_LIMIT })
+        Err(AssimilateError::GradientTest { deviation: best, limit: GRADIENT_LIMIT })
     }
 }
 
@@ -49,6 +50,10 @@ pub fn adjoint_test(cost: &Cost, seed: u64) -> Result<f64, AssimilateError> {
     let right = dot(&w, &design.apply_transposed(world, &q));
     let norm = |v: &[f64]| design.sum(world, [v], |[a], _| a * a).sqrt();
     let scale = norm(&product) * norm(&q);
+    judge_adjoint(left, right, scale)
+}
+
+fn judge_adjoint(left: f64, right: f64, scale: f64) -> Result<f64, AssimilateError> {
     let deviation = if left == right { 0.0 } else { (left - right).abs() / scale };
     if deviation <= ADJOINT_LIMIT {
         Ok(deviation)
@@ -96,5 +101,32 @@ pub fn departures(cost: &Cost, w: &[f64], j: f64) -> Departures {
         chi2: 2.0 * j / p,
         desroziers_observation: mean(&|d, g| (d - g) * d),
         desroziers_background: mean(&|d, g| g * d),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradient_test_of_a_wrong_gradient_fails() {
+        let quadratic = |factor: f64| {
+            move |w: &[f64]| Evaluation {
+                j_b: 0.5 * dot(w, w),
+                j_o: w[0],
+                gradient: w.iter().enumerate().map(|(i, w)| factor * (w + if i == 0 { 1.0 } else { 0.0 })).collect(),
+            }
+        };
+        let rows = gradient_test(&quadratic(1.0), 5, 1).unwrap();
+        assert!((rows[1].1 / rows[0].1 - 0.1).abs() < 1e-3, "first order: {rows:?}");
+        assert!(matches!(gradient_test(&quadratic(1.001), 5, 1), Err(AssimilateError::GradientTest { .. })));
+        assert!(matches!(gradient_test(&quadratic(f64::NAN), 5, 1), Err(AssimilateError::GradientTest { .. })));
+    }
+
+    #[test]
+    fn adjoint_test_of_different_products_fails() {
+        assert!(judge_adjoint(1.0, 1.0 + 1e-14, 1.0).is_ok());
+        assert!(judge_adjoint(1.0, 1.0 + 1e-10, 1.0).is_err());
+        assert!(judge_adjoint(1.0, f64::NAN, 1.0).is_err());
     }
 }

@@ -1,6 +1,8 @@
 //! What several test binaries share: closeness of arrays and toy data.
 #![allow(dead_code)] // each test binary uses its own part
 
+pub mod mpirun;
+
 /// Panics unless `|got - want| <= absolute + relative * |want|` everywhere; NaN on either side fails.
 ///
 /// Reports the worst index and both values.

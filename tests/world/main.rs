@@ -1,38 +1,11 @@
 //! Collectives under a real mpirun: each test starts this very binary again on 1, 2, 3 and 4 ranks and compares what
 //! the ranks print.
 
-use std::process::Command;
+#[path = "../common/mod.rs"]
+mod common;
 
+use common::mpirun::{assert_same_at_every_rank_count, under_mpirun};
 use sci_hpc::world::{World, shard, tree};
-
-/// Output of the ignored test `inner` on `ranks` ranks, what follows "bits:" only, sorted.
-fn under_mpirun(inner: &str, ranks: usize) -> Vec<String> {
-    let mut command = Command::new("mpirun");
-    if std::env::var("USER").map_or(true, |user| user == "root") {
-        command.arg("--allow-run-as-root");
-    }
-    let output = command
-        .args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()])
-        .arg(std::env::current_exe().expect("the path of this test"))
-        .args(["--ignored", "--exact", inner, "--nocapture", "--test-threads=1"])
-        .output()
-        .expect("mpirun is installed (scripts/setup)");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{ranks} ranks: {text}{}", String::from_utf8_lossy(&output.stderr));
-    let mut lines: Vec<String> =
-        text.lines().filter_map(|line| line.split_once("bits:").map(|(_, rest)| rest.trim().to_string())).collect();
-    lines.sort();
-    lines.dedup();
-    lines
-}
-
-fn assert_same_at_every_rank_count(inner: &str) {
-    let reference = under_mpirun(inner, 1);
-    assert_eq!(reference.len(), 1, "every rank prints the same single result");
-    for ranks in [2, 3, 4] {
-        assert_eq!(under_mpirun(inner, ranks), reference, "{ranks} ranks");
-    }
-}
 
 fn chunk(i: usize, len: usize) -> impl Iterator<Item = f64> {
     (0..len).map(move |j| ((i * 31 + j) as f64 * 0.7 + 0.1).sin() * 10f64.powi((i as i32 * 5 + j as i32) % 9 - 4))

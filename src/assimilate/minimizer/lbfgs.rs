@@ -13,13 +13,20 @@ use super::{Minimum, Tolerance, TracePoint, check_finite, max_abs};
 const PAIRS: usize = 10;
 /// Evaluations per line search (SciPy's `maxls`).
 const TRIALS_MAX: usize = 20;
+/// Relative change of the cost that is rounding.
+const ROUNDING: f64 = 16.0 * f64::EPSILON;
+/// The flatter slope that is asked for then, as in the line search.
+const CURVATURE: f64 = 0.9;
 /// Longest step (`big` of lnsrlb).
 const STEP_MAX: f64 = 1e10;
 
 /// Minimizes the cost from w = 0.
 ///
-/// Errors: `NotFinite`; `NotConverged` after `iterations_max` iterations or evaluations; `LineSearch` if a line search
-/// along the steepest descent fails (SciPy's `ABNORMAL`).
+/// One deviation: where the cost changes by rounding only, a step that makes the slope flatter is accepted, so that
+/// tight gradient tolerances are reached; SciPy ends there with `ABNORMAL`.
+///
+/// Errors: `NotFinite`; `NotConverged` after `iterations_max` iterations; `LineSearch` if a line search along the
+/// steepest descent fails.
 pub fn lbfgs(cost: &Cost, tolerance: Tolerance) -> Result<Minimum, AssimilateError> {
     let mut w = vec![0.0; cost.dimension()];
     let mut at = cost.evaluate(&w);
@@ -29,7 +36,7 @@ pub fn lbfgs(cost: &Cost, tolerance: Tolerance) -> Result<Minimum, AssimilateErr
     let mut converged = max_abs(&at.gradient) <= tolerance.gradient;
     while !converged {
         let iteration = found.trace.len() - 1;
-        if iteration >= tolerance.iterations_max || found.evaluations > tolerance.iterations_max {
+        if iteration >= tolerance.iterations_max {
             let (cost, gradient) = (at.j(), max_abs(&at.gradient));
             return Err(AssimilateError::NotConverged { iterations: iteration, cost, gradient });
         }
@@ -141,11 +148,20 @@ impl Line<'_> {
             *evaluations += 1;
             check_finite(self.iteration + 1, &at)?;
             let slope = dot(&at.gradient, self.direction);
+            if self.is_flat(&at) && slope.abs() <= CURVATURE * -slope_before {
+                return Ok(Some(Next { w, at, step, slope, slope_before }));
+            }
             match search.advance(Point { step, f: at.j(), slope }) {
                 Verdict::Try(next) => step = next,
                 Verdict::Accept | Verdict::Stuck => return Ok(Some(Next { w, at, step, slope, slope_before })),
             }
         }
         Ok(None)
+    }
+
+    /// Whether the cost differs from the one at the start of the line by rounding only: then sufficient decrease cannot
+    /// be seen, and flatness decides (the approximate condition of Hager and Zhang 2005).
+    fn is_flat(&self, at: &Evaluation) -> bool {
+        (at.j() - self.at.j()).abs() <= ROUNDING * self.at.j().abs()
     }
 }

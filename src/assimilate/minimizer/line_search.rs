@@ -206,3 +206,47 @@ fn gamma(theta: f64, a: f64, b: f64, clip: bool) -> f64 {
     let inside = (theta / s) * (theta / s) - (a / s) * (b / s);
     s * if clip { inside.max(0.0) } else { inside }.sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Function = (fn(f64) -> f64, fn(f64) -> f64);
+
+    fn function(name: &str) -> Function {
+        match name {
+            "rational" => (|a| -a / (a * a + 2.0), |a| (a * a - 2.0) / (a * a + 2.0).powi(2)),
+            "power" => (
+                |a| (a + 0.004f64).powi(5) - 2.0 * (a + 0.004f64).powi(4),
+                |a| 5.0 * (a + 0.004f64).powi(4) - 8.0 * (a + 0.004f64).powi(3),
+            ),
+            "waves" => (|a| -a + 0.9 * (3.0 * a).sin().powi(2), |a| -1.0 + 2.7 * (6.0 * a).sin()),
+            other => panic!("no function {other}"),
+        }
+    }
+
+    /// The numbers are SciPy's (scripts/reference/assimilation.py): every trial step of dcsrch.
+    #[test]
+    fn line_search_takes_the_steps_of_scipy() {
+        let text = include_str!("../../../tests/data/assimilation/scipy.json");
+        let data: serde_json::Value = serde_json::from_str(text).unwrap();
+        for case in data["searches"].as_array().unwrap() {
+            let (f, slope) = function(case["function"].as_str().unwrap());
+            let mut step = case["first"].as_f64().unwrap();
+            let mut search = LineSearch::new(f(0.0), slope(0.0), step, 1e10);
+            let wanted = case["steps"].as_array().unwrap();
+            let mut verdict = Verdict::Try(step);
+            for want in wanted {
+                assert_eq!(verdict, Verdict::Try(step), "{case}");
+                let want = want.as_f64().unwrap();
+                assert!((step - want).abs() <= 1e-9 * want, "{step} {want} {case}");
+                verdict = search.advance(Point { step, f: f(step), slope: slope(step) });
+                if let Verdict::Try(next) = verdict {
+                    step = next;
+                }
+            }
+            let end = if case["accepted"].as_bool().unwrap() { Verdict::Accept } else { Verdict::Stuck };
+            assert_eq!(verdict, end, "{case}");
+        }
+    }
+}

@@ -13,11 +13,12 @@ use super::error::AssimilateError;
 /// When to stop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
-    /// L-BFGS: (J_k - J_{k+1}) / max(|J_k|, |J_{k+1}|, 1) at or under which it stops (SciPy's `ftol`).
+    /// L-BFGS: (J_k - J_{k+1}) / max(|J_k|, |J_{k+1}|, 1) at or under which it stops (SciPy's `ftol`);
+    /// negative: never.
     pub cost: f64,
     /// L-BFGS: max |g| at or under which it stops (SciPy's `gtol`, here `pgtol`). Conjugate gradients: |g| / |g_0|.
     pub gradient: f64,
-    /// Most iterations (SciPy's `maxiter`); most evaluations of L-BFGS as well (`maxfun`).
+    /// Most iterations (SciPy's `maxiter`).
     pub iterations_max: usize,
 }
 

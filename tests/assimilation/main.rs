@@ -1,0 +1,12 @@
+//! 3D-Var against closed forms, against numbers of other programs, and against itself on other rank counts.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod toy;
+
+mod analysis;
+mod background;
+mod latent;
+mod oops;
+mod ranks;
+mod scipy;
