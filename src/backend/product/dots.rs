@@ -1,6 +1,6 @@
 //! out[p][n] = start + sum_r sum_k row[r][p][k] b[n][r, k], lanes over k: for results of few columns.
 
-use super::tile::{balanced, rows_max, with_rows};
+use super::tile::{balanced, load, rows_max, with_rows};
 use crate::backend::Real;
 use crate::backend::simd::Vector;
 
@@ -71,28 +71,40 @@ unsafe fn tile<V: Vector<Element: Real>, const M: usize, const N: usize>(
             let next = job.runs * len;
             let mut k = 0;
             while k < whole {
-                for n in 0..N {
-                    let factor = V::load(b.add(n * next + k));
-                    for m in 0..M {
-                        sum[m][n] = V::load((*table.add(m)).add(k)).mul_add(factor, sum[m][n]);
-                    }
-                }
+                step::<V, M, N, false>(&mut sum, table, b.add(k), (k, next, V::LANES));
                 k += V::LANES;
             }
             if whole < len {
-                for n in 0..N {
-                    let factor = V::load_first(b.add(n * next + whole), len - whole);
-                    for m in 0..M {
-                        let row = V::load_first((*table.add(m)).add(whole), len - whole);
-                        sum[m][n] = row.mul_add(factor, sum[m][n]);
-                    }
-                }
+                step::<V, M, N, true>(&mut sum, table, b.add(whole), (whole, next, len - whole));
             }
         }
         for m in 0..M {
             for n in 0..N {
                 *job.out.add(job.places[position + m] * job.out_stride + column + n) =
                     job.start[column + n] + sum[m][n].sum();
+            }
+        }
+    }
+}
+
+/// `lanes` contracted elements from `k` on; columns of b are `next` elements apart.
+#[inline(always)]
+unsafe fn step<V: Vector, const M: usize, const N: usize, const NARROW: bool>(
+    sum: &mut [[V; N]; M],
+    table: *const *const V::Element,
+    b: *const V::Element,
+    (k, next, lanes): (usize, usize, usize),
+) {
+    // SAFETY: passed on from the caller
+    unsafe {
+        let mut factor = [sum[0][0]; N];
+        for n in 0..N {
+            factor[n] = load::<V, NARROW>(b.add(n * next), lanes);
+        }
+        for m in 0..M {
+            let row = load::<V, NARROW>((*table.add(m)).add(k), lanes);
+            for n in 0..N {
+                sum[m][n] = row.mul_add(factor[n], sum[m][n]);
             }
         }
     }

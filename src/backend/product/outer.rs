@@ -1,6 +1,6 @@
 //! c[m][n] += sum_p a[p][m] b[p][n], lanes over n: contraction over positions.
 
-use super::tile::{balanced, rows_max, with_rows};
+use super::tile::{balanced, load, rows_max, with_rows};
 use crate::backend::Real;
 use crate::backend::simd::Vector;
 
@@ -88,11 +88,4 @@ unsafe fn tile<V: Vector<Element: Real>, const M: usize, const N: usize, const N
             }
         }
     }
-}
-
-/// A register of a row, of which only the first `lanes` elements exist if `NARROW`.
-#[inline(always)]
-unsafe fn load<V: Vector, const NARROW: bool>(from: *const V::Element, lanes: usize) -> V {
-    // SAFETY: passed on from the caller
-    unsafe { if NARROW { V::load_first(from, lanes) } else { V::load(from) } }
 }

@@ -27,6 +27,13 @@ pub(crate) fn rows_max<V: Vector>(registers: usize) -> usize {
     ((V::REGISTERS - 1 - registers) / registers).min(ROWS_MAX)
 }
 
+/// A register of a row, of which only the first `lanes` elements exist if `NARROW`.
+#[inline(always)]
+pub(super) unsafe fn load<V: Vector, const NARROW: bool>(from: *const V::Element, lanes: usize) -> V {
+    // SAFETY: passed on from the caller
+    unsafe { if NARROW { V::load_first(from, lanes) } else { V::load(from) } }
+}
+
 /// Calls `$kernel::<V, M, N>` with the constant M that equals `$m`, at most [`ROWS_MAX`].
 macro_rules! with_rows {
     ($m:expr, $kernel:ident::<$v:ty, _, $n:tt, $narrow:tt>($($argument:expr),*)) => {

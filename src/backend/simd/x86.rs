@@ -33,7 +33,7 @@ macro_rules! vector {
         $name:ident, $element:ty, $register:ty, $lanes:expr, $registers:expr,
         $splat:ident, $load:ident, $store:ident, $fma:ident,
         |$count:ident| $mask:expr, |$from:ident, $load_mask:ident| $load_first:expr,
-        |$to:ident, $value:ident, $store_mask:ident| $store_first:expr, |$all:ident| $sum:expr
+        |$to:ident, $value:ident, $store_count:ident| $store_first:expr, |$all:ident| $sum:expr
     ) => {
         #[doc = concat!(stringify!($lanes), " lanes of ", stringify!($element))]
         #[derive(Clone, Copy)]
@@ -66,9 +66,9 @@ macro_rules! vector {
                 unsafe { $store(to, self.0) }
             }
             #[inline(always)]
-            unsafe fn store_first(self, $to: *mut $element, $count: usize) {
+            unsafe fn store_first(self, $to: *mut $element, $store_count: usize) {
                 unsafe {
-                    let ($value, $store_mask) = (self.0, $mask);
+                    let $value = self.0;
                     $store_first
                 }
             }
@@ -129,7 +129,7 @@ vector!(
     _mm512_fmadd_ps,
     |count| first_16(count),
     |from, mask| _mm512_maskz_loadu_ps(mask, from),
-    |to, value, mask| _mm512_mask_storeu_ps(to, mask, value),
+    |to, value, count| _mm512_mask_storeu_ps(to, first_16(count), value),
     |all| _mm512_reduce_add_ps(all)
 );
 vector!(
@@ -144,7 +144,7 @@ vector!(
     _mm512_fmadd_pd,
     |count| first_8(count),
     |from, mask| _mm512_maskz_loadu_pd(mask, from),
-    |to, value, mask| _mm512_mask_storeu_pd(to, mask, value),
+    |to, value, count| _mm512_mask_storeu_pd(to, first_8(count), value),
     |all| _mm512_reduce_add_pd(all)
 );
 
@@ -158,6 +158,48 @@ fn first_16(count: usize) -> u16 {
 #[inline(always)]
 fn first_8(count: usize) -> u8 {
     (0xff_u32 >> (8 - count)) as u8
+}
+
+/// Four, two and one of the first `count` lanes: the masked store of AVX2 is microcode on some machines.
+#[inline(always)]
+unsafe fn store_first_f32(to: *mut f32, value: __m256, count: usize) {
+    // SAFETY: called by an AVX2 vector only; `to` is valid for `count` elements
+    unsafe {
+        if count >= 8 {
+            return _mm256_storeu_ps(to, value);
+        }
+        let (mut to, mut rest) = (to, _mm256_castps256_ps128(value));
+        if count & 4 != 0 {
+            _mm_storeu_ps(to, rest);
+            (to, rest) = (to.add(4), _mm256_extractf128_ps::<1>(value));
+        }
+        if count & 2 != 0 {
+            _mm_storel_pd(to.cast(), _mm_castps_pd(rest));
+            (to, rest) = (to.add(2), _mm_movehl_ps(rest, rest));
+        }
+        if count & 1 != 0 {
+            _mm_store_ss(to, rest);
+        }
+    }
+}
+
+/// As [`store_first_f32`].
+#[inline(always)]
+unsafe fn store_first_f64(to: *mut f64, value: __m256d, count: usize) {
+    // SAFETY: called by an AVX2 vector only; `to` is valid for `count` elements
+    unsafe {
+        if count >= 4 {
+            return _mm256_storeu_pd(to, value);
+        }
+        let (mut to, mut rest) = (to, _mm256_castpd256_pd128(value));
+        if count & 2 != 0 {
+            _mm_storeu_pd(to, rest);
+            (to, rest) = (to.add(2), _mm256_extractf128_pd::<1>(value));
+        }
+        if count & 1 != 0 {
+            _mm_store_sd(to, rest);
+        }
+    }
 }
 
 /// Halves, quarters, pairs.
