@@ -5,7 +5,9 @@
 //! of one is another, so the family is closed under differentiation.
 
 mod cpu;
+mod gathered;
 mod table;
+mod weight;
 mod windows;
 
 use super::Buffers;

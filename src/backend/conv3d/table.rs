@@ -26,6 +26,7 @@ pub(super) struct Tables<R> {
     /// Outputs that each list can hold, so positions from one run to the next.
     pub stride: usize,
     zeros: Vec<R>,
+    run_rows: Vec<Option<usize>>,
 }
 
 /// A grid of channels: `(n, extents, channels)`.
@@ -35,76 +36,69 @@ pub(super) struct Grid<'a, R> {
 }
 
 impl<R: Real> Tables<R> {
-    /// Fills the tables for the outputs `range` of `phase`, gathered from `grid`.
-    pub fn fill(&mut self, phase: &Phase, range: Range<usize>, grid: &Grid<R>) {
-        let [d_n, h_n, w_n] = phase.window();
+    /// The tables for the outputs `range` of `phase`, gathered from `grid`.
+    pub fn fill(&mut self, phase: &Phase, range: Range<usize>, grid: &Grid<R>) -> &Self {
+        let [d_n, h_n, _] = phase.window();
+        self.fill_runs(phase, range, grid, 0..d_n * h_n)
+    }
+
+    /// The same, of some (d, h) taps only.
+    pub fn fill_runs(&mut self, phase: &Phase, range: Range<usize>, grid: &Grid<R>, runs: Range<usize>) -> &Self {
+        let width = phase.window()[2];
         self.stride = range.len();
-        self.zeros.resize(w_n * grid.channels, R::ZERO);
-        for (list, runs) in [(&mut self.inner, d_n * h_n), (&mut self.border, d_n * h_n * w_n)] {
+        self.zeros.resize(width * grid.channels, R::ZERO);
+        for (list, runs) in [(&mut self.inner, runs.len()), (&mut self.border, runs.len() * width)] {
             list.outputs.clear();
             // what is not overwritten is never read
             list.rows.resize((runs * self.stride).max(list.rows.len()), std::ptr::null());
         }
-        let inside = phase.axes[2].inside();
         for part in phase.rows(range) {
-            let (start, end) = (part.w.start.max(inside.start), part.w.end.min(inside.end));
-            if start < end {
-                self.add_inner(phase, &part, start..end, grid);
-                self.add_border(phase, &part, part.w.start..start, grid);
-                self.add_border(phase, &part, end..part.w.end, grid);
-            } else {
-                self.add_border(phase, &part, part.w.clone(), grid);
-            }
+            phase.run_rows(&part, &mut self.run_rows);
+            self.run_rows.truncate(runs.end);
+            let [left, inner, right] = phase.split(&part);
+            self.add_inner(phase, (&part, inner), grid, runs.start);
+            self.add_border(phase, (&part, left), grid, runs.start);
+            self.add_border(phase, (&part, right), grid, runs.start);
         }
+        self
     }
 
-    fn add_inner(&mut self, phase: &Phase, part: &RowPart, w: Range<usize>, grid: &Grid<R>) {
+    /// Both lists with their runs per window and elements per run.
+    pub fn lists(&self, phase: &Phase, grid: &Grid<R>) -> [(&List<R>, usize, usize); 2] {
+        let [d_n, h_n, w_n] = phase.window();
+        [(&self.inner, d_n * h_n, w_n * grid.channels), (&self.border, d_n * h_n * w_n, grid.channels)]
+    }
+
+    fn add_inner(&mut self, phase: &Phase, (part, w): (&RowPart, Range<usize>), grid: &Grid<R>, first_run: usize) {
         let (filled, axis) = (self.inner.outputs.len(), &phase.axes[2]);
-        self.inner.outputs.extend(w.clone().map(|w| phase.output(part, w)));
-        if axis.taps.is_empty() {
-            return;
-        }
-        let first = axis.place(w.start, 0).expect("inner windows start inside");
-        for_rows(phase, part, |run, row| {
+        self.inner.outputs.extend(phase.outputs(part, w.clone()));
+        let Some(first) = axis.place(w.start, 0) else { return };
+        let step = axis.step * grid.channels;
+        for (run, row) in self.run_rows[first_run..].iter().enumerate() {
             let pointers = &mut self.inner.rows[run * self.stride + filled..][..w.len()];
             match row {
                 Some(row) => {
-                    let mut pointer = grid.values[(row + first) * grid.channels..].as_ptr();
-                    for p in pointers {
-                        *p = pointer;
-                        pointer = pointer.wrapping_add(axis.step * grid.channels);
-                    }
+                    let start = grid.values[(row + first) * grid.channels..].as_ptr();
+                    pointers.iter_mut().enumerate().for_each(|(i, p)| *p = start.wrapping_add(i * step));
                 }
                 None => pointers.fill(self.zeros.as_ptr()),
             }
-        });
+        }
     }
 
-    fn add_border(&mut self, phase: &Phase, part: &RowPart, w: Range<usize>, grid: &Grid<R>) {
+    fn add_border(&mut self, phase: &Phase, (part, w): (&RowPart, Range<usize>), grid: &Grid<R>, first_run: usize) {
         let (filled, axis) = (self.border.outputs.len(), &phase.axes[2]);
-        self.border.outputs.extend(w.clone().map(|w| phase.output(part, w)));
-        for_rows(phase, part, |run, row| {
-            for (i, w) in w.clone().enumerate() {
-                for tap in 0..axis.taps.len() {
-                    let place = row.zip(axis.place(w, tap)).map(|(row, place)| (row + place) * grid.channels);
-                    let pointer = place.map_or(self.zeros.as_ptr(), |place| grid.values[place..].as_ptr());
-                    self.border.rows[(run * axis.taps.len() + tap) * self.stride + filled + i] = pointer;
+        self.border.outputs.extend(phase.outputs(part, w.clone()));
+        let taps = axis.taps.len();
+        for (i, w) in w.enumerate() {
+            for tap in 0..taps {
+                let place = axis.place(w, tap);
+                for (run, row) in self.run_rows[first_run..].iter().enumerate() {
+                    let start = row.zip(place).map(|(row, place)| (row + place) * grid.channels);
+                    self.border.rows[(run * taps + tap) * self.stride + filled + i] =
+                        start.map_or(self.zeros.as_ptr(), |start| grid.values[start..].as_ptr());
                 }
             }
-        });
-    }
-}
-
-/// Calls `visit(run, position of the first element of the gathered row)` for every (d, h) tap; no row outside the grid.
-#[inline(always)]
-fn for_rows(phase: &Phase, part: &RowPart, mut visit: impl FnMut(usize, Option<usize>)) {
-    let [d, h, w] = &phase.axes;
-    for d_tap in 0..d.taps.len() {
-        let plane = d.place(part.d, d_tap);
-        for h_tap in 0..h.taps.len() {
-            let row = plane.zip(h.place(part.h, h_tap));
-            let row = row.map(|(d_place, h_place)| ((part.n * d.extent + d_place) * h.extent + h_place) * w.extent);
-            visit(d_tap * h.taps.len() + h_tap, row);
         }
     }
 }

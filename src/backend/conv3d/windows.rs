@@ -50,6 +50,7 @@ impl Axis {
     }
 
     /// Place `tap` of the window of output `j`, if inside the gathered grid.
+    #[inline]
     pub fn place(&self, j: usize, tap: usize) -> Option<usize> {
         usize::try_from(signed(j * self.step + tap) + self.offset).ok().filter(|&i| i < self.extent)
     }
@@ -66,6 +67,7 @@ impl Axis {
     }
 }
 
+#[inline]
 fn signed(v: usize) -> isize {
     isize::try_from(v).expect("extents of arrays fit isize")
 }
@@ -136,10 +138,48 @@ impl Phase {
         })
     }
 
-    /// Position of output (n, d, h, w) in the result.
+    /// Position of output `w` of a row in the result.
+    #[inline]
     pub fn output(&self, part: &RowPart, w: usize) -> usize {
         let [d, h, w] = [(0, part.d), (1, part.h), (2, w)].map(|(a, j)| self.axes[a].first + j * self.axes[a].stride);
         ((part.n * self.grid[0] + d) * self.grid[1] + h) * self.grid[2] + w
+    }
+
+    /// Positions of the outputs `w` of a row in the result.
+    #[inline]
+    pub fn outputs(&self, part: &RowPart, w: Range<usize>) -> impl Iterator<Item = usize> + use<> {
+        (self.output(part, w.start)..).step_by(self.axes[2].stride).take(w.len())
+    }
+
+    /// Cuts a row part into outputs whose windows reach beyond the left end, lie inside, or reach beyond the right end
+    /// of the gathered rows (all left if none is inside).
+    pub fn split(&self, part: &RowPart) -> [Range<usize>; 3] {
+        let inside = self.axes[2].inside();
+        let start = inside.start.clamp(part.w.start, part.w.end);
+        let end = inside.end.clamp(start, part.w.end);
+        [part.w.start..start, start..end, end..part.w.end]
+    }
+
+    /// For an output of a row of one channel, with its gathered rows: every tap inside and the element it meets.
+    pub fn line_terms<'a>(&'a self, rows: &'a [Option<usize>], w: usize) -> impl Iterator<Item = (usize, usize)> + 'a {
+        let axis = &self.axes[2];
+        rows.iter().enumerate().flat_map(move |(run, row)| {
+            (0..axis.taps.len())
+                .filter_map(move |tap| Some((run * axis.taps.len() + tap, (*row)? + axis.place(w, tap)?)))
+        })
+    }
+
+    /// For every (d, h) tap of the outputs of a row: where the gathered row starts, unless outside.
+    pub fn run_rows(&self, part: &RowPart, rows: &mut Vec<Option<usize>>) {
+        let [d, h, w] = &self.axes;
+        rows.clear();
+        for d_tap in 0..d.taps.len() {
+            let plane = d.place(part.d, d_tap);
+            rows.extend((0..h.taps.len()).map(|h_tap| {
+                let (d_place, h_place) = plane.zip(h.place(part.h, h_tap))?;
+                Some(((part.n * d.extent + d_place) * h.extent + h_place) * w.extent)
+            }));
+        }
     }
 }
 

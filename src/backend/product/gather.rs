@@ -31,12 +31,10 @@ pub struct Gather<'a, R> {
     pub columns: usize,
 }
 
-/// Columns of one panel of b: two registers.
-pub(super) fn panel_len<V: Vector>() -> usize {
-    2 * V::LANES
-}
+/// Registers of columns in one panel of b.
+pub(crate) const PANEL_REGISTERS: usize = 2;
 
-/// b `(k, columns)`, element by element from `at(k, column)`, as panels `(panels, k, panel_len)` padded with zeros.
+/// b `(k, columns)`, element by element from `at(k, column)`, as panels `(panels, k, width)` padded with zeros.
 pub(crate) fn pack_panels<R: Real>(k: usize, columns: usize, width: usize, at: impl Fn(usize, usize) -> R) -> Vec<R> {
     let mut packed = Vec::with_capacity(columns.div_ceil(width) * k * width);
     for first in (0..columns).step_by(width) {
@@ -54,7 +52,7 @@ pub(crate) fn pack_panels<R: Real>(k: usize, columns: usize, width: usize, at: i
 /// writes by this thread alone.
 #[inline(always)]
 pub(super) unsafe fn gather<V: Vector<Element: Real>>(job: &Gather<V::Element>) {
-    let width = panel_len::<V>();
+    let width = PANEL_REGISTERS * V::LANES;
     let k_all = job.runs * job.run_len;
     assert!(job.rows.len() >= job.runs * job.row_stride && job.places.len() <= job.row_stride);
     assert_eq!(job.panels.len(), job.columns.div_ceil(width) * k_all * width);
@@ -96,7 +94,7 @@ struct Span {
 /// All positions, one panel, one span.
 #[inline(always)]
 unsafe fn panel_block<V: Vector<Element: Real>>(job: &Gather<V::Element>, span: &Span, panel: usize) {
-    let width = panel_len::<V>();
+    let width = PANEL_REGISTERS * V::LANES;
     let columns = (job.columns - panel * width).min(width);
     let k0 = panel * job.runs * job.run_len + span.first_run * job.run_len + span.k;
     // SAFETY: offsets within the slices, whose lengths `gather` has checked
@@ -134,7 +132,7 @@ unsafe fn tile_rows<V: Vector<Element: Real>, const M: usize, const N: usize>(
 ) {
     // SAFETY: all offsets stay within the job by the bounds that `gather` has checked
     unsafe {
-        let width = panel_len::<V>();
+        let width = PANEL_REGISTERS * V::LANES;
         if M * N + N + 1 > V::REGISTERS {
             unreachable!("tile larger than the register file");
         }

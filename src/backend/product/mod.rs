@@ -9,18 +9,21 @@
 //! | [`gather`] | out\[p\]\[n\] = start + sum_r sum_k row\[r\]\[p\]\[k\] b\[r, k\]\[n\] | n | many columns |
 //! | [`dots`] | the same | k | few columns |
 //! | [`outer`] | c\[m\]\[n\] += sum_p a\[p\]\[m\] b\[p\]\[n\] | n | contraction over positions |
+//! | [`line`](Kernels::line), [`line_products`](Kernels::line_products) | both, of one channel by one | positions | grids of one channel |
 //!
 //! Every element of a result is summed in one fixed order that depends on no blocking: the same bits at every thread
 //! count.
 
 mod dots;
 mod gather;
+mod lines;
 mod outer;
 mod tile;
 
 pub use dots::Dots;
 pub use gather::Gather;
-pub(crate) use gather::pack_panels;
+pub(crate) use gather::{PANEL_REGISTERS, pack_panels};
+pub use lines::{Line, LineProducts};
 pub use outer::Outer;
 pub(crate) use tile::Shared;
 
@@ -30,8 +33,8 @@ use super::simd::{Lanes, Task, Vector, dispatch};
 ///
 /// Implemented here for f32 and f64, so that the tiles are compiled once and not in every user of a generic function.
 pub trait Kernels: Lanes {
-    /// Columns of one panel of b on this machine.
-    fn panel_len() -> usize;
+    /// Lanes of a vector on this machine.
+    fn lanes() -> usize;
 
     /// Computes all columns of the given positions.
     ///
@@ -52,16 +55,28 @@ pub trait Kernels: Lanes {
     /// # Safety
     /// Row pointers are valid for `m` and `n` reads.
     unsafe fn outer(job: &mut Outer<Self>);
+
+    /// Computes all positions of a row.
+    ///
+    /// # Safety
+    /// Rows are valid for `len + window - 1` reads, `out` for `len` writes by this thread alone.
+    unsafe fn line(job: &Line<Self>);
+
+    /// Adds the products of a row.
+    ///
+    /// # Safety
+    /// Rows are valid for `len + window - 1` reads, `y` for `len`.
+    unsafe fn line_products(job: &mut LineProducts<Self>);
 }
 
-/// [`Kernels::panel_len`] as a task.
-struct PanelLen;
+/// [`Kernels::lanes`] as a task.
+struct LaneCount;
 
 macro_rules! kernels {
     ($t:ty) => {
         impl Kernels for $t {
-            fn panel_len() -> usize {
-                dispatch::<$t, _>(PanelLen)
+            fn lanes() -> usize {
+                dispatch::<$t, _>(LaneCount)
             }
             unsafe fn gather(job: &Gather<Self>) {
                 dispatch(job);
@@ -72,12 +87,18 @@ macro_rules! kernels {
             unsafe fn outer(job: &mut Outer<Self>) {
                 dispatch(job);
             }
+            unsafe fn line(job: &Line<Self>) {
+                dispatch(job);
+            }
+            unsafe fn line_products(job: &mut LineProducts<Self>) {
+                dispatch(job);
+            }
         }
-        impl Task<$t> for PanelLen {
+        impl Task<$t> for LaneCount {
             type Output = usize;
             #[inline(always)]
             unsafe fn run<V: Vector<Element = $t>>(self) -> usize {
-                gather::panel_len::<V>()
+                V::LANES
             }
         }
         impl Task<$t> for &Gather<'_, $t> {
@@ -102,6 +123,22 @@ macro_rules! kernels {
             unsafe fn run<V: Vector<Element = $t>>(self) {
                 // SAFETY: below `dispatch`; pointers by the contract of `Kernels`
                 unsafe { outer::outer::<V>(self) }
+            }
+        }
+        impl Task<$t> for &Line<'_, $t> {
+            type Output = ();
+            #[inline(always)]
+            unsafe fn run<V: Vector<Element = $t>>(self) {
+                // SAFETY: below `dispatch`; pointers by the contract of `Kernels`
+                unsafe { lines::line::<V>(self) }
+            }
+        }
+        impl Task<$t> for &mut LineProducts<'_, $t> {
+            type Output = ();
+            #[inline(always)]
+            unsafe fn run<V: Vector<Element = $t>>(self) {
+                // SAFETY: below `dispatch`; pointers by the contract of `Kernels`
+                unsafe { lines::line_products::<V>(self) }
             }
         }
     };

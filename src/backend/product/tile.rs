@@ -41,6 +41,11 @@ macro_rules! with_rows {
             @ $m, [1 2 3 4 5 6 7 8 9 10 11 12], $kernel, $v, [$n, $narrow], ($($argument),*)
         )
     };
+    ($m:expr, $kernel:ident::<$v:ty, _>($($argument:expr),*)) => {
+        $crate::backend::product::tile::with_rows!(
+            @ $m, [1 2 3 4 5 6 7 8 9 10 11 12], $kernel, $v, [], ($($argument),*)
+        )
+    };
     ($m:expr, $kernel:ident::<$v:ty, _, $n:tt>($($argument:expr),*)) => {
         $crate::backend::product::tile::with_rows!(
             @ $m, [1 2 3 4 5 6 7 8 9 10 11 12], $kernel, $v, [$n], ($($argument),*)

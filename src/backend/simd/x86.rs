@@ -99,7 +99,7 @@ vector!(
     _mm256_fmadd_ps,
     |count| _mm256_loadu_si256(FIRST_32.as_ptr().add(8 - count).cast()),
     |from, mask| _mm256_maskload_ps(from, mask),
-    |to, value, mask| _mm256_maskstore_ps(to, mask, value),
+    |to, value, count| store_first_f32(to, value, count),
     |all| sum_f32(all)
 );
 vector!(
@@ -114,7 +114,7 @@ vector!(
     _mm256_fmadd_pd,
     |count| _mm256_loadu_si256(FIRST_64.as_ptr().add(4 - count).cast()),
     |from, mask| _mm256_maskload_pd(from, mask),
-    |to, value, mask| _mm256_maskstore_pd(to, mask, value),
+    |to, value, count| store_first_f64(to, value, count),
     |all| sum_f64(all)
 );
 vector!(
