@@ -18,6 +18,7 @@ pub mod command;
 mod context;
 mod dry_run;
 pub mod failure;
+mod groups;
 mod inputs;
 mod lock;
 mod outcome;
@@ -30,6 +31,7 @@ mod threads;
 
 pub use context::{ARCHIVE_SUFFIX, Context, Input, Output};
 pub use dry_run::dry_run;
+pub use groups::Group;
 pub use outcome::{Class, JobError};
 
 use serde_json::json;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::archive::{ArchiveError, ErrorClass};
 use crate::config::{ConfigError, Stage};
 use crate::report::ReportError;
 
@@ -38,6 +39,9 @@ pub enum JobError {
     /// The job file or an argument.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// An input could not be read, or a file not written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// Metrics, events or figures could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -68,6 +72,14 @@ pub enum JobError {
         pattern: String,
         /// What is wrong with it.
         reason: glob::PatternError,
+    },
+    /// `data.groups` names what the files do not have.
+    #[error("data.groups: the inputs have no variable `{variable}`; they have {}", available.join(", "))]
+    GroupUnknown {
+        /// The name.
+        variable: String,
+        /// The variables that can be coded.
+        available: Vec<String>,
     },
     /// A file that is there but cannot be opened.
     #[error("cannot read {path}: {source}")]
@@ -130,6 +142,17 @@ pub enum JobError {
         /// Who holds it.
         holder: String,
     },
+    /// More ranks than a batch has fixed parts.
+    #[error(
+        "train.shards: a batch is cut into {shards} fixed shards, which {ranks} ranks cannot share; start at most \
+         {shards} ranks, raise train.shards (it must divide train.batch), or set job.reduction to `fast`"
+    )]
+    TooManyRanks {
+        /// Ranks of the world.
+        ranks: usize,
+        /// Shards of a batch.
+        shards: usize,
+    },
     /// An argument that asks for what does not exist.
     #[error("{argument}: {reason}")]
     Argument {
@@ -178,16 +201,25 @@ impl JobError {
     pub fn class(&self) -> Class {
         match self {
             Self::Refused { class, .. } => *class,
+            Self::Archive(error) => of_archive(error),
             Self::Config(_)
             | Self::OtherJob { .. }
             | Self::Foreign { .. }
             | Self::DamagedState { .. }
             | Self::BadPattern { .. }
+            | Self::TooManyRanks { .. }
             | Self::Argument { .. } => Class::Usage,
-            Self::NoInput { .. } | Self::Unreadable { .. } => Class::Input,
+            Self::NoInput { .. } | Self::Unreadable { .. } | Self::GroupUnknown { .. } => Class::Input,
             Self::NoDevice { .. } | Self::Signals { .. } | Self::Threads { .. } | Self::NoMpi => Class::Environment,
             Self::Report(_) | Self::Unwritable { .. } | Self::Locked { .. } => Class::Output,
             Self::Stopped { .. } => Class::Stopped,
         }
+    }
+}
+
+fn of_archive(error: &ArchiveError) -> Class {
+    match error.class() {
+        ErrorClass::Input => Class::Input,
+        ErrorClass::Output => Class::Output,
     }
 }

@@ -3,14 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Device, Job, Stage};
+use crate::config::{self, Device, Job, Reduction, Stage};
 use crate::report::write_atomic;
 use crate::world::World;
 
 use super::arguments::RunArguments;
 use super::lock::Lock;
 use super::state::{self, State};
-use super::{Class, Input, JobError, Output, inputs, smoke};
+use super::{Class, Input, JobError, Output, groups, inputs, smoke};
 
 /// A job that may start.
 pub(super) struct Prepared {
@@ -39,7 +39,7 @@ struct Shared {
 ///
 /// Errors: [`JobError::Refused`], the same on every rank.
 pub(super) fn prepare(world: &World, arguments: &RunArguments) -> Result<Prepared, JobError> {
-    let (answer, root) = match world.is_root().then(|| prepare_root(arguments)) {
+    let (answer, root) = match world.is_root().then(|| prepare_root(arguments, world.size())) {
         Some(Ok((shared, lock, state))) => (Some(Ok(shared)), Some((lock, state))),
         Some(Err(error)) => (Some(Err((error.class(), error.to_string()))), None),
         None => (None, None),
@@ -50,8 +50,8 @@ pub(super) fn prepare(world: &World, arguments: &RunArguments) -> Result<Prepare
     Ok(Prepared { job, inputs: shared.inputs, archives: shared.archives, finished: shared.finished, root })
 }
 
-fn prepare_root(arguments: &RunArguments) -> Result<(Shared, Lock, State), JobError> {
-    let (job, inputs, archives) = check(arguments)?;
+fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock, State), JobError> {
+    let (job, inputs, archives) = check(arguments, ranks)?;
     let output = Output::new(&job.job.output);
     let lock = make_root(&output)?;
     let mut state = State::new(&job, &[&inputs[..], &archives[..]].concat())?;
@@ -70,8 +70,8 @@ fn prepare_root(arguments: &RunArguments) -> Result<(Shared, Lock, State), JobEr
     Ok((Shared { job: text, inputs, archives, finished: state.finished.clone() }, lock, state))
 }
 
-/// Everything that can be checked without writing: job file, device, inputs.
-pub(super) fn check(arguments: &RunArguments) -> Result<(Job, Vec<Input>, Vec<Input>), JobError> {
+/// Everything that can be checked without writing: job file, device, ranks, inputs.
+pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<(Job, Vec<Input>, Vec<Input>), JobError> {
     let path = arguments.config.as_deref().expect("clap requires --config");
     let mut job = config::load(path, &arguments.set)?;
     if arguments.smoke {
@@ -80,7 +80,14 @@ pub(super) fn check(arguments: &RunArguments) -> Result<(Job, Vec<Input>, Vec<In
     if job.job.device == Device::Cuda {
         return Err(JobError::NoDevice { reason: "this version has no CUDA backend" });
     }
+    if let Some(train) = &job.train
+        && job.job.reduction == Reduction::Reproducible
+        && ranks > train.shards()
+    {
+        return Err(JobError::TooManyRanks { ranks, shards: train.shards() });
+    }
     let inputs = if job.reads_inputs() { inputs::expand("data.inputs", &job.data.inputs)? } else { Vec::new() };
+    groups::check(&job, &inputs)?;
     let archives = match &job.decompress {
         Some(section) => inputs::expand("decompress.archives", &section.archives)?,
         None => Vec::new(),

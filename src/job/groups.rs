@@ -1,0 +1,85 @@
+//! Which variables of the inputs are coded, and which of them share a model.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{Series, Source, Variable};
+use crate::config::{Data, Job, Variables};
+
+use super::{Class, Context, Input, JobError};
+
+/// Variables coded by one model: its channels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Name of the model: the variables, joined by `-`, without signs that folders do not take.
+    pub name: String,
+    /// Names in the files, in channel order.
+    pub variables: Vec<String>,
+}
+
+impl Group {
+    fn new(variables: Vec<String>) -> Self {
+        Self { name: variables.join("-").replace(['/', '\\', ' '], "_"), variables }
+    }
+}
+
+impl Context<'_> {
+    /// The groups of the inputs, which continue each other in time. Rank 0 reads the headers. Collective.
+    ///
+    /// Errors: of the files, and `data.groups` that name what is not there; the same on every rank.
+    pub fn groups(&self) -> Result<Vec<Group>, JobError> {
+        let read = || of_series(&self.config.data, &self.inputs);
+        let answer = self.world.is_root().then(|| read().map_err(|e| (e.class(), e.to_string())));
+        let answer: Result<Vec<Group>, (Class, String)> = self.world.broadcast(answer.as_ref());
+        answer.map_err(|(class, message)| JobError::Refused { class, message })
+    }
+}
+
+/// Checks the headers of all inputs: the files are readable and hold the variables asked for; where models are made of
+/// them or states taken from them, they continue each other.
+pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
+    if inputs.is_empty() {
+        return Ok(());
+    }
+    if job.train.is_some() || job.assimilate.is_some() {
+        return of_series(&job.data, inputs).map(|_| ());
+    }
+    for input in inputs {
+        let source = Source::open_with(&input.path, axis(&job.data).as_deref())?;
+        of(&job.data, &source.select(names(&job.data))?)?;
+    }
+    Ok(())
+}
+
+/// The groups of files that continue each other.
+pub(super) fn of_series(data: &Data, inputs: &[Input]) -> Result<Vec<Group>, JobError> {
+    let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
+    let series = Series::open(&paths, axis(data).as_deref())?;
+    let variables = series.select(names(data))?;
+    of(data, &variables.iter().collect::<Vec<_>>())
+}
+
+/// The groups of `variables`: those of `data.groups`, then every other variable on its own, in file order.
+pub(super) fn of(data: &Data, variables: &[&Variable]) -> Result<Vec<Group>, JobError> {
+    let available: Vec<String> = variables.iter().map(|v| v.name.clone()).collect();
+    if let Some(name) = data.groups.iter().flatten().find(|name| !available.contains(name)) {
+        return Err(JobError::GroupUnknown { variable: name.clone(), available });
+    }
+    let grouped = |name: &String| data.groups.iter().flatten().any(|n| n == name);
+    let single = available.iter().filter(|name| !grouped(name)).map(|name| vec![name.clone()]);
+    Ok(data.groups.iter().cloned().chain(single).map(Group::new).collect())
+}
+
+/// `data.sample.axis` as the readers take it.
+pub(super) fn axis(data: &Data) -> Option<String> {
+    data.sample.axis.as_ref().map(ToString::to_string)
+}
+
+/// `data.variables` as the readers take it; `None`: all.
+pub(super) fn names(data: &Data) -> Option<&[String]> {
+    match &data.variables {
+        Variables::All(_) => None,
+        Variables::List(names) => Some(names),
+    }
+}
