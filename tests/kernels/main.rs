@@ -3,7 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod conv3d;
+mod elementwise;
+mod layout;
 mod matmul;
+mod reduce;
 mod reference;
 
 use sci_hpc::backend::{Cpu, Real};
@@ -32,6 +35,18 @@ fn sum_tolerance(terms: usize) -> f64 {
 /// Runs `work` on a pool of its own.
 fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool").install(work)
+}
+
+/// Median wall time of `work`, after one run that warms up.
+fn median_seconds(runs: usize, work: &(dyn Fn() + Sync)) -> f64 {
+    let time = |_: usize| {
+        let start = std::time::Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    let mut seconds: Vec<f64> = (0..=runs).map(time).skip(1).collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[runs / 2]
 }
 
 mod closeness {
