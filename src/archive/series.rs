@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ndarray::{Array4, Axis as ArrayAxis};
 
+use super::axes::leaf;
 use super::variable::{Field, Stored, Variable};
-use super::{ArchiveError, Box4, Element, Source};
+use super::{ArchiveError, Attributes, Box4, Coordinate, Element, Source};
 
 /// Files concatenated along time: in the order of their time coordinates where all have one in the same units, else in
 /// the order given (the job sorts globs by name). Only one file handle is kept open.
@@ -91,6 +92,42 @@ impl Series {
         Ok(())
     }
 
+    /// The coordinates of a variable along t (all files together), z, y and x; an axis it does not have has the single
+    /// coordinate 0.
+    pub fn coordinates(&self, variable: &Variable) -> Result<[Coordinate; 4], ArchiveError> {
+        let [z, y, x] = variable.layout.space;
+        let time = variable.layout.time.last().copied().filter(|_| variable.layout.time.len() == 1);
+        let mut coordinates = Vec::with_capacity(4);
+        for (axis, dim) in [time, z, y, x].into_iter().enumerate() {
+            let mut coordinate = match dim {
+                Some(dim) if axis > 0 || !variable.has_time => self.turn_to(0).coordinate(&variable.dims[dim])?,
+                Some(dim) => self.times(variable, dim)?,
+                None => Coordinate {
+                    name: String::new(),
+                    values: (0..variable.shape[axis]).map(|i| i as f64).collect(),
+                    attributes: Attributes::default(),
+                },
+            };
+            coordinate.name = axis_name(axis, &coordinate.name);
+            coordinates.push(coordinate);
+        }
+        Ok(coordinates.try_into().expect("one per axis"))
+    }
+
+    /// The time coordinate over all files.
+    fn times(&self, variable: &Variable, dim: usize) -> Result<Coordinate, ArchiveError> {
+        let mut joined: Option<Coordinate> = None;
+        for file in 0..self.sources.len() {
+            let source = self.turn_to(file);
+            let part = source.coordinate(&source.variable(&variable.name)?.dims[dim])?;
+            match &mut joined {
+                Some(all) => all.values.extend(part.values),
+                None => joined = Some(part),
+            }
+        }
+        Ok(joined.expect("a series has a file"))
+    }
+
     /// File and time index in it of a global time index.
     pub fn locate(&self, variable: &Variable, time: usize) -> (usize, usize) {
         if !variable.has_time {
@@ -148,6 +185,13 @@ impl Series {
         }
         Ok(join(parts, region.len))
     }
+}
+
+/// A name for the coordinate of an axis: that of the file, without its group; where dimensions have no names, t z y x.
+fn axis_name(axis: usize, name: &str) -> String {
+    let leaf = leaf(name);
+    let unnamed = leaf.is_empty() || leaf.chars().all(|c| c.is_ascii_digit());
+    if unnamed { ["t", "z", "y", "x"][axis].into() } else { leaf.into() }
 }
 
 /// Fields one after the other along time.

@@ -22,6 +22,14 @@ pub struct Assimilate {
     pub convention: Convention,
     /// Weight of the background term. Default: 1 in `paper`, 0.1 in `code`.
     pub alpha: Option<f64>,
+    /// How V Vᵀ becomes the background covariance. Default: `raw` (VarDACAE).
+    pub covariance: Covariance,
+    /// How the cost is minimized. Default: `lbfgs` (VarDACAE).
+    pub minimizer: Minimizer,
+    /// `bi-reduced`: subtract the latent of the background from all latents. Default: false (VarDACAE).
+    pub center_latent: bool,
+    /// Gradient and adjoint test of every method at its first state; the run fails if they do. Default: true.
+    pub check: bool,
     /// Relative decrease of the cost and largest gradient component at which L-BFGS stops. Default: 1e-3 (published).
     pub tolerance: f64,
     /// Most iterations of the minimizer. Default: 15000 (SciPy's L-BFGS-B).
@@ -38,6 +46,10 @@ impl Default for Assimilate {
             observations: Observations::default(),
             convention: Convention::Code, // seed-spec A.9: default code
             alpha: None,
+            covariance: Covariance::Raw,
+            minimizer: Minimizer::Lbfgs,
+            center_latent: false,
+            check: true,
             tolerance: 1.0e-3, // seed-spec A.2: final evaluations
             iterations_max: 15_000,
             states: None,
@@ -108,6 +120,39 @@ pub enum Convention {
     Code,
 }
 
+/// How V Vᵀ becomes the background covariance, V the training states minus their mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Covariance {
+    /// B = V Vᵀ, as in VarDACAE.
+    Raw,
+    /// B = V Vᵀ / (S - 1), the sample covariance of the S training states.
+    Sample,
+}
+
+/// How the cost is minimized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Minimizer {
+    /// L-BFGS with the stop tests of SciPy's L-BFGS-B.
+    Lbfgs,
+    /// Conjugate gradients until the gradient has fallen by `tolerance`.
+    Cg,
+    /// Cholesky of the Hessian, factored once for all states.
+    ClosedForm,
+}
+
+/// How a value between grid points is observed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// The nearest grid point.
+    Nearest,
+    /// Linear along every axis.
+    #[default]
+    Trilinear,
+}
+
 /// What is observed: places drawn at random, all, or a file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -116,6 +161,8 @@ pub struct Observations {
     pub count: Option<Count>,
     /// File of place, value and sigma (CSV or NetCDF), instead of `count`.
     pub file: Option<PathBuf>,
+    /// How observations of the file between grid points are compared with the state. Default: `trilinear`.
+    pub interpolation: Interpolation,
     /// Seed of the places, the same for all states. Default: `job.seed`.
     pub seed: Option<u64>,
     /// Error variance of normalized observations. Default: 0.005 squared in `paper`, 0.005 in `code`.

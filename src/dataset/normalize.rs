@@ -103,6 +103,24 @@ impl Normalizer {
         }
     }
 
+    /// Physical to normalized in f64, values `first..` of a sample; 0 where x is not finite.
+    pub fn apply64(&self, first: usize, values: &[f64]) -> Vec<f64> {
+        let normalized = |(i, &x): (usize, &f64)| {
+            let (mean, std) = self.at(first + i);
+            if x.is_finite() { (x - f64::from(mean)) / f64::from(std) } else { 0.0 }
+        };
+        values.iter().enumerate().map(normalized).collect()
+    }
+
+    /// Normalized to physical in f64, values `first..` of a sample.
+    pub fn invert64(&self, first: usize, values: &[f64]) -> Vec<f64> {
+        let physical = |(i, &x): (usize, &f64)| {
+            let (mean, std) = self.at(first + i);
+            f64::from(mean) + f64::from(std) * x
+        };
+        values.iter().enumerate().map(physical).collect()
+    }
+
     fn assert_sample(&self, sample: usize, out: usize) {
         assert_eq!((sample, out), (self.mask.len(), self.mask.len()), "one sample of {:?} x c values", self.grid);
     }

@@ -142,6 +142,15 @@ fn trilinear_operator_and_its_adjoint_are_transposes() {
 }
 
 #[test]
+fn network_without_masked_rows_counts_and_observes_the_rest() {
+    let p = problem(10, &[2, 5, 7, 30], 1.0);
+    let rest = p.network.retain(&p.world, |row| row != 5);
+    assert_eq!((rest.len(), rest.indices()), (3, vec![0, 2, 3]));
+    let x = noise(1, 40);
+    assert_eq!(rest.observe(&p.world, &x), [x[2], x[7], x[30]]);
+}
+
+#[test]
 fn departures_of_right_statistics_are_consistent() {
     // d drawn from N(0, H B Hᵀ + R): chi2 = 1 within its spread, Desroziers returns both variances.
     let p = problem(39, &(0..40).collect::<Vec<_>>(), 1.0);

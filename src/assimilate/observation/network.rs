@@ -45,6 +45,16 @@ impl Network {
         Self { layout: layout.clone(), total, chunks }
     }
 
+    /// The observations whose first row satisfies `keep`, which is asked for rows of this rank. Collective.
+    pub fn retain(&self, world: &World, keep: impl Fn(usize) -> bool) -> Self {
+        let kept = |chunk: &Vec<Observation>| chunk.iter().filter(|o| keep(o.stencil[0].0)).cloned().collect();
+        let chunks: Vec<Vec<Observation>> = self.chunks.iter().map(kept).collect();
+        let mut total = [chunks.iter().map(Vec::len).sum::<usize>() as u64];
+        world.sum(&mut total);
+        let total = usize::try_from(total[0]).expect("64-bit address space");
+        Self { layout: self.layout.clone(), total, chunks }
+    }
+
     /// Observations of all ranks.
     pub fn len(&self) -> usize {
         self.total
