@@ -20,6 +20,10 @@ pub struct Generate {
     pub length_m: f64,
     /// Wind along x, mean over the air of the domain, m/s; held by a force. Default: 5.
     pub wind_m_s: f64,
+    /// Slow swings of the mean wind speed (standard deviation, as a share of it), over minutes. Default: 0.2.
+    pub gustiness: f64,
+    /// Slow swings of the mean wind direction (standard deviation, degrees), over minutes. Default: 15.
+    pub veer_deg: f64,
     /// Time between two snapshots, s. Default: 10.
     pub interval_s: f64,
     /// Time simulated before the first snapshot, s. Default: 600 (about four flows through the domain).
@@ -50,6 +54,8 @@ impl Default for Generate {
             grid: [91, 85, 32], // seed-spec A.1
             length_m: 700.0,    // seed-spec A.1
             wind_m_s: 5.0,
+            gustiness: 0.2,
+            veer_deg: 15.0,
             interval_s: 10.0,
             spin_up_s: 600.0,
             lattice_speed: 0.08, // Mach 0.14, compressibility error about 1 %
@@ -68,6 +74,12 @@ impl Generate {
         });
         checks.positive_real(self.length_m, "generate.length_m");
         checks.positive_real(self.wind_m_s, "generate.wind_m_s");
+        checks.require((0.0..=0.3).contains(&self.gustiness), "generate.gustiness", || {
+            format!("{}: a share of the wind speed, 0 to 0.3", self.gustiness)
+        });
+        checks.require((0.0..=45.0).contains(&self.veer_deg), "generate.veer_deg", || {
+            format!("{}: 0 to 45 degrees", self.veer_deg)
+        });
         checks.positive_real(self.interval_s, "generate.interval_s");
         checks.require(self.spin_up_s >= 0.0 && self.spin_up_s.is_finite(), "generate.spin_up_s", || {
             format!("{}: a time of at least 0 s", self.spin_up_s)

@@ -1,11 +1,40 @@
 //! What can go wrong between files and batches.
 
+use crate::archive::ArchiveError;
+
 /// Errors of `dataset`; each says what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// There is nothing to split.
     #[error("the inputs hold no samples: give files whose sample axis is at least 1 long")]
     NoSamples,
+    /// The files cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Variables that cannot be channels of one model.
+    #[error(
+        "variable `{variable}` has shape (t, z, y, x) = {found:?}, but `{first}` of the same group has {expected:?}: \
+         give it a group of its own in data.groups"
+    )]
+    GroupMismatch {
+        /// The variable that differs.
+        variable: String,
+        /// Its shape.
+        found: [usize; 4],
+        /// First variable of the group.
+        first: String,
+        /// Shape of the first variable.
+        expected: [usize; 4],
+    },
+    /// The flow left the range in which the lattice is stable.
+    #[error(
+        "the generated flow became non-finite before step {step}: lower generate.lattice_speed, or raise \
+         generate.smagorinsky"
+    )]
+    FlowDiverged {
+        /// Steps done.
+        step: u64,
+    },
     /// The shards of a batch do not reach every rank.
     #[error(
         "{ranks} ranks share {shards} shards of a batch: run at most {shards} ranks, or raise train.shards \

@@ -10,6 +10,7 @@
 pub mod augment;
 pub mod batch;
 mod error;
+pub mod fields;
 pub mod generate;
 pub mod normalize;
 mod shuffle;
@@ -19,6 +20,7 @@ pub mod split;
 pub use augment::Jitter;
 pub use batch::{Batch, Batches, Cursor, Plan};
 pub use error::DatasetError;
+pub use fields::FieldSamples;
 pub use normalize::Normalizer;
 pub use source::{ArraySamples, Extent, SampleSource};
 pub use split::Split;

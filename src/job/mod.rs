@@ -18,6 +18,7 @@ pub mod command;
 mod context;
 mod dry_run;
 pub mod failure;
+mod generate;
 mod groups;
 mod inputs;
 mod lock;
@@ -86,7 +87,8 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     ctx.report.log(format_args!("{}: begins", stage.as_str()));
     let started = ctx.report.seconds();
     match stage {
-        Stage::Generate | Stage::Train | Stage::Compress | Stage::Decompress | Stage::Assimilate => {}
+        Stage::Generate => generate::run(ctx)?,
+        Stage::Train | Stage::Compress | Stage::Decompress | Stage::Assimilate => {}
     }
     let seconds = ctx.report.seconds() - started;
     ctx.report.event("stage", json!({ "stage": stage.as_str(), "seconds": seconds }))?;

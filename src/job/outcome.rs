@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::archive::{ArchiveError, ErrorClass};
 use crate::config::{ConfigError, Stage};
+use crate::dataset::DatasetError;
 use crate::report::ReportError;
 
 /// Classes of failure; the number is the exit code of the process (design: exit codes).
@@ -42,6 +43,9 @@ pub enum JobError {
     /// An input could not be read, or a file not written.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// Samples could not be made.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
     /// Metrics, events or figures could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -201,7 +205,14 @@ impl JobError {
     pub fn class(&self) -> Class {
         match self {
             Self::Refused { class, .. } => *class,
-            Self::Archive(error) => of_archive(error),
+            Self::Archive(error) | Self::Dataset(DatasetError::Archive(error)) => of_archive(error),
+            Self::Dataset(error) => match error {
+                DatasetError::NoSamples | DatasetError::GroupMismatch { .. } | DatasetError::Archive(_) => Class::Input,
+                DatasetError::FlowDiverged { .. } => Class::Numerics,
+                DatasetError::MoreRanksThanShards { .. }
+                | DatasetError::MoreRanksThanSlabs { .. }
+                | DatasetError::CityTooDense { .. } => Class::Usage,
+            },
             Self::Config(_)
             | Self::OtherJob { .. }
             | Self::Foreign { .. }

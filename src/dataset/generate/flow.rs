@@ -30,7 +30,8 @@ pub(super) struct Flow {
     /// Populations after the last collision, (y, q, z, x) with one ghost plane on each side.
     now: Vec<f64>,
     next: Vec<f64>,
-    /// Velocity at the last collision, cells per step, scalar layout; 0 in buildings and on ghost planes not exchanged.
+    /// Velocity at the last collision, cells per step, scalar layout; 0 in buildings. Of
+    /// the ghost planes only the innermost of the component along y is kept up to date.
     pub(super) velocity: [Vec<f64>; 3],
     /// Where a wall value goes and where it comes from, in `now`.
     links: Vec<(usize, usize)>,
@@ -136,18 +137,26 @@ impl Flow {
         }
     }
 
-    /// Values that [`Flow::pack`] writes.
-    pub(super) fn packed(&self) -> usize {
-        CROSSING * self.grid.plane()
+    /// Values kept in memory.
+    pub(super) fn values(&self) -> usize {
+        2 * self.now.len() + self.velocity.iter().map(Vec::len).sum::<usize>()
     }
 
-    /// Appends what the neighbour at `side` needs: the populations that leave there.
+    /// Values that [`Flow::pack`] writes.
+    pub(super) fn packed(&self) -> usize {
+        (CROSSING + 1) * self.grid.plane()
+    }
+
+    /// Appends what the neighbour at `side` needs: the populations that leave there, and the velocity along y (for the
+    /// tracer's fluxes through the common faces).
     pub(super) fn pack(&self, side: Side, message: &mut Vec<f64>) {
         let plane = if side == Side::Low { GHOST } else { self.grid.ny() };
         for q in crossing(side) {
             let start = self.row(plane, q, 0);
             message.extend_from_slice(&self.now[start..start + self.grid.plane()]);
         }
+        let start = (plane - GHOST + GHOSTS) * self.grid.plane();
+        message.extend_from_slice(&self.velocity[1][start..start + self.grid.plane()]);
     }
 
     /// Takes what the neighbour at `side` packed for its opposite side.
@@ -156,10 +165,13 @@ impl Flow {
             Side::Low => (0, Side::High),
             Side::High => (self.grid.ny() + GHOST, Side::Low),
         };
-        for (q, values) in crossing(from).zip(message.chunks(self.grid.plane())) {
+        let (populations, velocity) = message.split_at(CROSSING * self.grid.plane());
+        for (q, values) in crossing(from).zip(populations.chunks(self.grid.plane())) {
             let start = self.row(plane, q, 0);
             self.now[start..start + values.len()].copy_from_slice(values);
         }
+        let start = (plane + GHOSTS - GHOST) * self.grid.plane();
+        self.velocity[1][start..start + velocity.len()].copy_from_slice(velocity);
     }
 
     /// Density of the cells of row (y, z) of the slab; 1 in buildings.

@@ -11,4 +11,4 @@ mod tracer;
 mod urban_flow;
 
 pub use terrain::Terrain;
-pub use urban_flow::{Scales, Snapshot, UrbanFlow, VARIABLES, VariableSpec};
+pub use urban_flow::{Cut, Scales, Snapshot, UrbanFlow, VARIABLES, VariableSpec};

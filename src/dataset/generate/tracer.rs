@@ -121,6 +121,11 @@ impl Tracer {
         flux_row(fluxes, &rows, self.diffusivity);
     }
 
+    /// Values kept in memory.
+    pub(super) fn values(&self) -> usize {
+        3 * self.now.len()
+    }
+
     /// Values that [`Tracer::pack`] writes.
     pub(super) fn packed(&self) -> usize {
         GHOSTS * self.grid.plane()

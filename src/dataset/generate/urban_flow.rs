@@ -4,7 +4,9 @@
 //! (fixed mass flux), as in simulations of urban canopies (Coceal et al. 2006). One slab of y planes per rank. Updates are local
 //! and sums over the domain go through the fixed tree over y planes: the same bits at every rank count.
 
-use ndarray::Array3;
+use std::f64::consts::TAU;
+
+use ndarray::{Array3, Axis};
 
 use super::super::DatasetError;
 use super::flow::{Flow, Side};
@@ -44,7 +46,7 @@ pub struct UrbanFlow {
     collision: Collision,
     /// Mean velocity (x, y) at the last correction of the force, cells per step.
     mean_wind: [f64; 2],
-    target_wind: f64,
+    weather: Weather,
     air_cells: f64,
     step: u64,
 }
@@ -141,15 +143,15 @@ impl UrbanFlow {
 
     fn of_slab(spec: &config::Generate, terrain: Terrain, y: std::ops::Range<usize>, seed: u64) -> Self {
         let grid = Grid { cells: spec.grid, y };
-        let target_wind = spec.lattice_speed;
-        let gusts = Gusts::new(spec.grid, 0.2 * target_wind, seed);
-        let flow = Flow::new(&grid, &terrain, |cell| gusts.wind(cell, target_wind));
+        let weather = Weather::new(spec, seed);
+        let gusts = Gusts::new(spec.grid, spec.lattice_speed, seed);
+        let flow = Flow::new(&grid, &terrain, |cell| gusts.wind(cell));
         Self {
             scales: Scales::of(spec),
             tracer: Tracer::new(&grid, &terrain, VISCOSITY / SCHMIDT),
             collision: Collision::new(VISCOSITY, spec.smagorinsky),
-            mean_wind: [target_wind, 0.0],
-            target_wind,
+            mean_wind: weather.wind(0.0),
+            weather,
             air_cells: (0..spec.grid[1]).map(|y| terrain.air(y)).sum::<usize>() as f64,
             step: 0,
             grid,
@@ -204,11 +206,12 @@ impl UrbanFlow {
         self.tracer.advance(&self.flow.velocity);
     }
 
-    /// Corrects the force so that the mean wind stays (target, 0); `momentum`: sums over the air cells of the domain.
+    /// Corrects the force so that the mean wind follows the weather; `momentum`: sums over the air cells of the domain.
     fn steer(&mut self, momentum: [f64; 2]) {
+        let target = self.weather.wind(self.step as f64 * self.scales.step_s);
         for axis in 0..2 {
             let mean = momentum[axis] / self.air_cells;
-            let error = if axis == 0 { self.target_wind - mean } else { -mean };
+            let error = target[axis] - mean;
             let change = mean - self.mean_wind[axis];
             self.collision.force[axis] += (STEER[0] * error - STEER[1] * change) / STEER_STEPS as f64;
             self.mean_wind[axis] = mean;
@@ -296,45 +299,235 @@ impl UrbanFlow {
     pub fn scales(&self) -> Scales {
         self.scales
     }
+
+    /// Steps done.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Memory of the fields on this rank.
+    pub fn bytes(&self) -> usize {
+        (self.flow.values() + self.tracer.values()) * size_of::<f64>()
+    }
+
+    /// A cut through a field of the snapshot, gathered on every rank: values and the length of a row. Collective.
+    pub fn cut(&self, world: &World, field: &Array3<f32>, cut: Cut) -> (Vec<f32>, usize) {
+        let nx = self.grid.nx();
+        let mine: Vec<f32> = match cut {
+            Cut::Street => field.index_axis(Axis(0), STREET_LEVEL).iter().copied().collect(),
+            Cut::Side => {
+                let middle = self.grid.cells[1] / 2;
+                let own = self.grid.y.contains(&middle).then(|| field.index_axis(Axis(1), middle - self.grid.y.start));
+                own.iter().flatten().copied().collect()
+            }
+        };
+        (world.all_gather_varied(&mine), nx)
+    }
 }
+
+/// Which cut through the domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Horizontal, in the second layer of cells: (y, x).
+    Street,
+    /// Vertical along the wind, through the middle: (z, x).
+    Side,
+}
+
+/// Layer of cells of [`Cut::Street`].
+const STREET_LEVEL: usize = 1;
 
 fn of_plane_len(planes: &[Vec<f64>]) -> usize {
     planes.first().map_or(0, Vec::len)
 }
 
-/// Start: a power-law profile with a few waves of random phase, so that turbulence sets in.
-struct Gusts {
-    cells: [usize; 3],
-    amplitude: f64,
-    phases: Vec<[f64; 2]>,
+/// The mean wind in time: speed and direction swing slowly, as sums of waves of random phase.
+#[derive(Clone, Debug)]
+struct Weather {
+    /// Mean speed, cells per step.
+    speed: f64,
+    /// Standard deviation of the speed, as a share of it, and of the direction, rad.
+    spread: [f64; 2],
+    /// Phase of each wave of speed and direction, turns.
+    phases: [[f64; 2]; PERIODS_S.len()],
 }
 
-/// Waves per axis of the start.
-const WAVES: usize = 4;
+/// Periods of the weather, s: the low-frequency side of the boundary-layer spectrum (minutes), incommensurable.
+const PERIODS_S: [f64; 4] = [1130.0, 670.0, 390.0, 230.0];
 
-impl Gusts {
-    fn new(cells: [usize; 3], amplitude: f64, seed: u64) -> Self {
-        let stream = Stream::new(seed, Purpose::Flow, 0, 0);
-        let waves = u32::try_from(3 * WAVES * WAVES).expect("a few");
-        Self { cells, amplitude, phases: (0..waves).map(|n| stream.uniforms(n)).collect() }
+impl Weather {
+    fn new(spec: &config::Generate, seed: u64) -> Self {
+        let stream = Stream::new(seed, Purpose::Flow, 1, 0);
+        let spread = [spec.gustiness, spec.veer_deg.to_radians()];
+        let phases = std::array::from_fn(|n| stream.uniforms(u32::try_from(n).expect("a few")));
+        Self { speed: spec.lattice_speed, spread, phases }
     }
 
-    fn wind(&self, [x, y, z]: [usize; 3], mean: f64) -> [f64; 3] {
-        let [nx, ny, nz] = self.cells.map(|n| n as f64);
-        let height = (z as f64 + 0.5) / nz;
-        // Counihan 1975: exponent 0.28 over cities; its mean over the height is 1 / 1.28.
-        let profile = mean * 1.28 * height.powf(0.28);
-        let envelope = (std::f64::consts::PI * height).sin() * self.amplitude / WAVES as f64;
-        let mut wind = [profile, 0.0, 0.0];
-        for (i, component) in wind.iter_mut().enumerate() {
-            for wave in 0..WAVES * WAVES {
-                let [phase_x, phase_y] = self.phases[i * WAVES * WAVES + wave];
-                let along = (1 + wave % WAVES) as f64 * x as f64 / nx + phase_x;
-                let across = (1 + wave / WAVES) as f64 * y as f64 / ny + phase_y;
-                let turn = |phase: f64| (std::f64::consts::TAU * phase).sin();
-                *component += envelope * turn(along) * turn(across);
+    /// Mean wind (x, y) after a time, cells per step.
+    fn wind(&self, time_s: f64) -> [f64; 2] {
+        let swing = |which: usize| {
+            let wave = |(period, phase): (&f64, &[f64; 2])| (TAU * (time_s / period + phase[which])).sin();
+            // n waves of amplitude 1 have the variance n / 2.
+            let sum: f64 = PERIODS_S.iter().zip(&self.phases).map(wave).sum();
+            self.spread[which] * sum / (PERIODS_S.len() as f64 / 2.0).sqrt()
+        };
+        let (sin, cos) = swing(1).sin_cos();
+        let speed = self.speed * (1.0 + swing(0));
+        [speed * cos, speed * sin]
+    }
+}
+
+/// Start: a power-law profile with a few waves of random phase, so that turbulence sets in.
+struct Gusts {
+    nz: f64,
+    speed: f64,
+    /// Per component: waves along x and along y, one row of values per wave.
+    waves: [[Vec<Vec<f64>>; 2]; 3],
+}
+
+/// Waves of the start along each axis.
+const WAVES: usize = 4;
+
+/// Amplitude of the waves, as a share of the mean wind.
+const START_GUSTS: f64 = 0.2;
+
+impl Gusts {
+    fn new([nx, ny, nz]: [usize; 3], speed: f64, seed: u64) -> Self {
+        let stream = Stream::new(seed, Purpose::Flow, 0, 0);
+        let waves = |component: usize, axis: usize, n: usize| {
+            let wave = |number: usize| {
+                let block = u32::try_from(component * WAVES + number).expect("a few");
+                let phase = stream.uniforms(block)[axis];
+                let turns = |i: usize| (1 + number) as f64 * i as f64 / n as f64 + phase;
+                (0..n).map(|i| (TAU * turns(i)).sin()).collect()
+            };
+            (0..WAVES).map(wave).collect()
+        };
+        let waves = std::array::from_fn(|component| [waves(component, 0, nx), waves(component, 1, ny)]);
+        Self { nz: nz as f64, speed, waves }
+    }
+
+    /// Velocity of a cell, cells per step.
+    fn wind(&self, [x, y, z]: [usize; 3]) -> [f64; 3] {
+        let height = (z as f64 + 0.5) / self.nz;
+        // Exponent 0.28 over cities (Counihan 1975); the mean over the height is 1 / 1.28.
+        let profile = [self.speed * 1.28 * height.powf(0.28), 0.0, 0.0];
+        let envelope = (std::f64::consts::PI * height).sin() * START_GUSTS * self.speed / WAVES as f64;
+        std::array::from_fn(|component| {
+            let [along, across] = &self.waves[component];
+            let sum = |waves: &[Vec<f64>], i: usize| waves.iter().map(|wave| wave[i]).sum::<f64>();
+            profile[component] + envelope * sum(along, x) * sum(across, y)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::tree;
+
+    fn spec() -> config::Generate {
+        config::Generate { grid: [24, 17, 10], buildings: 4, building_height_max_m: 120.0, ..Default::default() }
+    }
+
+    fn slabs(parts: usize) -> Vec<UrbanFlow> {
+        let spec = spec();
+        let terrain = Terrain::city(spec.grid, 4, 4, 3).unwrap();
+        let slab = |part| UrbanFlow::of_slab(&spec, terrain.clone(), shard::range(spec.grid[1], parts, part), 3);
+        let mut all: Vec<UrbanFlow> = (0..parts).map(slab).collect();
+        exchange(&mut all);
+        all
+    }
+
+    fn exchange(slabs: &mut [UrbanFlow]) {
+        let n = slabs.len();
+        let messages: Vec<[Vec<f64>; 2]> = slabs.iter().map(|s| [s.pack(Side::Low), s.pack(Side::High)]).collect();
+        for (i, slab) in slabs.iter_mut().enumerate() {
+            slab.unpack(Side::Low, &messages[(i + n - 1) % n][1]);
+            slab.unpack(Side::High, &messages[(i + 1) % n][0]);
+            slab.flow.bounce();
+        }
+    }
+
+    /// What [`UrbanFlow::advance`] does over ranks, over slabs of one process.
+    fn advance(slabs: &mut [UrbanFlow]) {
+        slabs.iter_mut().for_each(UrbanFlow::collide);
+        exchange(slabs);
+        slabs.iter_mut().for_each(UrbanFlow::disperse);
+        if slabs[0].step.is_multiple_of(STEER_STEPS) {
+            let of_slab = |s: &UrbanFlow| (0..s.grid.ny()).map(|y| s.momentum(y)).collect::<Vec<_>>();
+            let planes: Vec<Vec<f64>> = slabs.iter().flat_map(of_slab).collect();
+            let total = tree::reduce_owned(planes.len(), &(0..planes.len()), &planes).remove(0);
+            slabs.iter_mut().for_each(|s| s.steer([total[0], total[1]]));
+        }
+    }
+
+    /// All populations and tracer of the domain, plane after plane.
+    fn state(slabs: &[UrbanFlow]) -> Vec<u64> {
+        let mut bits = Vec::new();
+        for slab in slabs {
+            for y in 0..slab.grid.ny() {
+                for z in 0..slab.grid.nz() {
+                    let fields = slab.flow.velocity.iter().chain([&slab.tracer.now]);
+                    let rows = fields.flat_map(|field| slab.scalar_row(field, y, z));
+                    bits.extend(rows.map(|v| v.to_bits()));
+                    bits.extend(slab.flow.density(y, z).into_iter().map(f64::to_bits));
+                }
             }
         }
-        wind
+        bits
+    }
+
+    #[test]
+    fn flow_has_the_same_bits_for_every_number_of_slabs() {
+        let run = |parts| {
+            let mut slabs = slabs(parts);
+            (0..50).for_each(|_| advance(&mut slabs));
+            state(&slabs)
+        };
+        let whole = run(1);
+        for parts in [2, 3, 4, 8] {
+            assert!(run(parts) == whole, "{parts} slabs");
+        }
+        let world = World::serial();
+        let mut flow = slabs(1).remove(0);
+        (0..50).for_each(|_| flow.advance(&world));
+        assert!(state(&[flow]) == whole, "one rank");
+    }
+
+    #[test]
+    fn flow_follows_the_seed() {
+        let run = |seed| {
+            let world = World::serial();
+            let mut flow = UrbanFlow::new(&world, &spec(), seed).unwrap();
+            (0..10).for_each(|_| flow.advance(&world));
+            flow.snapshot(&world).fields.iter().flat_map(|f| f.iter().map(|v| v.to_bits())).collect::<Vec<_>>()
+        };
+        assert!(run(1) == run(1));
+        assert!(run(1) != run(2));
+    }
+
+    #[test]
+    fn flow_keeps_its_mass_its_wind_and_its_tracer() {
+        let world = World::serial();
+        let spec = config::Generate { gustiness: 0.0, veer_deg: 0.0, ..spec() };
+        let mut flow = UrbanFlow::new(&world, &spec, 3).unwrap();
+        let mass = flow.mass(&world);
+        for _ in 0..400 {
+            flow.advance(&world);
+        }
+        assert!((flow.mass(&world) / mass - 1.0).abs() < 1e-12);
+        assert!((flow.mean_wind[0] / spec.lattice_speed - 1.0).abs() < 0.02, "{:?}", flow.mean_wind);
+        let snapshot = flow.snapshot(&world);
+        let tracer = &snapshot.fields[4];
+        assert!(tracer.iter().all(|c| c.is_nan() || *c >= 0.0));
+        assert!(tracer.iter().any(|c| *c > 0.0));
+        // Mean over the air of the pressure is 0 by definition; of u it is the wind.
+        let mean = |field: &Array3<f32>| {
+            let air: Vec<f64> = field.iter().filter(|v| v.is_finite()).map(|&v| f64::from(v)).collect();
+            air.iter().sum::<f64>() / air.len() as f64
+        };
+        assert!(mean(&snapshot.fields[3]).abs() < 1e-4);
+        assert!((mean(&snapshot.fields[0]) / spec.wind_m_s - 1.0).abs() < 0.02);
     }
 }

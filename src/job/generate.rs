@@ -1,0 +1,153 @@
+//! Stage `generate`: simulate a flow and write it as CF NetCDF; the file becomes `data.inputs`.
+
+use serde_json::json;
+
+use crate::archive::{Attributes, Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Values};
+use crate::config::{Generate, Stage};
+use crate::dataset::DatasetError;
+use crate::dataset::generate::{Cut, Snapshot, UrbanFlow, VARIABLES};
+use crate::report::Figure;
+use crate::report::Progress;
+use crate::report::figure::{Panel, Slices};
+
+use super::{Context, JobError};
+
+/// What the netCDF library puts where nothing was written (`NC_FILL_FLOAT`); here: inside buildings.
+const FILL: f32 = 9.969_21e36;
+
+/// Runs the stage on all ranks.
+pub fn run(ctx: &mut Context) -> Result<(), JobError> {
+    let spec = ctx.config.generate.clone().expect("the stage runs because its section is there");
+    let started = ctx.report.seconds();
+    // 1. The city of the seed, and how many steps lie before and between snapshots.
+    let mut flow = UrbanFlow::new(ctx.world, &spec, ctx.config.job.seed)?;
+    let (spin_up, between) = (flow.scales().steps(spec.spin_up_s, 0), flow.scales().steps(spec.interval_s, 1));
+    let steps = spin_up + between * spec.snapshots as u64;
+    let mass = flow.mass(ctx.world);
+    log_start(ctx, &spec, &flow, steps);
+    // 2. Until the turbulence has forgotten how it started.
+    let mut progress = ctx.report.progress("lattice steps", steps);
+    advance(ctx, &mut flow, spin_up, between, &mut progress)?;
+    // 3. One file, filled by all ranks snapshot by snapshot.
+    let times_s = (1..=spec.snapshots as u64).map(|n| (spin_up + n * between) as f64 * flow.scales().step_s).collect();
+    let path = ctx.output.generated().join("urban-flow.nc");
+    let mut file = FieldWriter::create(ctx.world, &path, &file_spec(&flow, &spec, times_s))?;
+    for index in 0..spec.snapshots {
+        advance(ctx, &mut flow, between, between, &mut progress)?;
+        let snapshot = flow.snapshot(ctx.world);
+        write(&mut file, &flow, index, &snapshot)?;
+        if index + 1 == spec.snapshots {
+            draw(ctx, &flow, &snapshot)?;
+        }
+    }
+    drop(progress);
+    let bytes = file.finish()?;
+    // 4. What it took, and whether air was lost.
+    let seconds = ctx.report.seconds() - started;
+    let cells = spec.grid.iter().product::<usize>();
+    let mass_error_rel = (flow.mass(ctx.world) / mass - 1.0).abs();
+    let rate = steps as f64 * cells as f64 / seconds;
+    ctx.report.log(format_args!(
+        "generate: {steps} steps of {cells} cells, {:.1} million cells/s, mass error {mass_error_rel:.1e}",
+        rate * 1e-6
+    ));
+    let metrics = json!({
+        "snapshots": spec.snapshots, "cells": cells, "steps": steps, "seconds": seconds, "bytes": bytes,
+        "mass_error_rel": mass_error_rel, "cell_updates_per_s": rate, "ranks": ctx.world.size(),
+    });
+    Ok(ctx.report.metrics("generate", metrics)?)
+}
+
+fn log_start(ctx: &Context, spec: &Generate, flow: &UrbanFlow, steps: u64) {
+    let scales = flow.scales();
+    ctx.report.log(format_args!(
+        "generate: {} buildings, {:?} cells of {:.2} m, {steps} steps of {:.3} s, {:.1} MB per rank",
+        spec.buildings,
+        spec.grid,
+        scales.cell_m,
+        scales.step_s,
+        flow.bytes() as f64 * 1e-6
+    ));
+}
+
+/// Goes `steps` on and looks every `pause` steps at the signals and at the health of the flow. Collective.
+fn advance(
+    ctx: &Context,
+    flow: &mut UrbanFlow,
+    steps: u64,
+    pause: u64,
+    progress: &mut Progress,
+) -> Result<(), JobError> {
+    let mut left = steps;
+    while left > 0 {
+        let now = left.min(pause);
+        (0..now).for_each(|_| flow.advance(ctx.world));
+        left -= now;
+        progress.advance(now);
+        if !flow.mass(ctx.world).is_finite() {
+            return Err(DatasetError::FlowDiverged { step: flow.step() }.into());
+        }
+        if ctx.stop_requested() {
+            return Err(JobError::stopped(Stage::Generate));
+        }
+    }
+    Ok(())
+}
+
+fn file_spec(flow: &UrbanFlow, spec: &Generate, times_s: Vec<f64>) -> FieldSpec {
+    let cell_m = flow.scales().cell_m;
+    let [nx, ny, nz] = spec.grid;
+    let grid = CellGrid { cells: [nz, ny, nx], spacing_m: [cell_m; 3], origin_m: [0.5 * cell_m; 3] };
+    let variables = VARIABLES.iter().map(|variable| {
+        let mut field = FieldVariable::new(variable.name, variable.units, variable.long_name);
+        if !variable.standard_name.is_empty() {
+            field = field.standard(variable.standard_name);
+        }
+        field.attributes.put_numbers("_FillValue", vec![FILL]);
+        field
+    });
+    let mut file = FieldSpec::cartesian(&grid, times_s, variables.collect());
+    let mut attributes = Attributes::default();
+    attributes.put_text("title", "wind and a tracer over a city");
+    attributes.put_text("source", "sci-hpc generate urban-flow: lattice-Boltzmann D3Q19, Smagorinsky");
+    attributes.put_text("comment", "synthetic: buildings and weather are drawn from a seed");
+    file.attributes = attributes;
+    file
+}
+
+/// Writes this rank's slab of all variables. Collective.
+fn write(file: &mut FieldWriter, flow: &UrbanFlow, index: usize, snapshot: &Snapshot) -> Result<(), JobError> {
+    for (variable, field) in VARIABLES.iter().zip(&snapshot.fields) {
+        let (nz, ny, nx) = field.dim();
+        let region = Box4 { start: [index, 0, flow.planes().start, 0], len: [1, nz, ny, nx] };
+        let values = field.iter().map(|&x| if x.is_nan() { FILL } else { x }).collect();
+        file.write(variable.name, vec![Piece { region, values: Values::F32(values) }])?;
+    }
+    Ok(())
+}
+
+/// Cuts through the last snapshot, for the report. Collective.
+fn draw(ctx: &Context, flow: &UrbanFlow, snapshot: &Snapshot) -> Result<(), JobError> {
+    let mut panels = Vec::new();
+    for (field, variable) in [(0, "u"), (2, "w"), (4, "tracer")] {
+        for (cut, place) in [(Cut::Street, "street level"), (Cut::Side, "side view")] {
+            let (values, columns) = flow.cut(ctx.world, &snapshot.fields[field], cut);
+            panels.push(Panel {
+                name: format!("{variable}, {place}"),
+                unit: VARIABLES[field].units.into(),
+                x_label: "x (cells)".into(),
+                y_label: if matches!(cut, Cut::Street) { "y (cells)".into() } else { "z (cells)".into() },
+                columns,
+                values: values.into_iter().map(|v| v.is_finite().then_some(v)).collect(),
+                range: None,
+                diverging: variable == "w",
+            });
+        }
+    }
+    let figure = Slices {
+        title: "Generated flow".into(),
+        caption: format!("Last snapshot, {:.0} s after the start. Buildings are blank.", snapshot.time_s),
+        panels,
+    };
+    Ok(ctx.report.figure("generate", &Figure::Slices(figure))?)
+}
