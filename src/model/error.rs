@@ -34,6 +34,14 @@ pub enum ModelError {
     /// A fully-connected model without a latent.
     #[error("the latent size must be at least 1: set train.model.latent")]
     EmptyLatent,
+    /// A decoder that cannot be computed in integers, or a stored one that is damaged.
+    #[error("exact decoder, op {op}: {reason}")]
+    NotExact {
+        /// Position in the program.
+        op: usize,
+        /// What stands against it.
+        reason: &'static str,
+    },
     /// An op of a stored graph that does not fit the shape it is given.
     #[error("graph of {model}, op {op}: {reason}; the model file is damaged or of a later version")]
     BadGraph {

@@ -1,0 +1,447 @@
+//! The exact decoder: the decoder of a trained model in integers, with the same bits on every machine.
+//!
+//! ```text
+//! symbols q -> affine: s = sum W X + b, Y = floor(s m / 2^k + 1/2) -> rectify -> ... -> last affine: x_hat = s * scale
+//! ```
+//!
+//! Weights W, biases b, multipliers m and activations X, Y are integers. They are *carried in f64*: products and sums
+//! of integers below 2^53 are exact there, in any order, with or without fused multiply-add, at any thread count, on
+//! any device. So the ordinary convolution and matrix-product kernels compute them, and `check` proves from shapes and
+//! weights that the limit is never reached. The last step is one f64 product per value, which IEEE 754 fixes.
+//!
+//! An archive is made with the decoder that reads it, so the error of the integer weights is part of what the residual
+//! repairs: it costs ratio, never the bound. After each affine op the result is scaled back to 15 bits; the scale is
+//! calibrated on latents of real samples and values beyond it saturate.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::ModelError;
+use super::graph::{Activation, Affine, Node, Op, Program, SCHEMA, Shape};
+use super::params::ParamTable;
+use crate::backend::conv3d::Conv3d;
+use crate::backend::matmul::{Matmul, MatmulDims};
+
+/// Largest magnitude of a latent symbol and of an activation: 15 bits and a sign.
+pub const SYMBOL_MAX: i32 = (1 << 15) - 1;
+/// Bits of the largest multiplier of an op: the relative precision of its scales.
+const MULTIPLIER_BITS: i32 = 15;
+/// Largest shift k.
+const SHIFT_MAX: i32 = 40;
+/// Room above the largest calibrated activation before values saturate.
+const HEADROOM: f64 = 1.5;
+/// Fraction bits of the slope of a rectifier.
+const SLOPE_BITS: i32 = 12;
+/// Integers up to here are exact in f64, with one bit to spare for the rounding term.
+const EXACT_MAX: f64 = (1u64 << 52) as f64;
+/// Values per parallel piece.
+const PIECE: usize = 1 << 14;
+
+/// The exact form of an op.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Exact {
+    /// Integer weights in the layout of the op, biases and multipliers m per output channel, shift k.
+    Affine { weight: Vec<i16>, bias: Vec<i64>, multiplier: Vec<u32>, shift: u8 },
+    /// The last affine op: sums times a scale per output channel (bits of an f64) are the reconstruction.
+    Output { weight: Vec<i16>, bias: Vec<i64>, scale: Vec<u64> },
+    /// y = x for x > 0, else floor(slope x / 2^12 + 1/2); one slope, or one per channel.
+    Rectify { slope: Vec<i32> },
+    /// The same values in another shape.
+    Reshape,
+}
+
+/// Latent symbols to normalized samples, exactly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IntegerDecoder {
+    schema: u32,
+    /// Bits of the latent quantization step (f64).
+    step: u64,
+    /// Shapes of the weights: the table of the decoder alone.
+    params: ParamTable,
+    program: Program,
+    ops: Vec<Exact>,
+}
+
+/// How a decoder is made exact.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantization<'a> {
+    /// Width of one latent symbol, in latent units; positive.
+    pub step: f64,
+    /// Bits per weight, sign included: 2 to 16.
+    pub weight_bits: u32,
+    /// Symbols of some real samples, whole latents one after the other.
+    pub calibration: &'a [i32],
+}
+
+/// Integer weights of an affine op, its biases, and the value of one unit of its sums per output channel.
+struct Integers {
+    weight: Vec<i16>,
+    bias: Vec<i64>,
+    unit: Vec<f64>,
+}
+
+impl IntegerDecoder {
+    /// Quantizes the decoder `program`, whose parameters are `params` by the table.
+    ///
+    /// Errors: [`ModelError::NotExact`] for an op without an exact form, or sums that could leave the exact range.
+    pub fn quantize<B: Conv3d<Real = f64> + Matmul>(
+        backend: &B,
+        (program, table, params): (&Program, &ParamTable, &[f32]),
+        how: &Quantization,
+    ) -> Result<Self, ModelError> {
+        let (program, table, params) = compact(program, table, params);
+        let last = program.nodes.iter().rposition(|node| affine_of(&node.op).is_some());
+        let last = last.ok_or(ModelError::NotExact { op: 0, reason: "a decoder without weights" })?;
+        let mut made = Self { schema: SCHEMA, step: how.step.to_bits(), params: table, program, ops: Vec::new() };
+        let n = how.calibration.len() / made.program.input.len();
+        let mut x: Vec<f64> = how.calibration[..n * made.program.input.len()].iter().map(|&q| f64::from(q)).collect();
+        let mut unit = how.step;
+        for i in 0..made.program.nodes.len() {
+            let node = &made.program.nodes[i];
+            let values = |place: usize| &params[made.params.range(place)];
+            let op = match (&node.op, affine_of(&node.op)) {
+                (_, Some(affine)) => {
+                    let integers =
+                        made.integers(node, (values(affine.weight), values(affine.bias)), unit, how.weight_bits);
+                    let sums = made.sums(backend, i, (&integers.weight, &integers.bias), &x);
+                    if i == last { output(integers) } else { rescale_rule(integers, &sums, &mut unit) }
+                }
+                (Op::Activation(kind), _) if i < last => rectify_rule(*kind, values)
+                    .ok_or(ModelError::NotExact { op: i, reason: "an activation that is not a rectifier" })?,
+                (Op::Reshape, _) => Exact::Reshape,
+                _ => return Err(ModelError::NotExact { op: i, reason: "an activation after the last weights" }),
+            };
+            made.ops.push(op);
+            x = made.apply(backend, i, x);
+        }
+        made.check()?;
+        Ok(made)
+    }
+
+    /// Width of one latent symbol, in latent units.
+    pub fn step(&self) -> f64 {
+        f64::from_bits(self.step)
+    }
+
+    /// Shape of a latent.
+    pub fn latent(&self) -> Shape {
+        self.program.input
+    }
+
+    /// Shape of a sample.
+    pub fn sample(&self) -> Shape {
+        self.program.output()
+    }
+
+    /// Symbols of latents: round(z / step), saturated at [`SYMBOL_MAX`]; a latent that is not finite becomes 0.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn symbols(latents: &[f32], step: f64) -> Vec<i32> {
+        let limit = f64::from(SYMBOL_MAX);
+        latents.iter().map(|&z| (f64::from(z) / step).round().clamp(-limit, limit) as i32).collect()
+    }
+
+    /// Normalized samples of whole latents of symbols; the same bits everywhere.
+    ///
+    /// Panics if the number of symbols is not a multiple of the latent, or a symbol exceeds [`SYMBOL_MAX`] (program
+    /// error: a reader checks them first).
+    pub fn decode<B: Conv3d<Real = f64> + Matmul>(&self, backend: &B, symbols: &[i32]) -> Vec<f64> {
+        assert!(symbols.len().is_multiple_of(self.latent().len()), "whole latents");
+        assert!(symbols.iter().all(|q| q.abs() <= SYMBOL_MAX), "symbols of at most 15 bits");
+        let x = symbols.iter().map(|&q| f64::from(q)).collect();
+        (0..self.ops.len()).fold(x, |x, i| self.apply(backend, i, x))
+    }
+
+    /// The decoder as bytes: a length, a JSON description without the weights, the weights.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut plain = self.clone();
+        let mut weights: Vec<u8> = Vec::new();
+        for op in &mut plain.ops {
+            if let Some(weight) = op.weight_mut() {
+                let narrow = weight.iter().all(|&w| i8::try_from(w).is_ok());
+                weights.push(u8::from(narrow));
+                for &w in weight.iter() {
+                    let bytes = w.to_le_bytes();
+                    weights.extend_from_slice(if narrow { &bytes[..1] } else { &bytes });
+                }
+                weight.clear();
+            }
+        }
+        let text = serde_json::to_vec(&plain).expect("a decoder is plain data");
+        [&(text.len() as u64).to_le_bytes()[..], &text, &weights].concat()
+    }
+
+    /// Reads what [`IntegerDecoder::to_bytes`] made, and checks every length and every limit.
+    ///
+    /// Errors: [`ModelError::NotExact`], [`ModelError::BadGraph`], [`ModelError::Schema`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
+        let short = || ModelError::NotExact { op: 0, reason: "the stored decoder is cut short or damaged" };
+        let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(short)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| short())?;
+        let text = rest.get(..length).ok_or_else(short)?;
+        let mut made: Self = serde_json::from_slice(text).map_err(|_| short())?;
+        if made.schema != SCHEMA {
+            return Err(ModelError::Schema { expected: SCHEMA, found: made.schema });
+        }
+        made.check_shapes()?;
+        let mut weights = &rest[length..];
+        for i in 0..made.ops.len() {
+            let Some(affine) = affine_of(&made.program.nodes[i].op) else { continue };
+            let len = made.params.range(affine.weight).len();
+            let (&narrow, after) = weights.split_first().ok_or_else(short)?;
+            let width = if narrow == 1 { 1 } else { 2 };
+            let stored = after.get(..len * width).ok_or_else(short)?;
+            weights = &after[len * width..];
+            let weight = made.ops[i].weight_mut().ok_or_else(short)?;
+            *weight = stored
+                .chunks_exact(width)
+                .map(|b| if let [b] = b { i16::from(b.cast_signed()) } else { i16::from_le_bytes([b[0], b[1]]) })
+                .collect();
+        }
+        if !weights.is_empty() {
+            return Err(short());
+        }
+        made.check()?;
+        Ok(made)
+    }
+
+    /// Integer weights of node `node` for inputs of the given unit.
+    #[allow(clippy::cast_possible_truncation)]
+    fn integers(&self, node: &Node, (weight, bias): (&[f32], &[f32]), unit: f64, bits: u32) -> Integers {
+        let channels = bias.len();
+        let mut peak = vec![0f64; channels];
+        for (i, &w) in weight.iter().enumerate() {
+            let c = self.output_channel(node, i, channels);
+            peak[c] = peak[c].max(f64::from(w.abs()));
+        }
+        let top = f64::from((1u32 << (bits - 1)) - 1);
+        let scale: Vec<f64> = peak.iter().map(|&p| if p > 0.0 { p / top } else { 1.0 }).collect();
+        let quantize =
+            |(i, &w): (usize, &f32)| (f64::from(w) / scale[self.output_channel(node, i, channels)]).round() as i16;
+        Integers {
+            weight: weight.iter().enumerate().map(quantize).collect(),
+            bias: bias.iter().zip(&scale).map(|(&b, s)| (f64::from(b) / (s * unit)).round() as i64).collect(),
+            unit: scale.iter().map(|s| s * unit).collect(),
+        }
+    }
+
+    /// The output channel that the weight at flat position `i` feeds.
+    fn output_channel(&self, node: &Node, i: usize, channels: usize) -> usize {
+        match node.op {
+            Op::ConvTranspose(..) => i / self.program.shape(node.inputs[0]).channels % channels,
+            _ => i % channels,
+        }
+    }
+
+    /// sum W X + b for all samples in `x`, by the device's own kernels.
+    fn sums<B: Conv3d<Real = f64> + Matmul>(
+        &self,
+        backend: &B,
+        i: usize,
+        (weight, bias): (&[i16], &[i64]),
+        x: &[f64],
+    ) -> Vec<f64> {
+        let node = &self.program.nodes[i];
+        let from = self.program.shape(node.inputs[0]);
+        let n = x.len() / from.len();
+        let weight = backend.upload(&weight.iter().map(|&w| f64::from(w)).collect::<Vec<_>>());
+        let bias: Vec<f64> = bias.iter().map(|&b| b as f64).collect();
+        let x = backend.upload(x);
+        let y = match node.op {
+            Op::Dense(_) => {
+                let dims =
+                    MatmulDims { m: n, n: node.shape.len(), k: from.len(), transpose_a: false, transpose_b: false };
+                let mut y = backend.download(&backend.matmul(&x, &weight, &dims));
+                y.par_chunks_mut(bias.len()).for_each(|row| row.iter_mut().zip(&bias).for_each(|(y, b)| *y += b));
+                return y;
+            }
+            Op::Conv(_, window) => {
+                let bias = backend.upload(&bias);
+                backend.conv3d_forward(&x, &weight, Some(&bias), &self.program.conv_dims(i, window, n))
+            }
+            Op::ConvTranspose(_, window) => {
+                let bias = backend.upload(&bias);
+                backend.conv3d_input_grad(&x, &weight, Some(&bias), &self.program.conv_dims(i, window, n))
+            }
+            Op::Activation(_) | Op::Reshape => unreachable!("only affine ops have sums"),
+        };
+        backend.download(&y)
+    }
+
+    /// The value that op `i` makes of `x`.
+    fn apply<B: Conv3d<Real = f64> + Matmul>(&self, backend: &B, i: usize, mut x: Vec<f64>) -> Vec<f64> {
+        match &self.ops[i] {
+            Exact::Affine { weight, bias, multiplier, shift } => {
+                let mut sums = self.sums(backend, i, (weight, bias), &x);
+                let unit = 0.5f64.powi(i32::from(*shift));
+                let limit = f64::from(SYMBOL_MAX);
+                let multiplier: Vec<f64> = multiplier.iter().map(|&m| f64::from(m)).collect();
+                by_channel(&mut sums, &multiplier, |s, m| (s * m * unit + 0.5).floor().clamp(-limit, limit));
+                sums
+            }
+            Exact::Output { weight, bias, scale } => {
+                let mut sums = self.sums(backend, i, (weight, bias), &x);
+                let scale: Vec<f64> = scale.iter().map(|&bits| f64::from_bits(bits)).collect();
+                by_channel(&mut sums, &scale, |s, scale| s * scale);
+                sums
+            }
+            Exact::Rectify { slope } => {
+                let slope: Vec<f64> = slope.iter().map(|&s| f64::from(s)).collect();
+                let unit = 0.5f64.powi(SLOPE_BITS);
+                by_channel(&mut x, &slope, |x, s| if x > 0.0 { x } else { (x * s * unit + 0.5).floor() });
+                x
+            }
+            Exact::Reshape => x,
+        }
+    }
+
+    /// That program, table and ops belong together (weights may still be missing).
+    fn check_shapes(&self) -> Result<(), ModelError> {
+        let bad = |(op, reason)| ModelError::BadGraph { model: "exact decoder".into(), op, reason };
+        self.params.check().map_err(|reason| bad((0, reason)))?;
+        self.program.check(&self.params).map_err(bad)?;
+        let sequential = self.program.nodes.iter().enumerate().all(|(i, node)| node.inputs == [i]);
+        if !sequential || self.ops.len() != self.program.nodes.len() {
+            return Err(bad((0, "ops and program do not fit")));
+        }
+        let outputs = self.ops.iter().filter(|op| matches!(op, Exact::Output { .. })).count();
+        if outputs != 1 || !self.step().is_finite() || self.step() <= 0.0 {
+            return Err(bad((0, "no output, or no positive step")));
+        }
+        Ok(())
+    }
+
+    /// That every sum stays in the exact range, whatever the symbols.
+    fn check(&self) -> Result<(), ModelError> {
+        self.check_shapes()?;
+        let mut limit = f64::from(SYMBOL_MAX);
+        let mut ended = false;
+        for (i, (op, node)) in self.ops.iter().zip(&self.program.nodes).enumerate() {
+            let wrong = |reason| ModelError::NotExact { op: i, reason };
+            let channels = affine_of(&node.op).map_or(node.shape.channels, |a| self.params.range(a.bias).len());
+            let fits = match (op, &node.op) {
+                (Exact::Affine { multiplier, shift, .. }, Op::Dense(_) | Op::Conv(..) | Op::ConvTranspose(..)) => {
+                    let top = multiplier.iter().max().map_or(0.0, |&m| f64::from(m));
+                    let sum = self.largest_sum(i, limit, channels).ok_or_else(|| wrong("weights do not fit"))?;
+                    limit = f64::from(SYMBOL_MAX);
+                    let exact = sum * top.max(1.0) < EXACT_MAX;
+                    exact
+                        .then_some(())
+                        .ok_or_else(|| wrong("sums may leave the exact range: use fewer weight bits"))?;
+                    multiplier.len() == channels && i32::from(*shift) <= SHIFT_MAX && *shift > 0 && !ended
+                }
+                (Exact::Output { scale, .. }, Op::Dense(_) | Op::Conv(..) | Op::ConvTranspose(..)) => {
+                    let sum = self.largest_sum(i, limit, channels).ok_or_else(|| wrong("weights do not fit"))?;
+                    (sum < EXACT_MAX).then_some(()).ok_or_else(|| wrong("sums may leave the exact range"))?;
+                    ended = true;
+                    scale.len() == channels && scale.iter().all(|&bits| f64::from_bits(bits).is_finite())
+                }
+                (Exact::Rectify { slope }, Op::Activation(_)) => {
+                    let top = slope.iter().map(|s| f64::from(s.unsigned_abs())).fold(0.0, f64::max);
+                    let exact = limit * top < EXACT_MAX;
+                    limit = limit.max(limit * top / f64::from(1 << SLOPE_BITS) + 1.0);
+                    exact && (slope.len() == 1 || slope.len() == node.shape.channels) && !ended
+                }
+                (Exact::Reshape, Op::Reshape) => true,
+                _ => false,
+            };
+            fits.then_some(()).ok_or_else(|| wrong("the op and its exact form do not fit"))?;
+        }
+        Ok(())
+    }
+
+    /// The largest sum of op `i` for inputs up to `limit`; `None` if weights or biases have another number.
+    fn largest_sum(&self, i: usize, limit: f64, channels: usize) -> Option<f64> {
+        let node = &self.program.nodes[i];
+        let (Exact::Affine { weight, bias, .. } | Exact::Output { weight, bias, .. }) = &self.ops[i] else {
+            return None;
+        };
+        let expected = self.params.range(affine_of(&node.op)?.weight).len();
+        if weight.len() != expected || bias.len() != channels {
+            return None;
+        }
+        let mut sums: Vec<f64> = bias.iter().map(|&b| b.unsigned_abs() as f64).collect();
+        for (j, &w) in weight.iter().enumerate() {
+            sums[self.output_channel(node, j, channels)] += limit * f64::from(w.unsigned_abs());
+        }
+        sums.into_iter().reduce(f64::max)
+    }
+}
+
+impl Exact {
+    fn weight_mut(&mut self) -> Option<&mut Vec<i16>> {
+        match self {
+            Self::Affine { weight, .. } | Self::Output { weight, .. } => Some(weight),
+            Self::Rectify { .. } | Self::Reshape => None,
+        }
+    }
+}
+
+/// Applies `f(value, factor of its channel)` in place; channels are fastest, one factor serves all.
+fn by_channel(values: &mut [f64], factors: &[f64], f: impl Fn(f64, f64) -> f64 + Sync) {
+    let rows = (PIECE / factors.len()).max(1) * factors.len();
+    values.par_chunks_mut(rows).for_each(|piece| {
+        for row in piece.chunks_mut(factors.len()) {
+            row.iter_mut().zip(factors).for_each(|(v, &factor)| *v = f(*v, factor));
+        }
+    });
+}
+
+fn affine_of(op: &Op) -> Option<Affine> {
+    match op {
+        Op::Dense(a) | Op::Conv(a, _) | Op::ConvTranspose(a, _) => Some(*a),
+        Op::Activation(_) | Op::Reshape => None,
+    }
+}
+
+fn output(integers: Integers) -> Exact {
+    let scale = integers.unit.iter().map(|u| u.to_bits()).collect();
+    Exact::Output { weight: integers.weight, bias: integers.bias, scale }
+}
+
+/// Multipliers and shift that bring the largest of `sums` to 15 bits less the headroom; sets the unit of the result.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn rescale_rule(integers: Integers, sums: &[f64], unit: &mut f64) -> Exact {
+    let Integers { weight, bias, unit: sum_unit } = integers;
+    let rows = sums.chunks(sum_unit.len());
+    let peak = rows.flat_map(|row| row.iter().zip(&sum_unit).map(|(s, u)| (s * u).abs())).fold(0.0, f64::max);
+    *unit = if peak > 0.0 { peak * HEADROOM / f64::from(SYMBOL_MAX) } else { 1.0 };
+    let ratio: Vec<f64> = sum_unit.iter().map(|u| u / *unit).collect();
+    let top = ratio.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let shift = (f64::from(MULTIPLIER_BITS) - top.log2()).floor().clamp(1.0, f64::from(SHIFT_MAX));
+    let multiplier = ratio.iter().map(|r| (r * shift.exp2()).round() as u32).collect();
+    Exact::Affine { weight, bias, multiplier, shift: shift as u8 }
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn rectify_rule<'a>(kind: Activation, values: impl Fn(usize) -> &'a [f32]) -> Option<Exact> {
+    let fixed = |slope: f64| (slope * f64::from(1 << SLOPE_BITS)).round() as i32;
+    let slope = match kind {
+        Activation::Prelu { slope } => values(slope).iter().map(|&s| fixed(f64::from(s))).collect(),
+        Activation::LeakyRelu { slope } => vec![fixed(slope)],
+        Activation::Relu => vec![0],
+        Activation::Elu => return None,
+    };
+    Some(Exact::Rectify { slope })
+}
+
+/// The program with a table and parameters of its own.
+fn compact(program: &Program, table: &ParamTable, params: &[f32]) -> (Program, ParamTable, Vec<f32>) {
+    let mut program = program.clone();
+    let (mut own, mut values) = (ParamTable::default(), Vec::new());
+    for node in &mut program.nodes {
+        for place in places(&mut node.op) {
+            let spec = &table.specs()[*place];
+            values.extend_from_slice(&params[spec.range()]);
+            *place = own.push(spec.name.clone(), spec.shape.clone());
+        }
+    }
+    (program, own, values)
+}
+
+fn places(op: &mut Op) -> Vec<&mut usize> {
+    match op {
+        Op::Dense(a) | Op::Conv(a, _) | Op::ConvTranspose(a, _) => vec![&mut a.weight, &mut a.bias],
+        Op::Activation(Activation::Prelu { slope }) => vec![slope],
+        Op::Activation(_) | Op::Reshape => vec![],
+    }
+}
