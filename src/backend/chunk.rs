@@ -64,7 +64,7 @@ fn add_into(sums: &mut [f64], more: &[f64]) {
 
 /// sums\[i mod tile\] += x\[i\]
 pub(super) fn add_tiles<R: Real>(sums: &mut [f64], x: &[R]) {
-    vectorized(|| {
+    vectorized(move || {
         for x in x.chunks(sums.len()) {
             sums.iter_mut().zip(x).for_each(|(sum, &x)| *sum += x.to_f64());
         }
@@ -73,6 +73,9 @@ pub(super) fn add_tiles<R: Real>(sums: &mut [f64], x: &[R]) {
 
 /// Runs `loops` compiled for the vector instructions of this machine. Products and sums are not fused, so the bits are
 /// the same with and without.
+///
+/// `loops` must be a `move` closure: a value captured by reference might alias the result for all the compiler knows,
+/// and then the loop stays scalar (ten times slower).
 #[inline(always)]
 pub(super) fn vectorized<T>(loops: impl FnOnce() -> T) -> T {
     #[cfg(target_arch = "x86_64")]

@@ -15,6 +15,7 @@ mod chunk;
 pub mod conv3d;
 mod cpu;
 pub mod elementwise;
+mod exponential;
 pub mod layout;
 pub mod matmul;
 pub mod optimize;

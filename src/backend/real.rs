@@ -3,6 +3,8 @@
 use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use super::exponential::{double, single};
+
 /// f32 or f64: one source for production and for the reference.
 pub trait Real:
     bytemuck::Pod
@@ -45,7 +47,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ty) => {
+    ($t:ty, $exponential:ident) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -58,17 +60,17 @@ macro_rules! real {
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
-            #[inline]
+            #[inline(always)]
             fn exp(self) -> Self {
-                <$t>::exp(self)
+                $exponential::exp(self)
             }
-            #[inline]
+            #[inline(always)]
             fn exp_m1(self) -> Self {
-                <$t>::exp_m1(self)
+                $exponential::exp_m1(self)
             }
-            #[inline]
+            #[inline(always)]
             fn tanh(self) -> Self {
-                <$t>::tanh(self)
+                $exponential::tanh(self)
             }
             #[inline]
             fn sqrt(self) -> Self {
@@ -81,5 +83,5 @@ macro_rules! real {
         }
     };
 }
-real!(f32);
-real!(f64);
+real!(f32, single);
+real!(f64, double);

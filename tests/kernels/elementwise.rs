@@ -4,7 +4,7 @@ use sci_hpc::backend::elementwise::{Activation, Binary, Elementwise, Gate};
 use sci_hpc::backend::{Buffers, Cpu, Real};
 
 use crate::common::{assert_close, noise};
-use crate::{device_f32, device_f64, median_seconds, on_threads, widened};
+use crate::{device_f32, device_f64, least_seconds, on_threads, widened};
 
 /// Nothing, one, around a tile of 64, around a chunk of 16384.
 const LENGTHS: [usize; 7] = [0, 1, 63, 65, 16_384, 16_385, 50_021];
@@ -130,7 +130,7 @@ fn perf_elementwise_bandwidth() {
     let gigabytes = |arrays: usize, seconds: f64| (arrays * len * 4) as f64 / seconds / 1e9;
     for threads in [1, 2] {
         let report = |name: &str, arrays: usize, work: &(dyn Fn() + Sync)| {
-            let seconds = on_threads(threads, || median_seconds(9, work));
+            let seconds = on_threads(threads, || least_seconds(9, work));
             println!("{name:24} {threads} threads: {:7.2} ms {:6.2} GB/s", seconds * 1e3, gigabytes(arrays, seconds));
         };
         report("add", 3, &|| drop(device.binary(Binary::Add, &x, &y)));

@@ -4,7 +4,7 @@ use sci_hpc::backend::reduce::{MiddleDims, Reduce};
 use sci_hpc::backend::{Buffers, Real};
 
 use crate::common::{assert_close, noise};
-use crate::{device_f32, device_f64, median_seconds, on_threads, widened};
+use crate::{device_f32, device_f64, least_seconds, on_threads, widened};
 
 /// Extents 1, primes, odd grids; columns and rows around the lengths at which the CPU changes its way.
 const SHAPES: [[usize; 3]; 14] = [
@@ -107,7 +107,7 @@ fn perf_reduce_bandwidth() {
     let x = device.upload(&values);
     for threads in [1, 2] {
         let report = |name: &str, arrays: usize, work: &(dyn Fn() + Sync)| {
-            let seconds = on_threads(threads, || median_seconds(9, work));
+            let seconds = on_threads(threads, || least_seconds(9, work));
             let rate = (arrays * rows * 64) as f64 / seconds / 1e9;
             println!("{name:24} {threads} threads: {:7.2} ms {rate:6.2} GB/s", seconds * 1e3);
         };

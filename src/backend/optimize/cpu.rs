@@ -32,7 +32,7 @@ impl<R: Real> Optimize for Cpu<R> {
         let second = self.make_mut(&mut moments.second).par_chunks_mut(CHUNK_LEN);
         let params = self.make_mut(params).par_chunks_mut(CHUNK_LEN);
         params.zip(first).zip(second).zip(gradient.par_chunks(CHUNK_LEN)).for_each(|(((p, m), v), g)| {
-            vectorized(|| {
+            vectorized(move || {
                 for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
                     *m = beta1 * *m + grow1 * g;
                     *v = beta2 * *v + grow2 * g * g;
@@ -46,7 +46,7 @@ impl<R: Real> Optimize for Cpu<R> {
         assert!(params.len() == gradient.len(), "lengths {} and {}", params.len(), gradient.len());
         let rate = R::from_f64(rate);
         for_chunks(self.make_mut(params), 1, |range, p| {
-            vectorized(|| p.iter_mut().zip(&gradient[range]).for_each(|(p, &g)| *p = *p - rate * g));
+            vectorized(move || p.iter_mut().zip(&gradient[range]).for_each(|(p, &g)| *p = *p - rate * g));
         });
     }
 }

@@ -50,7 +50,7 @@ impl<R: Real> Reduce for Cpu<R> {
         assert!(x.len() == y.len() && x.len() == z.len(), "lengths {} {} {}", x.len(), y.len(), z.len());
         let totals = sum_channels(x.len(), channels, |range, sums| {
             let (x, y, z) = (&x[range.clone()], &y[range.clone()], &z[range]);
-            vectorized(|| {
+            vectorized(move || {
                 let width = sums.len();
                 for ((x, y), z) in x.chunks(width).zip(y.chunks(width)).zip(z.chunks(width)) {
                     for (((sum, &x), &y), &z) in sums.iter_mut().zip(x).zip(y).zip(z) {
@@ -70,7 +70,7 @@ impl<R: Real> Reduce for Cpu<R> {
         assert!(x.len() == y.len(), "lengths {} and {}", x.len(), y.len());
         sum_channels(x.len(), 1, |range, sums| {
             let (x, y) = (&x[range.clone()], &y[range]);
-            vectorized(|| {
+            vectorized(move || {
                 for (x, y) in x.chunks(sums.len()).zip(y.chunks(sums.len())) {
                     for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
                         *sum += x.to_f64() * y.to_f64();
