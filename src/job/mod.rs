@@ -29,6 +29,7 @@ mod smoke;
 mod state;
 mod summary;
 mod threads;
+mod train;
 
 pub use context::{ARCHIVE_SUFFIX, Context, Input, Output};
 pub use dry_run::dry_run;
@@ -37,6 +38,7 @@ pub use outcome::{Class, JobError};
 
 use serde_json::json;
 
+use crate::backend::Cpu;
 use crate::config::{Device, Stage};
 use crate::report::Report;
 use crate::world::World;
@@ -88,7 +90,8 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     let started = ctx.report.seconds();
     match stage {
         Stage::Generate => generate::run(ctx)?,
-        Stage::Train | Stage::Compress | Stage::Decompress | Stage::Assimilate => {}
+        Stage::Train => train::run(ctx, &Cpu::<f32>::new())?,
+        Stage::Compress | Stage::Decompress | Stage::Assimilate => {}
     }
     let seconds = ctx.report.seconds() - started;
     ctx.report.event("stage", json!({ "stage": stage.as_str(), "seconds": seconds }))?;

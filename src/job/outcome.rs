@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use crate::archive::{ArchiveError, ErrorClass};
 use crate::config::{ConfigError, Stage};
 use crate::dataset::DatasetError;
+use crate::model::ModelError;
 use crate::report::ReportError;
+use crate::train::TrainError;
 
 /// Classes of failure; the number is the exit code of the process (design: exit codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -46,6 +48,12 @@ pub enum JobError {
     /// Samples could not be made.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// A model could not be made, read or written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A model could not be fitted.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// Metrics, events or figures could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -205,13 +213,21 @@ impl JobError {
     pub fn class(&self) -> Class {
         match self {
             Self::Refused { class, .. } => *class,
-            Self::Archive(error) | Self::Dataset(DatasetError::Archive(error)) => of_archive(error),
-            Self::Dataset(error) => match error {
-                DatasetError::NoSamples | DatasetError::GroupMismatch { .. } | DatasetError::Archive(_) => Class::Input,
-                DatasetError::FlowDiverged { .. } => Class::Numerics,
-                DatasetError::MoreRanksThanShards { .. }
-                | DatasetError::MoreRanksThanSlabs { .. }
-                | DatasetError::CityTooDense { .. } => Class::Usage,
+            Self::Archive(error) => of_archive(error),
+            Self::Dataset(error) => of_dataset(error),
+            Self::Model(error) => match error {
+                ModelError::Archive(error) => of_archive(error),
+                ModelError::Strides { .. } | ModelError::EmptyLatent => Class::Usage,
+                ModelError::NotExact { .. } => Class::Numerics,
+                _ => Class::Input,
+            },
+            Self::Train(error) => match error {
+                TrainError::NotFinite { .. } => Class::Numerics,
+                TrainError::OtherRun { .. } => Class::Usage,
+                TrainError::Dataset(error) => of_dataset(error),
+                TrainError::Archive(error) => of_archive(error),
+                TrainError::Report(_) => Class::Output,
+                TrainError::Unreadable { .. } => Class::Input,
             },
             Self::Config(_)
             | Self::OtherJob { .. }
@@ -225,6 +241,17 @@ impl JobError {
             Self::Report(_) | Self::Unwritable { .. } | Self::Locked { .. } => Class::Output,
             Self::Stopped { .. } => Class::Stopped,
         }
+    }
+}
+
+fn of_dataset(error: &DatasetError) -> Class {
+    match error {
+        DatasetError::Archive(error) => of_archive(error),
+        DatasetError::NoSamples | DatasetError::GroupMismatch { .. } => Class::Input,
+        DatasetError::FlowDiverged { .. } => Class::Numerics,
+        DatasetError::MoreRanksThanShards { .. }
+        | DatasetError::MoreRanksThanSlabs { .. }
+        | DatasetError::CityTooDense { .. } => Class::Usage,
     }
 }
 

@@ -1,5 +1,8 @@
 //! What can go wrong with a model.
 
+use std::path::PathBuf;
+
+use crate::archive::ArchiveError;
 use crate::model::graph::Shape;
 
 /// Errors of this folder.
@@ -79,5 +82,24 @@ pub enum ModelError {
         expected: Shape,
         /// Shape of the data.
         found: Shape,
+    },
+    /// The file could not be read or written.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A file of another kind or version.
+    #[error("{}: expected a file of format `{expected}`, found `{found}`: give a model that this program trained", path.display())]
+    OtherFormat {
+        /// The file.
+        path: PathBuf,
+        /// Format read here.
+        expected: &'static str,
+        /// Format of the file.
+        found: String,
+    },
+    /// Contents that do not have the digest they were written with.
+    #[error("{}: the contents do not have the digest they were written with: copy the file again, or train anew", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
     },
 }

@@ -20,6 +20,7 @@ pub mod init;
 pub mod integer;
 pub mod params;
 pub mod scheduler;
+pub mod weights;
 pub mod zoo;
 
 pub use cost::Cost;
@@ -28,3 +29,4 @@ pub use forward::Autoencoder;
 pub use graph::{Graph, Shape};
 pub use integer::IntegerDecoder;
 pub use params::ParamTable;
+pub use weights::TrainedModel;

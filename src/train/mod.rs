@@ -1,12 +1,23 @@
-//! Fitting a model: loss, optimizer, epoch loop, resume.
+//! Fitting a model: loss, optimizer, steps over shards and ranks, resume.
 //!
 //! ```text
 //! Batches -> shards -> forward, loss, backward -> GradientSum (tree, over ranks) -> Optimizer -> parameters
 //! ```
+//!
+//! A step has the same bits at every rank count: which samples a shard holds, the arithmetic inside a shard and the
+//! tree that adds the shards do not depend on it (unless sums are `fast`).
 
+mod error;
+mod history;
 pub mod loss;
 mod optimizer;
 mod reduce;
+mod resume;
+mod step;
 
+pub use error::TrainError;
+pub use history::{Epoch, Running};
 pub use optimizer::Optimizer;
 pub use reduce::GradientSum;
+pub use resume::{Checkpoint, Identity};
+pub use step::{Method, Score, StepResult, Trainer};

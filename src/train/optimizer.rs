@@ -26,6 +26,11 @@ impl<B: Backend> Optimizer<B> {
         backend.adam(params, gradient, &mut self.moments, &self.adam);
     }
 
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.moments.steps
+    }
+
     /// What a checkpoint keeps.
     pub fn moments(&self) -> &Moments<B::Buffer> {
         &self.moments

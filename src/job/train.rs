@@ -1,0 +1,368 @@
+//! Stage `train`: one model per group of variables, from the training part of the samples.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use super::groups::axis;
+use super::{Context, Group, JobError};
+use crate::backend::Backend;
+use crate::backend::optimize::{Adam, Moments};
+use crate::config::{Reduction, Stage, Train};
+use crate::dataset::{Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split};
+use crate::model::{Cost, Graph, Shape, TrainedModel, init, zoo};
+use crate::report::Figure;
+use crate::report::figure::{Lines, Series};
+use crate::train::{Checkpoint, Epoch, Identity, Method, Optimizer, Running, Trainer};
+
+/// Runs the stage on all ranks.
+pub fn run<B: Backend<Real = f32>>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
+    let groups = ctx.groups()?;
+    let mut metrics = Vec::with_capacity(groups.len());
+    for group in &groups {
+        let path = ctx.output.model(&group.name, groups.len() == 1);
+        metrics.push(Fit::prepare(ctx, backend, group)?.run(ctx, path)?);
+    }
+    Ok(ctx.report.metrics("train", summarize(metrics))?)
+}
+
+/// The training of one group, under way.
+struct Fit<B: Backend<Real = f32>> {
+    backend: B,
+    section: Train,
+    group: Group,
+    graph: Graph,
+    normalizer: Arc<Normalizer>,
+    split: Split,
+    method: Method,
+    seed: u64,
+    jitter: Jitter,
+    files: (Vec<PathBuf>, Option<String>),
+    identity: Identity,
+    checkpoints: PathBuf,
+}
+
+/// Where a training stands.
+struct Progressing {
+    next: Cursor,
+    running: Running,
+    epochs: Vec<Epoch>,
+}
+
+impl<B: Backend<Real = f32>> Fit<B> {
+    /// Everything that is known before the first step.
+    fn prepare(ctx: &Context, backend: &B, group: &Group) -> Result<Self, JobError> {
+        let (job, section) = (&ctx.config.job, ctx.config.train.clone().expect("the stage runs: its section is there"));
+        // 1. The samples and their split.
+        let paths: Vec<PathBuf> = ctx.inputs.iter().map(|input| input.path.clone()).collect();
+        let files = (paths, axis(&ctx.config.data));
+        let mut source = FieldSamples::open(&files.0, files.1.as_deref(), &group.variables)?;
+        let extent = source.extent();
+        let mut split = Split::new(extent.samples, &ctx.config.data.split, job.seed)?;
+        if ctx.smoke {
+            split.train.truncate(section.batch);
+            split.valid.truncate(section.batch);
+        }
+        // 2. Statistics of the training part.
+        let normalizer = Normalizer::fit(ctx.world, &mut source, &split.train, ctx.config.data.normalize)?;
+        // 3. The model.
+        let graph = zoo::build(&section.model, Shape { grid: extent.grid, channels: extent.channels })?;
+        // 4. How a step is computed. Sums in the library's order need no fixed number of shards.
+        let fast = job.reduction == Reduction::Fast;
+        let shards = if fast { section.shards().max(ctx.world.size()) } else { section.shards() };
+        let bucket_bytes = (section.bucket_mb * 1.0e6) as usize;
+        let method = Method { loss: section.loss, shards, bucket_bytes, fast };
+        let identity = identity(ctx, &graph, &normalizer, &split);
+        let checkpoints = ctx.output.checkpoints().join(&group.name);
+        ctx.make_folder(&checkpoints)?;
+        Ok(Self {
+            backend: backend.clone(),
+            section,
+            group: group.clone(),
+            graph,
+            normalizer: Arc::new(normalizer),
+            split,
+            method,
+            seed: job.seed,
+            jitter: Jitter::strength(ctx.config.data.augment.jitter),
+            files,
+            identity,
+            checkpoints,
+        })
+    }
+
+    fn run(&self, ctx: &Context, path: PathBuf) -> Result<serde_json::Value, JobError> {
+        // 1. Start values, or the last checkpoint.
+        let (mut trainer, mut at) = self.start(ctx)?;
+        log_model(ctx, self);
+        // 2. Step by step.
+        let plan = self.plan(&self.split.train, at.next, true);
+        let per_epoch = plan.batches();
+        let mut progress = ctx.report.progress("training steps", (self.section.epochs * per_epoch) as u64);
+        progress.advance((at.next.epoch as usize * per_epoch + at.next.batch) as u64);
+        let mut last_s = ctx.report.seconds();
+        let started_s = last_s;
+        let mut samples = 0.0;
+        for batch in self.batches(ctx, plan)? {
+            let batch = batch?;
+            let step = trainer.step(&batch, ctx.stop.load(Ordering::Relaxed))?;
+            progress.advance(1);
+            samples += batch.global as f64;
+            at.running.loss += step.loss;
+            at.running.samples += batch.global as f64;
+            at.running.gradient_norm = step.gradient_norm;
+            at.next = Cursor { epoch: batch.cursor.epoch, batch: batch.cursor.batch + 1 };
+            let now_s = ctx.report.seconds();
+            at.running.seconds += now_s - std::mem::replace(&mut last_s, now_s);
+            if at.next.batch == per_epoch {
+                self.end_epoch(ctx, &trainer, &mut at)?;
+                last_s = ctx.report.seconds();
+            }
+            if step.stop {
+                self.checkpoint(ctx, &trainer, &at)?;
+                return Err(JobError::stopped(Stage::Train));
+            }
+        }
+        drop(progress);
+        let seconds = ctx.report.seconds() - started_s;
+        // 3. The model file and what it reached.
+        self.write(ctx, &trainer, &path)?;
+        self.report(ctx, &trainer, &at, (samples, seconds))
+    }
+
+    /// The trainer as the last checkpoint left it, or at the start values.
+    fn start<'a>(&'a self, ctx: &Context<'a>) -> Result<(Trainer<'a, B>, Progressing), JobError> {
+        let adam = Adam::new(self.section.learning_rate);
+        let found = Checkpoint::read_latest(ctx.world, &self.checkpoints, &self.identity)?;
+        let (params, optimizer, at) = match found {
+            Some(c) => {
+                ctx.report.log(format_args!("train {}: goes on after step {}", self.group.name, c.steps));
+                let (first, second) = (self.backend.upload(&c.first), self.backend.upload(&c.second));
+                let moments = Moments { first, second, steps: c.steps };
+                (
+                    c.params,
+                    Optimizer::resume(adam, moments),
+                    Progressing { next: c.next, running: c.running, epochs: c.epochs },
+                )
+            }
+            None => {
+                let at = Progressing { next: Cursor::default(), running: Running::default(), epochs: Vec::new() };
+                let optimizer = Optimizer::new(&self.backend, self.graph.params.len(), adam);
+                (init::start_values(&self.graph, self.seed), optimizer, at)
+            }
+        };
+        let how = (self.method.clone(), optimizer);
+        Ok((Trainer::new(ctx.world, &self.backend, (&self.graph, &params), how), at))
+    }
+
+    fn plan(&self, samples: &[usize], from: Cursor, training: bool) -> Plan {
+        Plan {
+            samples: samples.to_vec(),
+            batch: self.section.batch,
+            shards: self.method.shards,
+            shuffle: training,
+            jitter: if training { self.jitter } else { Jitter::NONE },
+            seed: self.seed,
+            from,
+            epochs: if training { u32::try_from(self.section.epochs).unwrap_or(u32::MAX) } else { 1 },
+        }
+    }
+
+    fn batches(&self, ctx: &Context, plan: Plan) -> Result<Batches, DatasetError> {
+        let ((paths, axis), names) = (self.files.clone(), self.group.variables.clone());
+        let open = move || {
+            let samples = FieldSamples::open(&paths, axis.as_deref(), &names)?;
+            Ok(Box::new(samples) as Box<dyn SampleSource>)
+        };
+        Batches::start(ctx.world, plan, self.normalizer.clone(), open)
+    }
+
+    /// Validates, logs, and keeps a checkpoint now and then.
+    fn end_epoch(&self, ctx: &Context, trainer: &Trainer<B>, at: &mut Progressing) -> Result<(), JobError> {
+        let number = at.next.epoch + 1;
+        let last = number as usize == self.section.epochs;
+        let due = |every: usize| last || (number as usize).is_multiple_of(every);
+        let score = if due(self.section.validate_every) && !self.split.valid.is_empty() {
+            trainer.validate(
+                self.batches(ctx, self.plan(&self.split.valid, Cursor::default(), false))?,
+                &self.normalizer,
+            )?
+        } else {
+            None
+        };
+        let Running { loss, samples, gradient_norm, seconds } = std::mem::take(&mut at.running);
+        let epoch = Epoch {
+            epoch: number,
+            loss_train: loss / samples,
+            loss_valid: score.map_or(f64::NAN, |s| s.loss),
+            rel_l2_valid: score.map_or(f64::NAN, |s| s.rel_l2),
+            gradient_norm,
+            seconds,
+        };
+        at.epochs.push(epoch);
+        at.next = Cursor { epoch: number, batch: 0 };
+        log_epoch(ctx, self, &epoch, samples)?;
+        if due(self.section.checkpoint_every) {
+            self.checkpoint(ctx, trainer, at)?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self, ctx: &Context, trainer: &Trainer<B>, at: &Progressing) -> Result<(), JobError> {
+        if ctx.world.is_root() {
+            let moments = trainer.optimizer().moments();
+            let checkpoint = Checkpoint {
+                params: trainer.params(),
+                first: self.backend.download(&moments.first),
+                second: self.backend.download(&moments.second),
+                steps: moments.steps,
+                next: at.next,
+                running: at.running,
+                epochs: at.epochs.clone(),
+            };
+            checkpoint.write(&self.checkpoints, &self.identity, self.section.checkpoints_kept)?;
+        }
+        ctx.world.barrier();
+        Ok(())
+    }
+
+    fn write(&self, ctx: &Context, trainer: &Trainer<B>, path: &std::path::Path) -> Result<(), JobError> {
+        if ctx.world.is_root() {
+            let model = TrainedModel {
+                graph: self.graph.clone(),
+                params: trainer.params(),
+                normalizer: Normalizer::clone(&self.normalizer),
+                variables: self.group.variables.clone(),
+            };
+            let digest = model.write(path)?;
+            ctx.report.log(format_args!("train {}: {} ({})", self.group.name, path.display(), &digest[..16]));
+        }
+        ctx.world.barrier();
+        Ok(())
+    }
+
+    fn report(
+        &self,
+        ctx: &Context,
+        trainer: &Trainer<B>,
+        at: &Progressing,
+        (samples, seconds): (f64, f64),
+    ) -> Result<serde_json::Value, JobError> {
+        ctx.report.figure(&format!("10-train-{}", self.group.name), &curves(&self.group.name, &at.epochs))?;
+        let finite = |v: f64| if v.is_finite() { json!(v) } else { json!(null) };
+        let last = at.epochs.last();
+        let of_last = |f: fn(&Epoch) -> f64| last.map_or(json!(null), |e| finite(f(e)));
+        Ok(json!({
+            "name": self.group.name, "model": self.graph.name, "variables": self.group.variables,
+            "params": self.graph.params.len(), "latent": self.graph.latent().len(),
+            "samples_train": self.split.train.len(), "samples_valid": self.split.valid.len(),
+            "epochs": at.epochs.len(), "steps": trainer.optimizer().steps(),
+            "ranks": ctx.world.size(), "device": "cpu",
+            "loss_train": of_last(|e| e.loss_train), "loss_valid": of_last(|e| e.loss_valid),
+            "rel_l2_valid": of_last(|e| e.rel_l2_valid), "gradient_norm": of_last(|e| e.gradient_norm),
+            "seconds": at.epochs.iter().map(|e| e.seconds).sum::<f64>(),
+            "samples_per_s": finite(samples / seconds),
+            "peak_memory_bytes": peak_memory_bytes(ctx),
+        }))
+    }
+}
+
+/// What a checkpoint must belong to before its training goes on.
+fn identity(ctx: &Context, graph: &Graph, normalizer: &Normalizer, split: &Split) -> Identity {
+    let hex = |hash: &blake3::Hasher| hash.finalize().to_hex().to_string();
+    let mut model = blake3::Hasher::new();
+    model.update(&serde_json::to_vec(graph).expect("plain data"));
+    let mut data = blake3::Hasher::new();
+    data.update(bytemuck::cast_slice(&normalizer.mean)).update(bytemuck::cast_slice(&normalizer.std));
+    data.update(&serde_json::to_vec(&(&split.train, &normalizer.units)).expect("plain data"));
+    let (job, train) = (&ctx.config.job, ctx.config.train.as_ref().expect("the stage runs: its section is there"));
+    let mut settings = blake3::Hasher::new();
+    let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction);
+    settings.update(&serde_json::to_vec(&(chosen, &ctx.config.data.augment)).expect("plain data"));
+    Identity { model: hex(&model), data: hex(&data), settings: hex(&settings) }
+}
+
+fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
+    let cost = Cost::of(&fit.graph);
+    ctx.report.log(format_args!(
+        "train {}: {} for {}, {} parameters, latent {}, {:.1} MFLOP per sample and step; {} samples train, {} check",
+        fit.group.name,
+        fit.graph.name,
+        fit.graph.sample(),
+        cost.params,
+        fit.graph.latent(),
+        cost.train_flops as f64 * 1e-6,
+        fit.split.train.len(),
+        fit.split.valid.len()
+    ));
+}
+
+fn log_epoch<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>, epoch: &Epoch, samples: f64) -> Result<(), JobError> {
+    let left_s = epoch.seconds * (fit.section.epochs as f64 - f64::from(epoch.epoch));
+    ctx.report.log(format_args!(
+        "train {}: epoch {}/{}  loss {:.4e}  valid {:.4e}  rel L2 {:.4}  gradient {:.2e}  {:.1} samples/s  ETA {left_s:.0} s",
+        fit.group.name,
+        epoch.epoch,
+        fit.section.epochs,
+        epoch.loss_train,
+        epoch.loss_valid,
+        epoch.rel_l2_valid,
+        epoch.gradient_norm,
+        samples / epoch.seconds,
+    ));
+    let finite = |v: f64| if v.is_finite() { json!(v) } else { json!(null) };
+    let fields = json!({
+        "group": fit.group.name, "epoch": epoch.epoch, "loss_train": finite(epoch.loss_train),
+        "loss_valid": finite(epoch.loss_valid), "rel_l2_valid": finite(epoch.rel_l2_valid),
+        "gradient_norm": finite(epoch.gradient_norm), "seconds": epoch.seconds,
+    });
+    Ok(ctx.report.event("epoch", fields)?)
+}
+
+fn curves(name: &str, epochs: &[Epoch]) -> Figure {
+    let curve = |name: &str, value: fn(&Epoch) -> f64| Series {
+        name: name.into(),
+        points: epochs.iter().map(|e| (f64::from(e.epoch), value(e))).filter(|p| p.1.is_finite()).collect(),
+        markers: false,
+    };
+    Figure::Lines(Lines {
+        title: format!("Training of {name}"),
+        caption: "Loss per sample, summed over the values of a normalized field.".into(),
+        x_label: "epoch".into(),
+        y_label: "loss per sample".into(),
+        x_log: false,
+        y_log: true,
+        series: vec![curve("training", |e| e.loss_train), curve("validation", |e| e.loss_valid)],
+    })
+}
+
+/// Metrics of all groups: sums, and means weighted by samples; the groups themselves below `models`.
+fn summarize(models: Vec<serde_json::Value>) -> serde_json::Value {
+    if models.len() == 1 {
+        return models.into_iter().next().expect("one");
+    }
+    let sum = |key: &str| models.iter().filter_map(|m| m[key].as_f64()).sum::<f64>();
+    let count = |key: &str| models.iter().filter_map(|m| m[key].as_u64()).sum::<u64>();
+    let largest = |key: &str| models.iter().filter_map(|m| m[key].as_f64()).fold(0.0, f64::max);
+    let mean = |key: &str| sum(key) / models.len() as f64;
+    let first = |key: &str| models.first().map_or(json!(null), |m| m[key].clone());
+    json!({
+        "params": count("params"), "samples_train": first("samples_train"), "samples_valid": first("samples_valid"),
+        "epochs": first("epochs"), "steps": count("steps"), "ranks": first("ranks"), "device": first("device"),
+        "loss_train": mean("loss_train"), "loss_valid": mean("loss_valid"), "rel_l2_valid": mean("rel_l2_valid"),
+        "seconds": sum("seconds"), "samples_per_s": mean("samples_per_s"),
+        "peak_memory_bytes": largest("peak_memory_bytes"), "models": models,
+    })
+}
+
+/// Largest resident memory of any rank (VmHWM of Linux; 0 elsewhere). Collective.
+fn peak_memory_bytes(ctx: &Context) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+    let mut peak = [kib * 1024];
+    ctx.world.max(&mut peak);
+    peak[0]
+}

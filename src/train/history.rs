@@ -1,0 +1,54 @@
+//! What is remembered of the epochs.
+
+/// One finished epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Epoch {
+    /// Number, from 1.
+    pub epoch: u32,
+    /// Loss per sample, mean over the epoch, each batch before its step.
+    pub loss_train: f64,
+    /// Loss per sample of the validation part, after the epoch; NaN if it was not validated.
+    pub loss_valid: f64,
+    /// Relative L2 error of the validation part, physical units; NaN if it was not validated.
+    pub rel_l2_valid: f64,
+    /// Gradient norm of the last step.
+    pub gradient_norm: f64,
+    /// Wall time of the epoch, s; all its interrupted parts.
+    pub seconds: f64,
+}
+
+/// Sums over the epoch under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Running {
+    /// Loss.
+    pub loss: f64,
+    /// Samples.
+    pub samples: f64,
+    /// Gradient norm of the last step.
+    pub gradient_norm: f64,
+    /// Wall time, s.
+    pub seconds: f64,
+}
+
+/// Numbers of an [`Epoch`] in a checkpoint.
+const COLUMNS: usize = 6;
+
+/// Epochs as a table, one row each.
+pub(super) fn to_table(epochs: &[Epoch]) -> Vec<f64> {
+    let row = |e: &Epoch| [f64::from(e.epoch), e.loss_train, e.loss_valid, e.rel_l2_valid, e.gradient_norm, e.seconds];
+    epochs.iter().flat_map(row).collect()
+}
+
+/// Epochs of a table.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub(super) fn of_table(table: &[f64]) -> Vec<Epoch> {
+    let row = |r: &[f64]| Epoch {
+        epoch: r[0] as u32, // written from a u32
+        loss_train: r[1],
+        loss_valid: r[2],
+        rel_l2_valid: r[3],
+        gradient_norm: r[4],
+        seconds: r[5],
+    };
+    table.chunks_exact(COLUMNS).map(row).collect()
+}
