@@ -1,8 +1,9 @@
 //! The only change of units: physical to normalized and back.
 //!
 //! x̃ = (x − mean) / std over the training samples, per voxel or over all of them; std 0 becomes 1, so that a constant
-//! cell is 0. Cells that are valid in no training sample have mean 0 and std 1. Statistics are exact functions of the
-//! data: samples belong to [`CHUNKS`] virtual chunks whatever the rank count, and chunk sums meet in the fixed tree.
+//! cell is 0, and a voxel's std is at least [`STD_FLOOR`] of its channel's. Cells that are valid in no training sample
+//! have mean 0 and std 1. Statistics are exact functions of the data: samples belong to [`CHUNKS`] virtual chunks
+//! whatever the rank count, and chunk sums meet in the fixed tree.
 
 use std::ops::Range;
 
@@ -58,10 +59,23 @@ impl Normalizer {
                 }
             }
         }
-        if scope == Normalize::Global {
-            channels.into_iter().for_each(|moments| fitted.push(moments));
+        match scope {
+            Normalize::Global => channels.into_iter().for_each(|moments| fitted.push(moments)),
+            Normalize::Voxel => fitted.raise_small_std(),
         }
         Ok(fitted)
+    }
+
+    /// No standard deviation of a voxel below [`STD_FLOOR`] of the root mean square over its channel.
+    fn raise_small_std(&mut self) {
+        let channels = self.channels();
+        for c in 0..channels {
+            // A std of exactly 1 stands for a constant or an empty cell as well: those do not move and do not count.
+            let moving = || self.std.iter().skip(c).step_by(channels).filter(|&&std| std != 1.0);
+            let squares: f64 = moving().map(|&std| f64::from(std).powi(2)).sum();
+            let floor = STD_FLOOR * (squares / moving().count().max(1) as f64).sqrt() as f32;
+            self.std.iter_mut().skip(c).step_by(channels).for_each(|std| *std = std.max(floor));
+        }
     }
 
     fn push(&mut self, moments: Moments) {
@@ -131,6 +145,10 @@ pub const CHUNKS: usize = 32;
 
 /// Values of a sample that are measured at a time; at least one z plane.
 pub const SLAB_VALUES: usize = 1 << 18;
+
+/// Least standard deviation of a voxel, as a share of the root mean square over its channel. A cell that hardly moves while training (the edge
+/// of a plume) would otherwise turn any later change into a huge number. Not in VarDACAE, whose fields move everywhere.
+pub const STD_FLOOR: f32 = 1e-4;
 
 fn slabs(extent: &Extent) -> impl Iterator<Item = Range<usize>> + use<> {
     let depth = extent.grid[0];
@@ -286,6 +304,17 @@ mod tests {
             assert!((f64::from(fitted.mean[c]) - mean).abs() <= 1e-7 * mean.abs());
             assert!((f64::from(fitted.std[c]) - std).abs() <= 1e-6 * std);
         }
+    }
+
+    #[test]
+    fn voxel_that_hardly_moved_gets_the_floor_of_its_channel() {
+        let values = Array5::from_shape_fn((8, 1, 1, 3, 1), |(n, _, _, x, _)| [1.0, 1e-9, 0.0][x] * n as f64);
+        let mut source = ArraySamples { values, units: vec!["1".into()] };
+        let train: Vec<usize> = (0..8).collect();
+        let voxel = Normalizer::fit(&World::serial(), &mut source, &train, Normalize::Voxel).unwrap();
+        let floor = STD_FLOOR * voxel.std[0] / 2f32.sqrt();
+        assert!((voxel.std[1] / floor - 1.0).abs() < 1e-6, "{:?}", voxel.std);
+        assert_eq!(voxel.std[2], 1.0);
     }
 
     #[test]

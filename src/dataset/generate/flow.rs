@@ -281,3 +281,86 @@ fn solids(grid: &Grid, terrain: &Terrain) -> Vec<Vec<Range<usize>>> {
     }
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advance(flow: &mut Flow, with: &Collision) {
+        flow.advance(with);
+        for (side, from) in [(Side::Low, Side::High), (Side::High, Side::Low)] {
+            let mut message = Vec::new();
+            flow.pack(from, &mut message);
+            flow.unpack(side, &message);
+        }
+        flow.bounce();
+    }
+
+    fn profile(flow: &Flow, z: Range<usize>) -> Vec<f64> {
+        z.map(|z| flow.velocity[0][flow.grid.row(GHOSTS, z) + LEFT]).collect()
+    }
+
+    /// Relative L2 error of the flow under a force between no-slip ground and free-slip top, `n` cells high.
+    fn poiseuille_error(n: usize) -> f64 {
+        const VISCOSITY: f64 = 0.1;
+        const TOP_SPEED: f64 = 0.02;
+        let height = n as f64;
+        let force = 2.0 * VISCOSITY * TOP_SPEED / (height * height);
+        // u = g / ν (z H − z² / 2)
+        let exact = |z: usize| {
+            let z = z as f64 + 0.5;
+            force / VISCOSITY * (z * height - 0.5 * z * z)
+        };
+        let grid = Grid { cells: [8, 8, n], y: 0..8 };
+        let mut flow = Flow::new(&grid, &Terrain::flat(grid.cells), |[_, _, z]| [exact(z), 0.0, 0.0]);
+        let with = Collision { force: [force, 0.0], ..Collision::new(VISCOSITY, 0.0) };
+        // The slowest mode, cos(π z / 2H), decays by e⁻¹⁰.
+        let steps = (40.0 * height * height / (std::f64::consts::PI.powi(2) * VISCOSITY)) as usize;
+        (0..steps).for_each(|_| advance(&mut flow, &with));
+        let (mut error, mut norm) = (0.0, 0.0);
+        for (z, u) in profile(&flow, 0..n).into_iter().enumerate() {
+            error += (u - exact(z)).powi(2);
+            norm += exact(z).powi(2);
+        }
+        (error / norm).sqrt()
+    }
+
+    #[test]
+    fn poiseuille_flow_converges_at_second_order() {
+        let errors = [4, 8, 16].map(poiseuille_error);
+        assert!(errors[2] < 1e-2, "{errors:?}");
+        for pair in errors.windows(2) {
+            let order = (pair[0] / pair[1]).log2();
+            assert!((1.8..2.2).contains(&order), "order {order}, errors {errors:?}");
+        }
+    }
+
+    /// The walls of buildings (links) are the wall of the ground (gathering): same bits above a plateau.
+    #[test]
+    fn flow_over_a_plateau_equals_flow_over_the_ground() {
+        const LIFT: usize = 3;
+        let start = |[x, y, z]: [usize; 3]| [0.05, 0.01 * (x as f64).sin(), 0.01 * ((y + 2 * z) as f64).cos()];
+        let run = |lift: usize| {
+            let cells = [9, 8, 6 + lift];
+            let terrain = Terrain { cells, heights: vec![lift; 9 * 8] };
+            let grid = Grid { cells, y: 0..8 };
+            let mut flow = Flow::new(&grid, &terrain, |[x, y, z]| start([x, y, z - lift]));
+            let with = Collision { force: [1e-4, 2e-5], ..Collision::new(1e-3, 0.17) };
+            (0..30).for_each(|_| advance(&mut flow, &with));
+            profile(&flow, lift..6 + lift)
+        };
+        assert_eq!(run(0), run(LIFT));
+    }
+
+    #[test]
+    fn mass_in_a_box_with_buildings_and_force_is_conserved() {
+        let terrain = Terrain::city([20, 16, 10], 4, 6, 1).unwrap();
+        let grid = Grid { cells: terrain.cells, y: 0..16 };
+        let mut flow = Flow::new(&grid, &terrain, |_| [0.08, 0.0, 0.0]);
+        let mass = |flow: &Flow| -> f64 { (0..16).flat_map(|y| (0..10).flat_map(move |z| flow.density(y, z))).sum() };
+        let before = mass(&flow);
+        let with = Collision { force: [1e-4, 0.0], ..Collision::new(5e-4, 0.17) };
+        (0..300).for_each(|_| advance(&mut flow, &with));
+        assert!((mass(&flow) / before - 1.0).abs() < 1e-12, "{before} {}", mass(&flow));
+    }
+}

@@ -279,3 +279,111 @@ pub(super) fn equilibrium(velocity: [f64; 3]) -> [f64; Q] {
     let second = Second { xx: u * u, yy: v * v, zz: w * w, xy: u * v, xz: u * w, yz: v * w };
     populations(density, [u, v, w], &second, &Third::of(density, [u, v, w], &none)).map(|lanes| lanes.0[0])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::random::{Purpose, Stream};
+
+    /// Populations away from equilibrium.
+    fn disturbed() -> [f64; Q] {
+        let stream = Stream::new(1, Purpose::Flow, 9, 0);
+        let mut f = equilibrium([0.08, -0.03, 0.05]);
+        for (q, f) in f.iter_mut().enumerate() {
+            *f += 1e-3 * (stream.uniforms(q as u32)[0] - 0.5);
+        }
+        f
+    }
+
+    fn collide_one(f: &[f64; Q], with: &Collision) -> ([f64; Q], [f64; 3]) {
+        let (f, velocity) = collide(&f.map(Lanes::splat), with);
+        (f.map(|lanes| lanes.0[3]), velocity.map(|lanes| lanes.0[0]))
+    }
+
+    fn c(q: usize, axis: usize) -> f64 {
+        f64::from(VELOCITIES[q][axis])
+    }
+
+    fn momentum(f: &[f64; Q]) -> [f64; 3] {
+        std::array::from_fn(|axis| (0..Q).map(|q| f[q] * c(q, axis)).sum())
+    }
+
+    /// The slow twin: the same collision from the general Hermite sums (Jacob, Malaspinas and Sagaut 2018, eq. 9).
+    fn collide_by_sums(f: &[f64; Q], with: &Collision) -> [f64; Q] {
+        let force = [with.force[0], with.force[1], 0.0];
+        let delta = |a, b| if a == b { 1.0 / 3.0 } else { 0.0 };
+        let density: f64 = f.iter().sum();
+        let bare = momentum(f);
+        let u: [f64; 3] = std::array::from_fn(|a| (bare[a] + 0.5 * force[a]) / density);
+        let n = |a: usize, b: usize| {
+            let second: f64 = (0..Q).map(|q| f[q] * c(q, a) * c(q, b)).sum();
+            second - density * (u[a] * u[b] + delta(a, b)) + 0.5 * (u[a] * force[b] + force[a] * u[b])
+        };
+        let norm = (0..9).map(|i| n(i / 3, i % 3).powi(2)).sum::<f64>().sqrt();
+        let tau = 0.5 * (with.tau + (with.tau.powi(2) + with.eddy * norm / density).sqrt());
+        let keep = 1.0 - 1.0 / tau;
+        let a2 =
+            |a: usize, b: usize| density * u[a] * u[b] + keep * n(a, b) + 0.5 * (u[a] * force[b] + force[a] * u[b]);
+        let a3 = |a: usize, b: usize| density * u[a] * u[a] * u[b] + keep * (2.0 * u[a] * n(a, b) + u[b] * n(a, a));
+        let h3 = |q: usize, a: usize, b: usize| (c(q, a).powi(2) - 1.0 / 3.0) * c(q, b);
+        std::array::from_fn(|q| {
+            let mut sum = density;
+            for a in 0..3 {
+                sum += 3.0 * c(q, a) * (density * u[a] + 0.5 * force[a]);
+                for b in 0..3 {
+                    sum += 4.5 * (c(q, a) * c(q, b) - delta(a, b)) * a2(a, b);
+                }
+            }
+            for (a, b, e) in [(0, 1, 2), (0, 2, 1), (1, 0, 2)] {
+                // Pairs (aab, eeb): even and odd combinations, 1 / (2 cs⁶) and 1 / (6 cs⁶).
+                sum += 13.5 * (h3(q, a, b) + h3(q, e, b)) * (a3(a, b) + a3(e, b));
+                sum += 4.5 * (h3(q, a, b) - h3(q, e, b)) * (a3(a, b) - a3(e, b));
+            }
+            weight(q) * sum
+        })
+    }
+
+    #[test]
+    fn collision_equals_the_general_hermite_sums() {
+        for force in [[0.0, 0.0], [1e-3, -2e-3]] {
+            let with = Collision { force, ..Collision::new(1e-3, 0.17) };
+            let (fast, slow) = (collide_one(&disturbed(), &with).0, collide_by_sums(&disturbed(), &with));
+            for q in 0..Q {
+                assert!((fast[q] - slow[q]).abs() < 1e-15, "population {q}: {} and {}", fast[q], slow[q]);
+            }
+        }
+    }
+
+    #[test]
+    fn collision_keeps_mass_and_adds_the_force_to_the_momentum() {
+        let with = Collision { force: [1e-3, -2e-3], ..Collision::new(1e-3, 0.17) };
+        let before = disturbed();
+        let (after, velocity) = collide_one(&before, &with);
+        let mass = |f: &[f64; Q]| f.iter().sum::<f64>();
+        assert!((mass(&after) - mass(&before)).abs() < 1e-15);
+        let gained: [f64; 3] = std::array::from_fn(|a| momentum(&after)[a] - momentum(&before)[a]);
+        for (gained, force) in gained.into_iter().zip([1e-3, -2e-3, 0.0]) {
+            assert!((gained - force).abs() < 1e-15);
+        }
+        assert!((velocity[0] - (momentum(&before)[0] + 5e-4) / mass(&before)).abs() < 1e-15);
+    }
+
+    #[test]
+    fn equilibrium_is_not_changed_by_collision() {
+        let f = equilibrium([0.1, 0.05, -0.02]);
+        let (after, velocity) = collide_one(&f, &Collision::new(1e-3, 0.17));
+        for q in 0..Q {
+            assert!((after[q] - f[q]).abs() < 1e-15);
+        }
+        assert!((velocity[0] - 0.1).abs() < 1e-15);
+    }
+
+    #[test]
+    fn opposites_and_mirrors_are_velocities_of_the_lattice() {
+        for q in 0..Q {
+            assert_eq!(VELOCITIES[opposite(q)], VELOCITIES[q].map(|c| -c));
+            assert_eq!(mirror_z(mirror_z(q)), q);
+        }
+        assert!(((0..Q).map(weight).sum::<f64>() - 1.0).abs() < 1e-15);
+    }
+}
