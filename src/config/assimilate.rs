@@ -236,6 +236,17 @@ impl Method {
     }
 }
 
+impl MethodName {
+    /// The word of the job file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tsvd => "tsvd",
+            Self::Full => "full",
+            Self::BiReduced => "bi-reduced",
+        }
+    }
+}
+
 impl Observations {
     fn check(&self, checks: &mut Checks) {
         let at = "assimilate.observations";

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use crate::config::{TEMPLATES, schema};
+use crate::model::zoo;
 
 use super::JobError;
 use super::arguments::Command;
@@ -12,7 +13,8 @@ pub fn run(command: &Command) -> Result<(), JobError> {
     match command {
         Command::Schema => print(&format!("{:#}\n", schema())),
         Command::Init { name } => init(name.as_deref()),
-        Command::Inspect { .. } | Command::Extract { .. } | Command::Models => Ok(()),
+        Command::Models => models(),
+        Command::Inspect { .. } | Command::Extract { .. } => Ok(()),
     }
 }
 
@@ -26,6 +28,27 @@ fn init(name: Option<&str>) -> Result<(), JobError> {
             Err(JobError::Argument { argument: format!("init {name}"), reason })
         }
     }
+}
+
+/// Architectures at their defaults on the grid of the published experiments.
+fn models() -> Result<(), JobError> {
+    const GRID: [usize; 3] = [91, 85, 32];
+    let mut text = format!("For one variable on {} x {} x {} cells:\n\n", GRID[0], GRID[1], GRID[2]);
+    text += "name           parameters   in decoder   latent   GFLOP per decode   GFLOP per training sample\n";
+    for model in zoo::list(GRID)? {
+        let cost = model.cost;
+        text += &format!(
+            "{:<12} {:>12} {:>12} {:>8} {:>18.3} {:>27.3}\n             {}\n",
+            model.name,
+            cost.params,
+            cost.decoder_params,
+            model.latent.len(),
+            cost.decode_flops as f64 * 1e-9,
+            cost.train_flops as f64 * 1e-9,
+            model.about
+        );
+    }
+    print(&text)
 }
 
 /// Prints to stdout; a reader that closes the pipe early (`| head`) is no error.

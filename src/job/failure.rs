@@ -30,7 +30,7 @@ pub fn end_all_ranks_on_panic(rank: usize) {
 pub fn finish(world: &World, outcome: Result<(), JobError>) -> i32 {
     let Err(error) = outcome else { return 0 };
     let code = error.class().code();
-    if error.is_agreed() {
+    if world.size() == 1 || error.is_agreed() {
         if world.is_root() {
             eprintln!("sci-hpc: {error}");
         }

@@ -47,7 +47,8 @@ pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
     }
     for input in inputs {
         let source = Source::open_with(&input.path, axis(&job.data).as_deref())?;
-        of(&job.data, &source.select(names(&job.data))?)?;
+        let variables = source.select(names(&job.data))?;
+        of(&job.data, &names_of(variables.into_iter()))?;
     }
     Ok(())
 }
@@ -56,19 +57,21 @@ pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
 pub(super) fn of_series(data: &Data, inputs: &[Input]) -> Result<Vec<Group>, JobError> {
     let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
     let series = Series::open(&paths, axis(data).as_deref())?;
-    let variables = series.select(names(data))?;
-    of(data, &variables.iter().collect::<Vec<_>>())
+    of(data, &names_of(series.select(names(data))?.iter()))
 }
 
-/// The groups of `variables`: those of `data.groups`, then every other variable on its own, in file order.
-pub(super) fn of(data: &Data, variables: &[&Variable]) -> Result<Vec<Group>, JobError> {
-    let available: Vec<String> = variables.iter().map(|v| v.name.clone()).collect();
+/// The groups of the variables `available`: those of `data.groups`, then every other variable on its own, in file order.
+pub(super) fn of(data: &Data, available: &[String]) -> Result<Vec<Group>, JobError> {
     if let Some(name) = data.groups.iter().flatten().find(|name| !available.contains(name)) {
-        return Err(JobError::GroupUnknown { variable: name.clone(), available });
+        return Err(JobError::GroupUnknown { variable: name.clone(), available: available.to_vec() });
     }
     let grouped = |name: &String| data.groups.iter().flatten().any(|n| n == name);
     let single = available.iter().filter(|name| !grouped(name)).map(|name| vec![name.clone()]);
     Ok(data.groups.iter().cloned().chain(single).map(Group::new).collect())
+}
+
+fn names_of<'a>(variables: impl Iterator<Item = &'a Variable>) -> Vec<String> {
+    variables.map(|v| v.name.clone()).collect()
 }
 
 /// `data.sample.axis` as the readers take it.

@@ -102,3 +102,23 @@ fn schema_is_json_and_knows_every_section() {
     }
     assert_eq!(schema["properties"]["train"]["properties"]["epochs"]["default"], 150);
 }
+
+#[test]
+fn dry_run_tells_sizes_and_creates_nothing() {
+    let here = folder("dry-run");
+    write(&here, "job.yaml", sci_hpc(&here, &["init", "urban-flow"]).answer());
+    let sets = ["--set", "data.variables=[u]", "--set", "assimilate.methods=[{name: full}]"];
+    let run = sci_hpc(&here, &[&["--config", "job.yaml", "--dry-run", "--ranks", "4"], &sets[..]].concat());
+    for word in ["296553 parameters", "latent 288 values", "160 train, 40 check", "990 MB", "per rank", "by full"] {
+        assert!(run.answer().contains(word), "{word}: {}", run.stdout);
+    }
+    let ranks = ["--config", "job.yaml", "--dry-run", "--ranks", "9"];
+    sci_hpc(&here, &ranks).refused(2, &["8 fixed shards", "9 ranks", "job.reduction"]);
+    assert!(!here.join("runs").exists());
+}
+
+#[test]
+fn models_lists_the_published_sizes() {
+    let run = sci_hpc(&folder("models"), &["models"]);
+    assert!(run.answer().contains("backbone") && run.answer().contains("296553"), "{}", run.stdout);
+}
