@@ -1,6 +1,8 @@
 //! The process: arguments, MPI, one job, outcome to exit code.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use sci_hpc::config;
@@ -23,15 +25,16 @@ fn main() -> ExitCode {
     }
     let Some(world) = World::start() else { return alone(|| Err(JobError::NoMpi)) };
     failure::end_all_ranks_on_panic(world.rank());
-    let outcome = job::run(&world, &arguments.run);
-    exit_code(failure::finish(&world, outcome))
+    let stop = Arc::default();
+    let outcome = failure::listen(&stop).and_then(|()| job::run(&world, &arguments.run, &stop));
+    exit_code(failure::finish(&world, &stop, outcome))
     // Dropping the world ends MPI: every rank is here.
 }
 
 /// Runs what needs no MPI.
 fn alone(run: impl FnOnce() -> Result<(), JobError>) -> ExitCode {
     failure::end_all_ranks_on_panic(0);
-    exit_code(failure::finish(&World::serial(), run()))
+    exit_code(failure::finish(&World::serial(), &AtomicBool::default(), run()))
 }
 
 fn print_config(arguments: &Arguments) -> Result<(), JobError> {

@@ -26,8 +26,21 @@ pub fn end_all_ranks_on_panic(rank: usize) {
     }));
 }
 
+/// Raises `stop` at USR1, USR2, TERM and INT; a second TERM or INT ends the process at once.
+pub fn listen(stop: &Arc<AtomicBool>) -> Result<(), JobError> {
+    let failed = |source| JobError::Signals { source };
+    for signal in [SIGTERM, SIGINT] {
+        let code = Class::Stopped.code();
+        signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone()).map_err(failed)?;
+    }
+    for signal in [SIGUSR1, SIGUSR2, SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Tells how the job ended and gives the exit code. An error that only this rank may know of ends all ranks here.
-pub fn finish(world: &World, outcome: Result<(), JobError>) -> i32 {
+pub fn finish(world: &World, stop: &AtomicBool, outcome: Result<(), JobError>) -> i32 {
     let Err(error) = outcome else { return 0 };
     let code = error.class().code();
     if world.size() == 1 || error.is_agreed() {
@@ -36,25 +49,24 @@ pub fn finish(world: &World, outcome: Result<(), JobError>) -> i32 {
         }
         return code;
     }
-    if !world.is_root() {
-        std::thread::sleep(ROOT_FIRST);
+    if !world.is_root() && root_was_first(stop) {
+        return code;
     }
     eprintln!("rank {}: {error}", world.rank());
     abort_current(code)
 }
 
-/// A flag that USR1, USR2, TERM and INT raise; a second TERM or INT ends the process at once.
-pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, JobError> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let failed = |source| JobError::Signals { source };
-    for signal in [SIGTERM, SIGINT] {
-        let code = Class::Stopped.code();
-        signal_hook::flag::register_conditional_shutdown(signal, code, flag.clone()).map_err(failed)?;
+/// Whether the launcher ends this rank (by TERM) while it holds its error back.
+fn root_was_first(stop: &AtomicBool) -> bool {
+    const STEP: Duration = Duration::from_millis(10);
+    stop.store(false, Ordering::Relaxed);
+    for _ in 0..ROOT_FIRST.as_millis() / STEP.as_millis() {
+        std::thread::sleep(STEP);
+        if stop.load(Ordering::Relaxed) {
+            return true;
+        }
     }
-    for signal in [SIGUSR1, SIGUSR2, SIGTERM, SIGINT] {
-        signal_hook::flag::register(signal, flag.clone()).map_err(failed)?;
-    }
-    Ok(flag)
+    false
 }
 
 /// Failure injection for the tests: `SCI_HPC_INJECT=panic:rank=1:stage=train` panics on rank 1 where `train` begins;

@@ -36,6 +36,9 @@ pub use dry_run::dry_run;
 pub use groups::Group;
 pub use outcome::{Class, JobError};
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use serde_json::json;
 
 use crate::backend::Cpu;
@@ -46,19 +49,20 @@ use crate::world::World;
 use arguments::RunArguments;
 use prepare::Prepared;
 
-/// Runs the job of `arguments` on all ranks of `world`: every stage in order, from where an earlier run stopped.
+/// Runs the job of `arguments` on all ranks of `world`: every stage in order, from where an earlier run stopped. `stop`
+/// is what a signal raises ([`failure::listen`]).
 ///
 /// Errors: [`JobError::Refused`] before anything was started, on every rank alike; else what a stage met, on the ranks
 /// that met it ([`failure::finish`] then ends the others).
-pub fn run(world: &World, arguments: &RunArguments) -> Result<(), JobError> {
+pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> Result<(), JobError> {
     // 1. Everything that can be checked, on rank 0.
     let Prepared { job, inputs, archives, finished, mut root } = prepare::prepare(world, arguments)?;
-    // 2. The frame: threads, signals, reporter.
+    // 2. The frame: threads, reporter.
     let threads = threads::count(world, arguments.threads.map(|n| n as usize));
     threads::build_pool(threads)?;
     let output = Output::new(&job.job.output);
     let report = Report::in_directory(world.is_root(), output.root())?;
-    let stop = failure::stop_flag()?;
+    let stop = stop.clone();
     let mut ctx = Context { world, config: &job, output, report, inputs, archives, smoke: arguments.smoke, stop };
     let hosts = provenance::hosts(world);
     provenance::write(&ctx, &hosts, threads, false)?;
