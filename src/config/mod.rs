@@ -17,7 +17,10 @@ mod schema;
 mod template;
 mod train;
 
-pub use assimilate::{Assimilate, Convention, Count, Form, Method, MethodName, Modes, ModesRule, Observations};
+pub use assimilate::{
+    Assimilate, Convention, Count, Covariance, Form, Interpolation, Method, MethodName, Minimizer, Modes, ModesRule,
+    Observations,
+};
 pub use compress::{Compress, ErrorBound, Latent, Predictor, Tile, VariableOverride};
 pub use data::{All, Augment, Axis, Data, Normalize, Order, Sample, Split, Variables};
 pub use decompress::Decompress;

@@ -14,6 +14,7 @@
 //! 6. `tests/jobs`: it gives the same bits on 1, 2 and 4 ranks; `config/template.rs`: a job file that shows it.
 
 pub mod arguments;
+mod assimilate;
 pub mod command;
 mod context;
 mod dry_run;
@@ -95,7 +96,8 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     match stage {
         Stage::Generate => generate::run(ctx)?,
         Stage::Train => train::run(ctx, &Cpu::<f32>::new())?,
-        Stage::Compress | Stage::Decompress | Stage::Assimilate => {}
+        Stage::Assimilate => assimilate::run(ctx, &Cpu::<f32>::new())?,
+        Stage::Compress | Stage::Decompress => {}
     }
     let seconds = ctx.report.seconds() - started;
     ctx.report.event("stage", json!({ "stage": stage.as_str(), "seconds": seconds }))?;

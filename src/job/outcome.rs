@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::archive::{ArchiveError, ErrorClass};
+use crate::assimilate::AssimilateError;
 use crate::config::{ConfigError, Stage};
 use crate::dataset::DatasetError;
 use crate::model::ModelError;
@@ -64,6 +65,26 @@ pub enum JobError {
         class: Class,
         /// Its message on rank 0.
         message: String,
+    },
+    /// A background, its observations or a minimizer.
+    #[error(transparent)]
+    Assimilate(#[from] AssimilateError),
+    /// All samples train.
+    #[error(
+        "no test states: {train} of {samples} samples train; lower data.split.train, or give more samples \
+         (assimilate analyzes what neither trains nor validates)"
+    )]
+    NoTestStates {
+        /// Samples of the inputs.
+        samples: usize,
+        /// Samples that train.
+        train: usize,
+    },
+    /// A model file that is not there.
+    #[error("no model {path}: train one in this job, or name one in assimilate.model")]
+    NoModel {
+        /// The file looked for.
+        path: PathBuf,
     },
     /// A pattern of the job file that no file matches.
     #[error("{key}: no file matches `{pattern}`; patterns are relative to {folder}")]
@@ -229,6 +250,8 @@ impl JobError {
                 TrainError::Report(_) => Class::Output,
                 TrainError::Unreadable { .. } => Class::Input,
             },
+            Self::Assimilate(error) => of_assimilate(error),
+            Self::NoTestStates { .. } | Self::NoModel { .. } => Class::Input,
             Self::Config(_)
             | Self::OtherJob { .. }
             | Self::Foreign { .. }
@@ -259,5 +282,23 @@ fn of_archive(error: &ArchiveError) -> Class {
     match error.class() {
         ErrorClass::Input => Class::Input,
         ErrorClass::Output => Class::Output,
+    }
+}
+
+fn of_assimilate(error: &AssimilateError) -> Class {
+    match error {
+        AssimilateError::TooManyObservations { .. } => Class::Usage,
+        AssimilateError::NoObservations { .. }
+        | AssimilateError::ReadObservations { .. }
+        | AssimilateError::MissingColumn { .. }
+        | AssimilateError::BadObservation { .. }
+        | AssimilateError::NoSpread => Class::Input,
+        AssimilateError::NotFinite { .. }
+        | AssimilateError::LineSearch { .. }
+        | AssimilateError::NotConverged { .. }
+        | AssimilateError::NotPositive { .. }
+        | AssimilateError::NoSingularValues
+        | AssimilateError::GradientTest { .. }
+        | AssimilateError::AdjointTest { .. } => Class::Numerics,
     }
 }

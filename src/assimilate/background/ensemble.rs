@@ -65,6 +65,14 @@ impl Ensemble {
         }
     }
 
+    /// Subtracts a field given in this rank's rows from every column.
+    pub fn subtract(&mut self, owned_values: &[f64]) {
+        let pieces = self.layout.split(owned_values);
+        for (chunk, piece) in self.chunks.iter_mut().zip(pieces) {
+            chunk.chunks_mut(self.columns).zip(piece).for_each(|(row, x)| row.iter_mut().for_each(|v| *v -= x));
+        }
+    }
+
     /// Multiplies every deviation by `factor`; 1/√(S - 1) makes V Vᵀ the sample covariance.
     pub fn scale(&mut self, factor: f64) {
         self.chunks.par_iter_mut().flatten().for_each(|v| *v *= factor);

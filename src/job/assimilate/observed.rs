@@ -1,0 +1,240 @@
+//! What is seen of each test state: places drawn at random, everything, or what a file says.
+
+use std::path::Path;
+
+use crate::archive::Source;
+use crate::assimilate::observation::{
+    self, Columns, Interpolation, ObservedAt, Record, fractional_index, read_csv, stencil,
+};
+use crate::assimilate::{AssimilateError, Network};
+use crate::config::{self, Count};
+use crate::job::{Context, JobError};
+use crate::world::World;
+
+use super::states::States;
+
+/// The observations of all states.
+pub(super) enum Observed {
+    /// Values of the truth itself at these places, normalized (the published twin experiment).
+    Twin(Network),
+    /// Values of a file, physical units.
+    File {
+        /// What belongs to every state, if no observation has a time.
+        shared: Option<Network>,
+        /// The observations that lie in the grid.
+        list: Vec<Placed>,
+    },
+}
+
+/// An observation of a file, placed in the state.
+pub(super) struct Placed {
+    /// Rows of the normalized state and weights: interpolation times standard deviation.
+    stencil: Vec<(usize, f64)>,
+    /// Value minus the interpolated mean of the normalizer.
+    value: f64,
+    variance: f64,
+    /// Position of its test state; `None`: every state.
+    position: Option<usize>,
+}
+
+/// What is seen of one state.
+pub(super) struct Seen {
+    /// H and R.
+    pub(super) network: Network,
+    /// Whether the network is the one that all states share.
+    pub(super) is_shared: bool,
+    /// d = y - H x_b at this rank's observations.
+    pub(super) innovation: Vec<f64>,
+}
+
+impl Observed {
+    /// Draws the places or reads the file; the same on every rank.
+    pub(super) fn new(ctx: &Context, section: &config::Assimilate, states: &States) -> Result<Self, JobError> {
+        match &section.observations.file {
+            Some(path) => from_file(ctx, (path, section.observations.interpolation), states),
+            None => draw(ctx, section, states),
+        }
+    }
+
+    /// The network of all states that have no own one.
+    pub(super) fn shared(&self) -> Option<&Network> {
+        match self {
+            Self::Twin(network) => Some(network),
+            Self::File { shared, .. } => shared.as_ref(),
+        }
+    }
+
+    /// Whether the values come from the truth.
+    pub(super) fn is_twin(&self) -> bool {
+        matches!(self, Self::Twin(_))
+    }
+
+    /// What is seen of a test state whose truth (physical) and background (normalized) are given in this rank's rows.
+    /// Masked values of the truth are not observed. Collective.
+    pub(super) fn of_state(
+        &self,
+        world: &World,
+        states: &States,
+        (position, truth, background): (usize, &[f64], &[f64]),
+    ) -> Seen {
+        match self {
+            Self::Twin(all) => {
+                let first = states.first_row();
+                let network = all.retain(world, |row| truth[row - first].is_finite());
+                let is_shared = network.len() == all.len();
+                let deviation: Vec<f64> =
+                    states.normalizer.apply64(first, truth).iter().zip(background).map(|(x, b)| x - b).collect();
+                let innovation = network.observe(world, &deviation);
+                Seen { network, is_shared, innovation }
+            }
+            Self::File { shared, list } => {
+                let own: Vec<&Placed> = list.iter().filter(|o| o.position.is_none_or(|own| own == position)).collect();
+                let network = shared.clone().unwrap_or_else(|| network_of(states, &own));
+                let at_background = network.observe(world, background);
+                let innovation = network.indices().iter().zip(at_background).map(|(&i, h)| own[i].value - h).collect();
+                Seen { network, is_shared: shared.is_some(), innovation }
+            }
+        }
+    }
+}
+
+fn network_of(states: &States, list: &[&Placed]) -> Network {
+    Network::new(&states.layout, list.iter().map(|o| (o.stencil.clone(), o.variance)))
+}
+
+fn draw(ctx: &Context, section: &config::Assimilate, states: &States) -> Result<Observed, JobError> {
+    let mask = &states.normalizer.mask;
+    let candidates: Vec<usize> = (0..mask.len()).filter(|&row| mask[row]).collect();
+    let count = match section.observations.count {
+        Some(Count::Number(n)) => n,
+        Some(Count::Fraction(f)) => ((f * candidates.len() as f64).floor() as usize).max(1),
+        Some(Count::All(_)) | None => candidates.len(),
+    };
+    let seed = section.observations.seed.unwrap_or(ctx.config.job.seed);
+    let places = observation::draw(count, candidates.len(), seed)?;
+    let rows: Vec<usize> = places.into_iter().map(|i| candidates[i]).collect();
+    Ok(Observed::Twin(Network::of_rows(&states.layout, &rows, section.variance())))
+}
+
+fn from_file(
+    ctx: &Context,
+    (path, interpolation): (&Path, config::Interpolation),
+    states: &States,
+) -> Result<Observed, JobError> {
+    let records = columns(path)?.records()?;
+    let placer = Placer { states, interpolation, path };
+    let mut list = Vec::new();
+    for record in &records {
+        list.extend(placer.place(record)?);
+    }
+    let left_out = records.len() - list.len();
+    ctx.report.log(format_args!(
+        "assimilate: {} observations from {}, {left_out} left out (other variable or time, outside, or masked)",
+        list.len(),
+        path.display()
+    ));
+    if list.is_empty() {
+        return Err(AssimilateError::NoObservations { path: path.into() }.into());
+    }
+    let timeless = list.iter().all(|o| o.position.is_none());
+    let shared = timeless.then(|| network_of(states, &list.iter().collect::<Vec<_>>()));
+    Ok(Observed::File { shared, list })
+}
+
+/// The columns of a CSV or NetCDF file.
+fn columns(path: &Path) -> Result<Columns, JobError> {
+    let unreadable = |source| AssimilateError::ReadObservations { path: path.into(), source };
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    if !bytes.starts_with(b"CDF") && !bytes.starts_with(b"\x89HDF") {
+        let text = String::from_utf8(bytes).map_err(|e| unreadable(std::io::Error::other(e)))?;
+        return Ok(read_csv(path, &text)?);
+    }
+    let source = Source::open(path)?;
+    let mut names = Vec::new();
+    let mut values: Vec<Vec<f64>> = Vec::new();
+    for name in ["x", "y", "z", "i", "j", "k", "t", "step", "value", "sigma"] {
+        if source.all_variables().any(|v| v.name == name) {
+            names.push(name.to_string());
+            values.push(source.read_all(name)?.1.to_f64());
+        }
+    }
+    let n = values.iter().map(Vec::len).min().unwrap_or(0);
+    let rows = (0..n).map(|row| (values.iter().map(|column| column[row]).collect(), None)).collect();
+    Ok(Columns { path: path.into(), names, rows })
+}
+
+/// Puts records into the state.
+struct Placer<'a> {
+    states: &'a States,
+    interpolation: config::Interpolation,
+    path: &'a Path,
+}
+
+impl Placer<'_> {
+    /// `None` if the record is of another variable or time, outside the grid or masked.
+    fn place(&self, record: &Record) -> Result<Option<Placed>, AssimilateError> {
+        let Some(channel) = self.channel(record)? else { return Ok(None) };
+        let Some(position) = self.position(record.time) else { return Ok(None) };
+        let place = self.grid_place(record)?;
+        let normalizer = &self.states.normalizer;
+        let row = |cell: usize| cell * self.states.extent.channels + channel;
+        let masked = |cell: usize| !normalizer.mask[row(cell)];
+        let interpolation = match self.interpolation {
+            config::Interpolation::Nearest => Interpolation::Nearest,
+            config::Interpolation::Trilinear => Interpolation::Trilinear,
+        };
+        let Some(cells) = stencil(place, self.states.extent.grid, interpolation, &masked) else { return Ok(None) };
+        let mut value = record.value;
+        let mut rows = Vec::with_capacity(cells.len());
+        for (cell, weight) in cells {
+            let (mean, std) = normalizer.at(row(cell));
+            value -= weight * f64::from(mean);
+            rows.push((row(cell), weight * f64::from(std)));
+        }
+        Ok(Some(Placed { stencil: rows, value, variance: record.sigma * record.sigma, position }))
+    }
+
+    fn channel(&self, record: &Record) -> Result<Option<usize>, AssimilateError> {
+        let names: Vec<&str> = self.states.variables.iter().map(|v| v.name.as_str()).collect();
+        match &record.variable {
+            Some(name) => Ok(names.iter().position(|n| n == name)),
+            None if names.len() == 1 => Ok(Some(0)),
+            None => Err(self.missing("variable")),
+        }
+    }
+
+    fn missing(&self, column: &'static str) -> AssimilateError {
+        let found = "several variables are observed together".into();
+        AssimilateError::MissingColumn { path: self.path.into(), column, found }
+    }
+
+    /// Position among the test states: `Some(None)` is every state, `None` is none of them.
+    fn position(&self, time: ObservedAt) -> Option<Option<usize>> {
+        let test = &self.states.test;
+        match time {
+            ObservedAt::Always => Some(None),
+            ObservedAt::Step(step) => test.iter().position(|&index| index as f64 == step).map(Some),
+            ObservedAt::Time(t) => {
+                // The nearest state, if it is nearer than half the distance to the next.
+                let axis = &self.states.coordinates[0].values;
+                let at = fractional_index(axis, t).unwrap_or(if axis.first() == Some(&t) { 0.0 } else { f64::NAN });
+                test.iter().position(|&index| (index as f64 - at).abs() <= 0.5).map(Some)
+            }
+        }
+    }
+
+    fn grid_place(&self, record: &Record) -> Result<[f64; 3], AssimilateError> {
+        const NAMES: [[&str; 3]; 2] = [["z", "y", "x"], ["k", "j", "i"]];
+        let mut place = [0.0; 3];
+        for axis in 0..3 {
+            let single = self.states.extent.grid[axis] == 1;
+            place[axis] = match record.place[axis] {
+                _ if single => 0.0,
+                None => return Err(self.missing(NAMES[usize::from(record.is_index)][axis])),
+                Some(index) if record.is_index => index,
+                Some(at) => fractional_index(&self.states.coordinates[1 + axis].values, at).unwrap_or(f64::NAN),
+            };
+        }
+        Ok(place)
+    }
+}

@@ -1,0 +1,151 @@
+//! The full space: background, ensemble, and analyses by all ranks together.
+
+use std::time::Instant;
+
+use crate::assimilate::background::RightFactors;
+use crate::assimilate::cost::{Cost, Design, Hessian};
+use crate::assimilate::{Control, Ensemble, Network, Truncation};
+use crate::config::{self, Covariance, MethodName, Minimizer, Modes, Stage};
+use crate::job::{Context, JobError};
+
+use super::World;
+use super::observed::Observed;
+use super::outcome::{Outcome, Outcomes, Timing};
+use super::output::Analyses;
+use super::solve::{self, Solved};
+use super::states::States;
+
+/// What the training states say.
+pub(super) struct Space {
+    /// Deviations from the background, normalized, scaled as `assimilate.covariance` asks.
+    pub(super) ensemble: Ensemble,
+    /// x_b, the mean of the training states: normalized, this rank's rows.
+    pub(super) background: Vec<f64>,
+    factors: Option<RightFactors>,
+}
+
+impl Space {
+    /// Reads the training states. Collective.
+    pub(super) fn of_training(world: &World, states: &mut States, covariance: Covariance) -> Result<Self, JobError> {
+        let members = states.train.clone();
+        let first = states.first_row();
+        let mut ensemble = Ensemble::zeros(states.layout.clone(), members.len());
+        let mut background = vec![0.0; states.layout.owned_rows().len()];
+        for (column, &index) in members.iter().enumerate() {
+            let physical = states.rows(index)?;
+            let normalized = states.normalizer.apply64(first, &physical);
+            background.iter_mut().zip(&normalized).for_each(|(mean, x)| *mean += x / members.len() as f64);
+            ensemble.set_column(column, &normalized);
+        }
+        // The normalizer's mean is in f32; the background is the exact one.
+        ensemble.subtract(&background);
+        ensemble.scale(scale(covariance, members.len()));
+        world.barrier();
+        Ok(Self { ensemble, background, factors: None })
+    }
+
+    /// The control transform of a method; singular values are found once. Collective.
+    pub(super) fn control(&mut self, world: &World, method: &config::Method) -> Result<Control, JobError> {
+        if method.name == MethodName::Full {
+            return Ok(Control::full());
+        }
+        if self.factors.is_none() {
+            self.factors = Some(self.ensemble.right_factors(world)?);
+        }
+        let factors = self.factors.as_ref().expect("found above");
+        let truncation = match method.modes {
+            Some(Modes::Count(n)) => Truncation::Modes(n),
+            Some(Modes::Rule(_)) | None => Truncation::Automatic,
+        };
+        let form = match method.form {
+            Some(config::Form::Fair) => crate::assimilate::Form::Fair,
+            Some(config::Form::Published) | None => crate::assimilate::Form::Published,
+        };
+        Ok(Control::truncated(&self.ensemble, factors, truncation, form)?)
+    }
+}
+
+/// Factor on the deviations.
+pub(super) fn scale(covariance: Covariance, members: usize) -> f64 {
+    match covariance {
+        Covariance::Raw => 1.0,
+        Covariance::Sample => 1.0 / (members.max(2) as f64 - 1.0).sqrt(),
+    }
+}
+
+/// G of the observations and, for the closed form, the Hessian: made once for states that share them.
+pub(super) struct Prepared {
+    design: Design,
+    hessian: Option<Hessian>,
+}
+
+impl Prepared {
+    /// Collective.
+    pub(super) fn new(
+        ctx: &Context,
+        (ensemble, control): (&Ensemble, &Control),
+        network: &Network,
+    ) -> Result<Self, JobError> {
+        let section = ctx.config.assimilate.as_ref().expect("the stage runs");
+        let design = network.design(ctx.world, ensemble, control);
+        let hessian = (section.minimizer == Minimizer::ClosedForm)
+            .then(|| Hessian::factor(ctx.world, &design, section.alpha()))
+            .transpose()?;
+        Ok(Self { design, hessian })
+    }
+}
+
+/// Analyzes every test state with all ranks.
+pub(super) fn run(
+    ctx: &Context,
+    control: &Control,
+    (states, space, observed): (&mut States, &Space, &Observed),
+    analyses: &mut Analyses,
+) -> Result<Outcomes, JobError> {
+    let section = ctx.config.assimilate.as_ref().expect("the stage runs");
+    let started = Instant::now();
+    let shared =
+        observed.shared().map(|network| Prepared::new(ctx, (&space.ensemble, control), network)).transpose()?;
+    let mut outcomes =
+        Outcomes { modes: control.modes(), offline_s: started.elapsed().as_secs_f64(), ..Default::default() };
+    let background = states.normalizer.invert64(states.first_row(), &space.background);
+    let mut progress = ctx.report.progress("states", states.test.len() as u64);
+    for position in 0..states.test.len() {
+        if ctx.stop_requested() {
+            return Err(JobError::stopped(Stage::Assimilate));
+        }
+        // 1. Truth and what is seen of it.
+        let truth = states.rows(states.test[position])?;
+        let seen = observed.of_state(ctx.world, states, (position, &truth, &space.background));
+        let own;
+        let prepared = match &shared {
+            Some(prepared) if seen.is_shared => prepared,
+            _ => {
+                own = Prepared::new(ctx, (&space.ensemble, control), &seen.network)?;
+                &own
+            }
+        };
+        let cost = Cost::new(ctx.world, &prepared.design, seen.innovation, section.alpha());
+        if section.check && position == 0 {
+            solve::check(&cost, ctx)?;
+        }
+        // 2. Analysis: online time runs from the innovation to the physical state.
+        let clock = Instant::now();
+        let minimum = solve::minimize(&cost, section, prepared.hessian.as_ref())?;
+        let increment = control.increment(&space.ensemble, &minimum.w);
+        let normalized: Vec<f64> = increment.iter().zip(&space.background).map(|(dx, x_b)| x_b + dx).collect();
+        let analysis = states.normalizer.invert64(states.first_row(), &normalized);
+        let timing = Timing { online_s: clock.elapsed().as_secs_f64(), ..Default::default() };
+        // 3. Scores and file.
+        let solved = Solved { minimum, cost, timing };
+        let fields = [&analysis[..], &background, &truth];
+        outcomes.add(Outcome::new(ctx.world, (&states.layout, fields), position, &solved), &solved);
+        if position == 0 {
+            let whole = ctx.world.all_gather_varied(&analysis);
+            outcomes.keep_plane(&states.extent, 0, &whole);
+        }
+        analyses.write_rows(position, &analysis, &truth)?;
+        progress.advance(1);
+    }
+    Ok(outcomes)
+}
