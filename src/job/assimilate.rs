@@ -66,6 +66,9 @@ fn assimilate_group<B: Backend>(ctx: &mut Context, backend: &B, name: &Name) -> 
     // 1. Training states give the background and its ensemble of deviations, test states are the truth.
     let model = latent::load(ctx, backend, &section, name)?;
     let mut states = States::open(ctx, name.group, model.as_ref().map(|(_, normalizer)| normalizer.clone()))?;
+    if let Some((model, _)) = &model {
+        latent::check_shape(model, &states)?;
+    }
     let mut space = Space::of_training(ctx.world, &mut states, section.covariance)?;
     log_start(ctx, &states, name);
     // 2. The same observations for every method.

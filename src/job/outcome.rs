@@ -86,6 +86,16 @@ pub enum JobError {
         /// The file looked for.
         path: PathBuf,
     },
+    /// A model of other variables.
+    #[error("{path} is a model of {found}, but {expected} is to be assimilated: name its variables in data.variables")]
+    OtherModel {
+        /// The model file.
+        path: PathBuf,
+        /// Variables of the data.
+        expected: String,
+        /// Variables of the model.
+        found: String,
+    },
     /// A pattern of the job file that no file matches.
     #[error("{key}: no file matches `{pattern}`; patterns are relative to {folder}")]
     NoInput {
@@ -251,7 +261,7 @@ impl JobError {
                 TrainError::Unreadable { .. } => Class::Input,
             },
             Self::Assimilate(error) => of_assimilate(error),
-            Self::NoTestStates { .. } | Self::NoModel { .. } => Class::Input,
+            Self::NoTestStates { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => Class::Input,
             Self::Config(_)
             | Self::OtherJob { .. }
             | Self::Foreign { .. }

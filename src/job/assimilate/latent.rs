@@ -9,7 +9,7 @@ use crate::backend::{Backend, Buffers, Real};
 use crate::config::{self, MethodName, Minimizer, Stage};
 use crate::dataset::Normalizer;
 use crate::job::{Context, JobError};
-use crate::model::Autoencoder;
+use crate::model::{Autoencoder, ModelError, Shape, TrainedModel};
 use crate::world::{World, shard};
 
 use super::Name;
@@ -33,9 +33,26 @@ pub(super) fn load<B: Backend>(
     if section.methods.iter().all(|method| method.name != MethodName::BiReduced) {
         return Ok(None);
     }
-    let _ = backend;
     let path = section.model.clone().unwrap_or_else(|| ctx.output.model(&name.group.name, name.single));
-    Err(JobError::NoModel { path })
+    if !path.exists() {
+        return Err(JobError::NoModel { path });
+    }
+    let model = TrainedModel::read(&path)?;
+    if model.variables != name.group.variables {
+        let (expected, found) = (name.group.variables.join(", "), model.variables.join(", "));
+        return Err(JobError::OtherModel { path, expected, found });
+    }
+    Ok(Some((model.on(backend)?, model.normalizer)))
+}
+
+/// Refuses states of another shape than the model takes.
+pub(super) fn check_shape<B: Backend>(model: &Autoencoder<B>, states: &States) -> Result<(), ModelError> {
+    let found = Shape { grid: states.extent.grid, channels: states.extent.channels };
+    let expected = model.graph().sample();
+    if expected == found {
+        return Ok(());
+    }
+    Err(ModelError::OtherShape { model: model.graph().name.clone(), expected, found })
 }
 
 /// V_l, its cost, and the model.
