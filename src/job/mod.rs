@@ -73,10 +73,10 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
         if finished.contains(&stage) {
             ctx.report.log(format_args!("{}: finished by an earlier run, skipped", stage.as_str()));
         } else {
-            failure::inject(world, stage, &ctx.stop);
             if ctx.stop_requested() {
                 return Err(JobError::stopped(stage));
             }
+            failure::inject(world, stage, &ctx.stop);
             run_stage(&mut ctx, stage)?;
             world.barrier();
             if let Some((_, state)) = &mut root {

@@ -2,3 +2,5 @@
 
 mod command_line;
 mod process;
+mod toy;
+mod whole_job;

@@ -1,7 +1,7 @@
 //! Runs the program as a user does, alone or under mpirun, in a folder of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How a run ended.
@@ -12,8 +12,6 @@ pub struct Run {
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
-    /// Wall-clock time.
-    pub elapsed: Duration,
 }
 
 /// A fresh folder for the test `name`.
@@ -38,17 +36,63 @@ pub fn sci_hpc(folder: &Path, arguments: &[&str]) -> Run {
 
 /// `mpirun -n RANKS sci-hpc ARGUMENTS` in `folder`; `inject` is the value of `SCI_HPC_INJECT` (empty: none).
 pub fn mpirun(folder: &Path, ranks: usize, inject: &str, arguments: &[&str]) -> Run {
+    run(&mut mpirun_command(folder, ranks, inject, arguments))
+}
+
+fn mpirun_command(folder: &Path, ranks: usize, inject: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("mpirun");
     let launcher = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()];
     command.args(launcher).arg(env!("CARGO_BIN_EXE_sci-hpc")).args(arguments).args(["--threads", "1"]);
-    run(command.current_dir(folder).env("SCI_HPC_INJECT", inject))
+    command.current_dir(folder).env("SCI_HPC_INJECT", inject);
+    command
+}
+
+/// A run under way.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+    started: Instant,
+}
+
+/// Starts what [`mpirun`] runs and comes back; standard error goes to the file `log` in `folder`.
+pub fn background(folder: &Path, ranks: usize, inject: &str, arguments: &[&str]) -> Running {
+    let log = folder.join("log");
+    let mut command = mpirun_command(folder, ranks, inject, arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+    Running { child: command.spawn().unwrap(), log, started: Instant::now() }
+}
+
+/// Sends the signal `name` to the launcher of a run, which passes it on to the ranks.
+pub fn signal(running: &Running, name: &str) {
+    let kill = Command::new("kill").arg(format!("-{name}")).arg(running.child.id().to_string()).status();
+    assert!(kill.unwrap().success());
+}
+
+impl Running {
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until the log holds `words`; gives up after a minute or when the run ends.
+    #[track_caller]
+    pub fn wait_for(&self, words: &str) {
+        while !self.text().contains(words) {
+            assert!(self.started.elapsed() < Duration::from_secs(60), "`{words}` is not in\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for the end.
+    pub fn wait(mut self) -> Run {
+        let code = self.child.wait().unwrap().code();
+        Run { code, stdout: String::new(), stderr: self.text() }
+    }
 }
 
 fn run(command: &mut Command) -> Run {
-    let started = Instant::now();
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Run { code: status.code(), stdout: text(stdout), stderr: text(stderr), elapsed: started.elapsed() }
+    Run { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
 impl Run {

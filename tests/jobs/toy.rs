@@ -1,0 +1,82 @@
+//! A job small enough to run whole in a second, and what it leaves behind.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::process::{folder, mpirun, sci_hpc, write};
+
+/// Every stage on a flow of 16 x 12 x 8 cells: five snapshots train, two check.
+pub const JOB: &str = "\
+job: {name: toy, output: out}
+generate: {snapshots: 7, grid: [16, 12, 8], buildings: 2, building_height_max_m: 60, spin_up_s: 0, interval_s: 5}
+data: {variables: [u, w, tracer], groups: [[u, w]], split: {train: 0.72}}
+train: {model: {name: dense, hidden: [8], latent: 3}, epochs: 3, batch: 4, shards: 4, checkpoint_every: 1}
+compress: {error_bound: {rel: 1.0e-3}}
+decompress: {}
+assimilate: {methods: [{name: bi-reduced}, {name: tsvd, modes: 2}, {name: full}], observations: {count: 0.5}}
+";
+
+/// The files a job is judged by: data, models, archives and results, not logs, times and hosts.
+const PRODUCTS: &[&str] = &["generate", "model.h5", "models", "archive", "decompressed", "assimilate"];
+
+/// The stages before `end` (the word of its section) of the toy job.
+pub fn until(end: &str) -> String {
+    let lines = JOB.lines().take_while(|line| !line.starts_with(end));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Runs the job in `folder` as `job.yaml` on `ranks` ranks and expects success; `ranks` 0: without mpirun.
+#[track_caller]
+pub fn finish(folder: &Path, ranks: usize, arguments: &[&str]) -> String {
+    let arguments = [&["--config", "job.yaml"], arguments].concat();
+    let run = if ranks == 0 { sci_hpc(folder, &arguments) } else { mpirun(folder, ranks, "", &arguments) };
+    run.answer();
+    run.stderr
+}
+
+/// Contents of every product of the output `out` in `folder`, by path.
+pub fn products(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for name in PRODUCTS {
+        collect(&folder.join("out"), Path::new(name), &mut found);
+    }
+    found
+}
+
+fn collect(root: &Path, at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+    let path = root.join(at);
+    if path.is_file() {
+        found.insert(at.display().to_string(), std::fs::read(&path).unwrap());
+    } else if path.is_dir() {
+        for entry in std::fs::read_dir(&path).unwrap() {
+            collect(root, &at.join(entry.unwrap().file_name()), found);
+        }
+    }
+}
+
+/// Asserts that two runs left the same products, bit for bit, and some at all.
+#[track_caller]
+pub fn assert_same(got: &BTreeMap<String, Vec<u8>>, want: &BTreeMap<String, Vec<u8>>, what: &str) {
+    assert!(!want.is_empty());
+    assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{what}: other files");
+    for (name, bytes) in want {
+        let differs = got[name].iter().zip(bytes).position(|(a, b)| a != b);
+        let lengths = (got[name].len(), bytes.len());
+        assert!(
+            differs.is_none() && lengths.0 == lengths.1,
+            "{what}: {name} differs at {differs:?}, lengths {lengths:?}"
+        );
+    }
+}
+
+/// A small generated file, made once.
+pub fn flow() -> &'static Path {
+    static FLOW: OnceLock<PathBuf> = OnceLock::new();
+    FLOW.get_or_init(|| {
+        let here = folder("flow");
+        write(&here, "job.yaml", &until("data"));
+        finish(&here, 0, &[]);
+        here.join("out/generate/urban-flow.nc")
+    })
+}

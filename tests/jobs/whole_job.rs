@@ -1,0 +1,145 @@
+//! Whole toy jobs: the same at every rank count, resumed as if never interrupted, ended by whatever goes wrong.
+
+use std::time::{Duration, Instant};
+
+use super::process::{background, folder, mpirun, sci_hpc, signal, write};
+use super::toy::{JOB, assert_same, finish, flow, products, until};
+
+#[test]
+fn products_are_the_same_bits_on_1_2_and_4_ranks() {
+    let mut runs = Vec::new();
+    for ranks in [0, 1, 2, 4] {
+        let here = folder(&format!("ranks-{ranks}"));
+        write(&here, "job.yaml", JOB);
+        finish(&here, ranks, &[]);
+        runs.push(products(&here));
+        for file in ["metrics.json", "events.jsonl", "config.resolved.yaml", "provenance.json", "report.html"] {
+            assert!(here.join("out").join(file).is_file(), "{file}");
+        }
+    }
+    for run in &runs[1..] {
+        assert_same(run, &runs[0], "rank count");
+    }
+}
+
+#[test]
+fn interrupted_training_goes_on_to_the_same_bits_with_another_rank_count() {
+    let whole = folder("uninterrupted");
+    write(&whole, "job.yaml", &until("compress"));
+    finish(&whole, 2, &[]);
+    let here = folder("interrupted");
+    write(&here, "job.yaml", &until("compress"));
+    for ranks in [2, 4, 1] {
+        // Raised where training begins: one step, a checkpoint, exit.
+        let run = mpirun(&here, ranks, "stop:rank=0:stage=train", &["--config", "job.yaml"]);
+        run.refused(75, &["stopped in stage train", "run the same command again"]);
+    }
+    let log = finish(&here, 2, &[]);
+    assert!(log.contains("generate: finished by an earlier run, skipped"), "{log}");
+    assert!(log.contains("goes on after step 3"), "{log}");
+    assert_same(&products(&here), &products(&whole), "resume");
+}
+
+#[test]
+fn finished_job_is_skipped_another_job_refused_and_fresh_starts_over() {
+    let here = folder("resume");
+    write(&here, "job.yaml", &until("compress"));
+    finish(&here, 0, &[]);
+    let first = products(&here);
+    let log = finish(&here, 0, &[]);
+    assert!(log.contains("generate: finished") && log.contains("train: finished"), "{log}");
+    let other = ["--config", "job.yaml", "--set", "train.epochs=4"];
+    sci_hpc(&here, &other).refused(2, &["train.epochs was 3, is now 4", "--fresh"]);
+    assert_same(&products(&here), &first, "a refused job touches nothing");
+    let log = finish(&here, 0, &["--fresh"]);
+    assert!(log.contains("train: done"), "{log}");
+    assert_same(&products(&here), &first, "fresh");
+}
+
+#[test]
+fn fresh_never_removes_its_own_inputs() {
+    let here = folder("fresh-inputs");
+    write(&here, "job.yaml", &until("data"));
+    finish(&here, 0, &[]);
+    write(&here, "next.yaml", "job: {name: toy, output: out}\ndata: {inputs: [out/generate/*.nc]}\ncompress: {}\n");
+    sci_hpc(&here, &["--config", "next.yaml", "--fresh"]).refused(2, &["--fresh", "urban-flow.nc lies in"]);
+    assert!(here.join("out/generate/urban-flow.nc").is_file());
+}
+
+#[test]
+fn panic_on_one_rank_ends_all_within_two_seconds_with_code_70() {
+    let here = folder("panic");
+    write(&here, "job.yaml", &until("compress"));
+    for stage in ["generate", "train"] {
+        let ended_after = || {
+            let inject = format!("panic:rank=1:stage={stage}");
+            let running = background(&here, 2, &inject, &["--config", "job.yaml", "--fresh"]);
+            running.wait_for("injected by SCI_HPC_INJECT");
+            let panicked = Instant::now();
+            running.wait().refused(70, &["rank 1: this is a bug"]);
+            panicked.elapsed()
+        };
+        // A busy machine may be late twice.
+        let quickest = (0..3).map(|_| ended_after()).find(|t| *t < Duration::from_secs(2));
+        assert!(quickest.is_some(), "a panic in {stage} leaves ranks behind for more than two seconds");
+    }
+}
+
+#[test]
+fn signal_stops_with_75_and_a_running_job_keeps_others_out() {
+    let here = folder("signal");
+    let text = until("compress")
+        .replace("epochs: 3", "epochs: 1000000")
+        .replace("checkpoint_every: 1", "checkpoint_every: 1000000");
+    write(&here, "job.yaml", &text);
+    let running = background(&here, 2, "", &["--config", "job.yaml"]);
+    running.wait_for("train: begins");
+    sci_hpc(&here, &["--config", "job.yaml"]).refused(6, &["is being written by another job (process"]);
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&running, "USR1");
+    let run = running.wait();
+    run.refused(75, &["stopped in stage train"]);
+    assert!(std::fs::read_dir(here.join("out/checkpoints")).unwrap().next().is_some());
+}
+
+#[test]
+fn diverging_training_exits_4_and_names_the_step() {
+    let here = folder("diverge");
+    write(&here, "job.yaml", &until("compress").replace("epochs: 3", "epochs: 50, learning_rate: 1.0e+30"));
+    let run = mpirun(&here, 2, "", &["--config", "job.yaml"]);
+    run.refused(4, &["step", "learning_rate"]);
+}
+
+#[test]
+fn bad_inputs_exit_3_with_the_file_and_what_to_do_on_two_ranks() {
+    let here = folder("bad-inputs");
+    let bytes = std::fs::read(flow()).unwrap();
+    std::fs::write(here.join("good.nc"), &bytes).unwrap();
+    std::fs::write(here.join("truncated.nc"), &bytes[..bytes.len() / 2]).unwrap();
+    std::fs::write(here.join("empty.nc"), b"").unwrap();
+    std::fs::write(here.join("text.nc"), b"these are no numbers, and no header either").unwrap();
+    let job = "job: {name: toy, output: out}\ndata: {inputs: [FILE.nc], variables: [u]}\ncompress: {error_bound: {rel: 0.001}}\n";
+    for (file, variable, words) in [
+        ("truncated", "u", ["truncated.nc", "complete"]),
+        ("empty", "u", ["empty.nc", "empty"]),
+        ("text", "u", ["text.nc", "NetCDF"]),
+        ("good", "uu", ["no variable `uu`", "`tracer`"]),
+    ] {
+        let text = job.replace("FILE", file).replace("[u]", &format!("[{variable}]"));
+        write(&here, "job.yaml", &text);
+        mpirun(&here, 2, "", &["--config", "job.yaml"]).refused(3, &words);
+    }
+    assert!(!here.join("out").exists(), "nothing is created before the inputs are read");
+}
+
+#[test]
+fn smoke_runs_every_stage_and_leaves_nothing() {
+    let here = folder("smoke");
+    write(&here, "job.yaml", JOB);
+    let log = finish(&here, 2, &["--smoke"]);
+    for stage in ["generate", "train", "compress", "decompress", "assimilate"] {
+        assert!(log.contains(&format!("{stage}: done")), "{stage}: {log}");
+    }
+    let left: Vec<_> = std::fs::read_dir(&here).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["job.yaml"]);
+}
