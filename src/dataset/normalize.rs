@@ -146,8 +146,9 @@ pub const CHUNKS: usize = 32;
 /// Values of a sample that are measured at a time; at least one z plane.
 pub const SLAB_VALUES: usize = 1 << 18;
 
-/// Least standard deviation of a voxel, as a share of the root mean square over its channel. A cell that hardly moves while training (the edge
-/// of a plume) would otherwise turn any later change into a huge number. Not in VarDACAE, whose fields move everywhere.
+/// Least standard deviation of a voxel, as a share of the root mean square over its channel. A cell that hardly moves
+/// while training (the edge of a plume) would otherwise turn any later change into a huge number. Not in VarDACAE, whose
+/// fields move everywhere.
 pub const STD_FLOOR: f32 = 1e-4;
 
 fn slabs(extent: &Extent) -> impl Iterator<Item = Range<usize>> + use<> {

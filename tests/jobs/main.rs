@@ -1,6 +1,7 @@
 //! The binary as a user meets it: command line, refusals, and whole toy jobs under mpirun.
 
 mod command_line;
+mod generate;
 mod process;
 mod toy;
 mod whole_job;
