@@ -1,1 +1,47 @@
-//! Arrays in, bytes out: prediction, quantization, entropy coding, container.
+//! Values to streams of bytes under an error bound, and back: arrays in, bytes out.
+//!
+//! ```text
+//! Values + bound (+ what a model expects) ─► encode_tile ─► tile stream, mask, report
+//! tile stream + mask (+ the same expectation) ─► decode_tile ─► Values          symbols ⇄ encode_latent, decode_latent
+//! ```
+//!
+//! * `tile` puts a stream together and verifies it, `draft` chooses how (encoder only), `container` specifies the bytes;
+//! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
+//!   the logarithmic scale of point-wise relative bounds;
+//! * `interpolate` (over `ladder` and `stencil`), `lorenzo` and `lossless` predict; `fit` finds their weights;
+//! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents.
+//!
+//! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division
+//! and comparison and integer tables that are stored, so it gives the same bits on every machine; nothing read from a
+//! stream is trusted before it is checked.
+
+mod bound;
+mod bytes;
+mod container;
+mod context;
+mod draft;
+mod entropy;
+mod error;
+mod field;
+mod fit;
+mod interpolate;
+mod ladder;
+mod latent;
+mod lattice;
+mod lines;
+mod lorenzo;
+mod lossless;
+mod mask;
+mod sample;
+mod stencil;
+mod symbol;
+mod tile;
+mod warp;
+mod weights;
+
+pub use bound::{Bound, Limits};
+pub use container::{Hash, Method, check, hash};
+pub use error::CodecError;
+pub use latent::{LatentShape, decode_latent, encode_latent};
+pub use mask::Mask;
+pub use tile::{CodedTile, Predictor, TileFrame, TileReport, TileSpec, decode_tile, encode_tile, needs_prediction};

@@ -1,0 +1,84 @@
+//! What a coded value promises.
+
+use super::CodecError;
+
+/// Limits on the error of a value as it is written back; all that are given hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Limits {
+    /// |x - x'| at most this, in the unit of the stored numbers.
+    pub abs: Option<f64>,
+    /// |x - x'| at most this fraction of |x|.
+    pub pw_rel: Option<f64>,
+    /// Root of the mean square of x - x' over the coded values of a tile at most this.
+    pub rmse: Option<f64>,
+}
+
+/// What is promised of a tile.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bound {
+    /// Every value comes back bit for bit.
+    Lossless,
+    /// Nothing: the prediction is kept as it is.
+    Unbounded,
+    /// Limits on the error.
+    Within(Limits),
+}
+
+impl Limits {
+    /// Limits in the units of the job file: `rel` is a fraction of `range` = max - min of the finite, unmasked values,
+    /// `psnr` is -20 log10(rmse / range) in dB.
+    pub fn resolve(abs: Option<f64>, rel: Option<f64>, (pw_rel, psnr): (Option<f64>, Option<f64>), range: f64) -> Self {
+        let rel = rel.map(|rel| rel * range);
+        let abs = match (abs, rel) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self { abs, pw_rel, rmse: psnr.map(|db| range * 10f64.powf(-db / 20.0)) }
+    }
+
+    /// The bound these limits make: none at all is no bound; a limit of zero (a field without range) is lossless.
+    pub fn bound(self) -> Bound {
+        if self == Self::default() {
+            Bound::Unbounded
+        } else if [self.abs, self.pw_rel, self.rmse].contains(&Some(0.0)) {
+            Bound::Lossless
+        } else {
+            Bound::Within(self)
+        }
+    }
+
+    /// Whether `back` may stand for `value` as far as single values are limited.
+    #[inline]
+    pub fn allow(&self, value: f64, back: f64) -> bool {
+        let error = (value - back).abs();
+        self.abs.is_none_or(|limit| error <= limit) && self.pw_rel.is_none_or(|limit| error <= limit * value.abs())
+    }
+
+    pub(super) fn check(&self) -> Result<(), CodecError> {
+        for (name, value) in [("abs", self.abs), ("pw_rel", self.pw_rel), ("psnr", self.rmse)] {
+            if let Some(value) = value.filter(|v| !(v.is_finite() && *v > 0.0)) {
+                return Err(CodecError::BoundNotPositive { name, value });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_resolve_to_the_stricter_and_to_absolute_numbers() {
+        let limits = Limits::resolve(Some(0.5), Some(0.01), (Some(0.1), Some(40.0)), 20.0);
+        assert_eq!(limits.abs, Some(0.2));
+        assert!((limits.rmse.unwrap() - 0.2).abs() < 1e-12);
+        assert!(limits.allow(3.0, 3.19) && !limits.allow(3.0, 3.21) && !limits.allow(1.0, 1.15));
+    }
+
+    #[test]
+    fn no_limits_promise_nothing_and_a_limit_of_zero_everything() {
+        assert_eq!(Limits::default().bound(), Bound::Unbounded);
+        assert_eq!(Limits::resolve(None, Some(0.01), (None, None), 0.0).bound(), Bound::Lossless);
+    }
+}

@@ -1,0 +1,158 @@
+//! The bytes of a stream, format version 1.
+//!
+//! A stream is one run of bytes in the dataset `streams` of an archive; its length and hash stand in the index. The
+//! hash is BLAKE3 cut to 128 bits, over all bytes of the stream; nothing is parsed before it was checked. Numbers are
+//! little endian; `varint` is LEB128; `signed` is a zigzag varint; `block` is a varint length and the bytes; `deflated`
+//! is a varint raw length and a block of DEFLATE (RFC 1951).
+//!
+//! ```text
+//! tile stream: one variable in one box, n = nt nz ny nx values of a stored type of s bytes
+//!  1 version    u8        1
+//!  2 method     u8        0 constant, 1 lossless, 2 lorenzo, 3 interpolation, 4 bare (the prediction itself)
+//!  3 flags      u8        1: a prediction is added     2: a mask     4: listed values     8: repairs     16: log scale
+//!  4 patterns   [mask]    varint count, at most 15; s bytes each: what the classes of the mask stand for
+//!                         varint: class whose values the predictors may use (0: none)
+//!  5 listed     [listed]  values that are not coded (see 8)
+//!  6 scale      [log]     f64 knee (infinity: none), then signs: see `warp`
+//!  7 body                 constant: s bytes; lossless, lorenzo, interpolation: see these modules; bare: nothing
+//!  8 repairs    [repairs] values that replace what was decoded: varint count, at most n; deflated: the gaps between
+//!                         indices as varints, then s bytes each
+//!
+//! mask stream             see `mask`
+//! latent stream           see `latent`
+//! ```
+//!
+//! Every value is decided in this order: repairs, listed, mask, body. The reconstruction of a body is plain IEEE f64
+//! or f32 multiplication, addition, division and comparison, so it has the same bits on every machine.
+
+use super::CodecError;
+use super::bytes::{Reader, Writer};
+
+/// Latest version of the format.
+pub(super) const VERSION: u8 = 1;
+/// What a tile stream is called in messages.
+pub(super) const TILE: &str = "tile stream";
+
+/// Hash of a stream as it stands in the index.
+pub type Hash = [u8; 16];
+
+/// BLAKE3 of `bytes`, cut to 128 bits.
+pub fn hash(bytes: &[u8]) -> Hash {
+    let digest = blake3::hash(bytes);
+    *digest.as_bytes().first_chunk().expect("a digest has 32 bytes")
+}
+
+/// Checks a stream against its hash; `stream` names it in the error.
+pub fn check(bytes: &[u8], expected: &Hash, stream: &'static str) -> Result<(), CodecError> {
+    if hash(bytes) == *expected { Ok(()) } else { Err(CodecError::HashDiffers { stream, bytes: bytes.len() }) }
+}
+
+/// How the values of a tile are coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// One value stands for all.
+    Constant,
+    /// Bit for bit.
+    Lossless,
+    /// Residuals from already decoded neighbors.
+    Lorenzo,
+    /// Residuals from multi-level interpolation.
+    Interpolation,
+    /// No residuals: the prediction itself.
+    Bare,
+}
+
+impl Method {
+    const ALL: [Self; 5] = [Self::Constant, Self::Lossless, Self::Lorenzo, Self::Interpolation, Self::Bare];
+
+    /// Number in the stream and in the index.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The method of a number.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// Name for people.
+    pub fn name(self) -> &'static str {
+        ["constant", "lossless", "lorenzo", "interpolation", "bare"][usize::from(self.code())]
+    }
+}
+
+/// Flags of a tile stream.
+pub(super) mod flags {
+    pub(in crate::codec) const PREDICTION: u8 = 1;
+    pub(in crate::codec) const MASK: u8 = 2;
+    pub(in crate::codec) const LISTED: u8 = 4;
+    pub(in crate::codec) const REPAIRS: u8 = 8;
+    pub(in crate::codec) const LOG: u8 = 16;
+    pub(in crate::codec) const ALL: u8 = 31;
+}
+
+/// Writes (index, pattern) pairs, ascending.
+pub(super) fn write_values(values: &[(usize, u64)], size: usize, out: &mut Writer) {
+    let mut raw = Writer::default();
+    let mut next = 0;
+    for &(index, _) in values {
+        raw.length(index - next);
+        next = index + 1;
+    }
+    values.iter().for_each(|&(_, pattern)| raw.pattern(pattern, size));
+    out.length(values.len());
+    out.deflated(&raw.bytes);
+}
+
+/// Reads them for a tile of `n` values.
+pub(super) fn read_values(n: usize, size: usize, reader: &mut Reader) -> Result<Vec<(usize, u64)>, CodecError> {
+    let count = reader.length(n, "number of stored values")?;
+    let raw = reader.deflated(count.saturating_mul(size + 9), "stored values")?;
+    let mut raw = Reader::new(&raw, TILE);
+    let mut values = Vec::with_capacity(count.min(raw.remaining()));
+    let mut next = 0;
+    for _ in 0..count {
+        let index = next + raw.length(n, "gap between stored values")?;
+        if index >= n {
+            return Err(raw.out_of_range("index of a stored value", index as u64, n as u64 - 1));
+        }
+        values.push((index, 0));
+        next = index + 1;
+    }
+    for value in &mut values {
+        value.1 = raw.pattern(size, "stored value")?;
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_values_come_back() {
+        for values in [vec![], vec![(0, 1)], vec![(3, 7), (4, u64::from(u32::MAX)), (99, 0)]] {
+            let mut out = Writer::default();
+            write_values(&values, 4, &mut out);
+            let mut reader = Reader::new(&out.bytes, TILE);
+            assert_eq!(read_values(100, 4, &mut reader), Ok(values));
+            assert_eq!(reader.remaining(), 0);
+        }
+    }
+
+    #[test]
+    fn method_codes_are_stable() {
+        for (code, name) in ["constant", "lossless", "lorenzo", "interpolation", "bare"].iter().enumerate() {
+            let method = Method::from_code(code as u8).unwrap();
+            assert_eq!((method.name(), usize::from(method.code())), (*name, code));
+        }
+        assert_eq!(Method::from_code(5), None);
+    }
+
+    #[test]
+    fn a_changed_byte_changes_the_hash() {
+        let h = hash(b"stream");
+        assert_eq!(check(b"stream", &h, "test"), Ok(()));
+        assert_eq!(check(b"strean", &h, "test"), Err(CodecError::HashDiffers { stream: "test", bytes: 6 }));
+    }
+}

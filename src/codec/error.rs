@@ -1,0 +1,76 @@
+//! What can go wrong between arrays and bytes.
+
+/// Failure of coding or decoding; every variant says which stream or argument and what to do next.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CodecError {
+    /// The bytes are not the ones that were written.
+    #[error("{stream}: hash differs over {bytes} bytes: the file was truncated or changed; fetch it again")]
+    HashDiffers {
+        /// Which stream.
+        stream: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// A stream ends before a part that it announces.
+    #[error("{stream}: ends inside its {part}; the file was truncated or written by a broken program")]
+    Truncated {
+        /// Which stream.
+        stream: &'static str,
+        /// What was being read.
+        part: &'static str,
+    },
+    /// A number in a stream is outside of what the format allows.
+    #[error("{stream}: {part} is {found}, allowed is at most {limit}; the stream is damaged or of a later version")]
+    OutOfRange {
+        /// Which stream.
+        stream: &'static str,
+        /// Which number.
+        part: &'static str,
+        /// Its value.
+        found: u64,
+        /// The largest allowed.
+        limit: u64,
+    },
+    /// The stream was written by a later version of the format.
+    #[error("{stream}: format version {found}, this program reads up to {supported}; use a newer sci-hpc")]
+    Version {
+        /// Which stream.
+        stream: &'static str,
+        /// Version found.
+        found: u8,
+        /// Latest version this program reads.
+        supported: u8,
+    },
+    /// A tile refers to a mask that was not given, or of another shape.
+    #[error(
+        "tile stream: needs a mask over {expected} cells, found {found}; the index and the streams do not belong together"
+    )]
+    MaskMissing {
+        /// Cells of the tile.
+        expected: usize,
+        /// Cells of the mask given (0: none).
+        found: usize,
+    },
+    /// A tile was coded against a prediction that was not given.
+    #[error("tile stream: coded against the reconstruction of a model; decode the latent stream of its group first")]
+    PredictionMissing,
+    /// Without a bound only a prediction can be kept, and there is none.
+    #[error("no error bound and no prediction: set compress.error_bound, or give a model")]
+    BoundMissing,
+    /// A bound that is not a positive finite number.
+    #[error("error bound {name} is {value}: it must be finite and above 0")]
+    BoundNotPositive {
+        /// `abs`, `pw_rel` or `psnr`.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// The decoder did not give back what the encoder promised (a bug; nothing was written).
+    #[error("verification on write failed in a tile of {values} values at value {index}: please report this")]
+    Verification {
+        /// Values of the tile.
+        values: usize,
+        /// First value that differs.
+        index: usize,
+    },
+}

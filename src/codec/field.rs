@@ -1,0 +1,41 @@
+//! A tile in working numbers: what the predictors see.
+
+use super::lattice::{Lattice, Work};
+
+/// Whether a value is coded, and what it is for its neighbors if not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cell {
+    /// A residual is coded.
+    Coded,
+    /// Nothing is coded; the prediction stands for the value.
+    Filled,
+    /// Nothing is coded; the value is known from the mask.
+    Known,
+}
+
+/// A tile to be coded.
+pub(super) struct Field<'a, W> {
+    /// Shape (t, z, y, x).
+    pub shape: [usize; 4],
+    /// Working values, row-major; those of [`Cell::Known`] cells too.
+    pub targets: &'a [W],
+    /// What is coded; `None`: everything.
+    pub cells: Option<&'a [Cell]>,
+    /// Steps of residuals.
+    pub lattice: Lattice,
+}
+
+impl<W: Work> Field<'_, W> {
+    /// What is at point `p`.
+    pub fn cell(&self, p: usize) -> Cell {
+        self.cells.map_or(Cell::Coded, |cells| cells[p])
+    }
+
+    /// The middle of the range of the coded values: what the first one is predicted from.
+    pub fn middle(&self) -> f64 {
+        let coded = (0..self.targets.len()).filter(|&p| self.cell(p) == Cell::Coded).map(|p| self.targets[p].get());
+        let (low, high) = coded.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        let middle = 0.5 * low + 0.5 * high;
+        W::put(if middle.is_finite() { middle } else { 0.0 }).get()
+    }
+}

@@ -1,0 +1,129 @@
+//! Residuals on a lattice of steps around a prediction: the one place where a symbol becomes a number.
+//!
+//! ```text
+//! value = p + q step              p: the prediction; p = round(p) where values are integers
+//! ```
+//!
+//! Plain f64 multiplication and addition, never fused: the same bits on every machine (IEEE 754). Steps of integer
+//! fields are odd integers, so the lattice points are integers and nothing is ever rounded.
+
+use super::symbol::RESIDUAL_MAX;
+
+/// Adding and subtracting 1.5 x 2^52 rounds to the nearest integer (ties to even) for |x| below 2^51.
+const ROUNDER: f64 = 6_755_399_441_055_744.0;
+
+/// A number that fields are reconstructed in: f32 for f32 and short integers, else f64.
+pub(super) trait Work: Copy + Default + PartialEq + Send + Sync + std::fmt::Debug {
+    /// As f64, exact.
+    fn get(self) -> f64;
+    /// Rounded to nearest.
+    fn put(value: f64) -> Self;
+}
+
+impl Work for f32 {
+    #[inline(always)]
+    fn get(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn put(value: f64) -> Self {
+        value as f32
+    }
+}
+
+impl Work for f64 {
+    #[inline(always)]
+    fn get(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn put(value: f64) -> Self {
+        value
+    }
+}
+
+/// Nearest integer, ties to even, for |x| below 2^51; beyond, unspecified but the same on every machine.
+#[inline(always)]
+pub(super) fn round(x: f64) -> f64 {
+    (x + ROUNDER) - ROUNDER
+}
+
+/// Steps around a prediction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Lattice {
+    /// Width of a step, above 0.
+    pub step: f64,
+    /// Whether values are integers; then `step` is an odd integer.
+    pub integral: bool,
+}
+
+impl Lattice {
+    /// The lattice whose values lie within `bound` of any number: step 2 bound, or 2 floor(bound) + 1 for integers.
+    pub fn within(bound: f64, integral: bool) -> Self {
+        let step = if integral { 2.0 * bound.floor().min(1.0e9) + 1.0 } else { 2.0 * bound };
+        Self { step, integral }
+    }
+
+    /// The same kind of lattice, `divisor` times finer.
+    pub fn finer(self, divisor: f64) -> Self {
+        if self.integral {
+            let half = ((self.step - 1.0) / 2.0 / divisor).floor();
+            Self { step: 2.0 * half + 1.0, ..self }
+        } else {
+            Self { step: self.step / divisor, ..self }
+        }
+    }
+
+    #[inline(always)]
+    fn origin(self, prediction: f64) -> f64 {
+        if self.integral { round(prediction) } else { prediction }
+    }
+
+    /// The value of a residual.
+    #[inline(always)]
+    pub fn value(self, prediction: f64, q: i32) -> f64 {
+        self.origin(prediction) + f64::from(q) * self.step
+    }
+
+    /// The residual nearest to `target`, clamped to what can be coded.
+    #[inline(always)]
+    pub fn residual(self, prediction: f64, target: f64) -> i32 {
+        let steps = (target - self.origin(prediction)) / self.step;
+        round(steps.clamp(-f64::from(RESIDUAL_MAX), f64::from(RESIDUAL_MAX))) as i32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn residual_brings_back_within_half_a_step() {
+        let lattice = Lattice::within(0.01, false);
+        for i in -1000..1000 {
+            let (target, prediction) = (f64::from(i) * 0.0137, f64::from(i % 7));
+            let back = lattice.value(prediction, lattice.residual(prediction, target));
+            assert!((back - target).abs() <= 0.01 * (1.0 + 1e-9));
+        }
+    }
+
+    #[test]
+    fn integers_come_back_exactly_under_half_a_quantum() {
+        let lattice = Lattice::within(0.49, true);
+        for i in -500..500i32 {
+            let prediction = f64::from(i) * 0.731 + 0.5;
+            let back = lattice.value(prediction, lattice.residual(prediction, f64::from(i * i)));
+            assert_eq!(back, f64::from(i * i));
+        }
+        assert_eq!(Lattice::within(2.7, true).step, 5.0);
+        assert_eq!(Lattice::within(2.7, true).finer(3.0).step, 1.0);
+    }
+
+    #[test]
+    fn residual_of_nan_or_far_targets_stays_codable() {
+        let lattice = Lattice::within(1e-9, false);
+        assert_eq!(lattice.residual(0.0, f64::NAN), 0);
+        assert_eq!(lattice.residual(0.0, 1e30), RESIDUAL_MAX);
+        assert_eq!(lattice.residual(f64::INFINITY, 0.0), -RESIDUAL_MAX);
+    }
+}

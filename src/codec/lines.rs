@@ -1,0 +1,97 @@
+//! Sums over the neighbors of a run of points: the inner loops of prediction.
+//!
+//! Every point of a run sums the same neighbors in the same order, in f64, by plain multiplication and addition; lanes
+//! never mix. So the wide version (AVX2, chosen at run time) gives the same bits as the plain one.
+
+use super::lattice::Work;
+
+/// Points that are summed side by side.
+const LANES: usize = 16;
+
+/// `sums[k]` = sum over (d, w) of w values[start + k + d], for k below `count`.
+pub(super) fn weighted<W: Work>(
+    values: &[W],
+    start: usize,
+    count: usize,
+    points: &[(isize, f64)],
+    sums: &mut Vec<f64>,
+) {
+    sums.clear();
+    sums.resize(count, 0.0);
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, asked for in the line above.
+        unsafe { weighted_avx2(values, start, points, sums) };
+        return;
+    }
+    weighted_lanes(values, start, points, sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn weighted_avx2<W: Work>(values: &[W], start: usize, points: &[(isize, f64)], sums: &mut [f64]) {
+    weighted_lanes(values, start, points, sums);
+}
+
+#[inline(always)]
+fn weighted_lanes<W: Work>(values: &[W], start: usize, points: &[(isize, f64)], sums: &mut [f64]) {
+    let (blocks, rest) = sums.as_chunks_mut::<LANES>();
+    let n_blocks = blocks.len();
+    for (b, block) in blocks.iter_mut().enumerate() {
+        let mut lanes = [0.0f64; LANES];
+        for &(d, w) in points {
+            let first = (start + b * LANES).wrapping_add_signed(d);
+            let from: &[W; LANES] = values[first..first + LANES].try_into().expect("as many as lanes");
+            for (lane, value) in lanes.iter_mut().zip(from) {
+                *lane += w * value.get();
+            }
+        }
+        *block = lanes;
+    }
+    let n_rest = rest.len();
+    for &(d, w) in points {
+        let first = (start + n_blocks * LANES).wrapping_add_signed(d);
+        for (sum, value) in rest.iter_mut().zip(&values[first..first + n_rest]) {
+            *sum += w * value.get();
+        }
+    }
+}
+
+/// `sums[k]` = sum over d of numbers[start + k + d], for k below `count`.
+pub(super) fn total(numbers: &[u16], start: usize, count: usize, distances: &[isize], sums: &mut Vec<u32>) {
+    sums.clear();
+    sums.resize(count, 0);
+    for &d in distances {
+        let first = start.wrapping_add_signed(d);
+        for (sum, &number) in sums.iter_mut().zip(&numbers[first..first + count]) {
+            *sum += u32::from(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weighted_equals_one_point_after_the_other_bit_for_bit() {
+        let values: Vec<f32> = (0..400u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-5).collect();
+        let points = [(-3isize, 0.3), (0, -0.7), (5, 1.1), (100, 1e-3)];
+        for count in [0, 1, 15, 16, 17, 100] {
+            let mut sums = Vec::new();
+            weighted(&values, 50, count, &points, &mut sums);
+            let slow = |k: usize| {
+                points.iter().fold(0.0, |s, &(d, w)| s + w * f64::from(values[(50 + k).wrapping_add_signed(d)]))
+            };
+            assert!((0..count).all(|k| sums[k] == slow(k)), "{count}");
+        }
+    }
+
+    #[test]
+    fn total_sums_the_neighbors() {
+        let numbers: Vec<u16> = (0..50).map(|i| i * i).collect();
+        let mut sums = Vec::new();
+        total(&numbers, 10, 20, &[-2, 7], &mut sums);
+        assert!((0..20).all(|k| sums[k] == u32::from(numbers[8 + k] + numbers[17 + k])));
+    }
+}

@@ -1,0 +1,421 @@
+//! One variable in one box: values to a stream and back.
+//!
+//! ```text
+//! values ─► mask, listed ─► number, less the prediction ─► lattice residuals ─► stream ─┐
+//!                                                          └► decoded values ─► repairs ─┘
+//! ```
+//!
+//! Several drafts are made (constant, residuals under the predictors that a sample prefers, lossless) and the shortest
+//! is kept. Its stream is then decoded by [`decode_tile`] itself and every value compared: a stream that would break its
+//! promise is never returned.
+
+use crate::archive::{ElementType, Values};
+
+use super::CodecError;
+use super::bound::{Bound, Limits};
+use super::bytes::{Reader, Writer};
+use super::container::{self, Method, TILE, VERSION, flags};
+use super::draft::Subject;
+use super::field::Cell;
+use super::mask::{self, Mask};
+use super::sample::{Sample, with_samples};
+use super::warp::{self, Log};
+use super::{interpolate, lorenzo, lossless};
+
+/// Which predictors may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Predictor {
+    /// The cheapest; with the prediction that is given, if any, or without it.
+    Auto,
+    /// The prediction that is given; what it misses, by whatever is cheapest.
+    Given,
+    /// Multi-level interpolation of the values themselves.
+    Interpolation,
+    /// Already decoded neighbors of the values themselves.
+    Lorenzo,
+}
+
+/// What a tile is and what is promised of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TileSpec<'a> {
+    /// Shape (t, z, y, x).
+    pub shape: [usize; 4],
+    /// The promise; in the unit of the stored numbers.
+    pub bound: Bound,
+    /// Bit patterns of fill and missing values: kept bit for bit.
+    pub fills: &'a [u64],
+    /// Predictors to choose from.
+    pub predictor: Predictor,
+}
+
+/// A coded tile.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CodedTile {
+    /// The tile stream.
+    pub stream: Vec<u8>,
+    /// The mask that belongs to it, to be stored once for all tiles with an equal one.
+    pub mask: Option<Mask>,
+    /// How it was coded and how well.
+    pub report: TileReport,
+}
+
+/// How a tile was coded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TileReport {
+    /// Method of the stream.
+    pub method: Method,
+    /// Whether the given prediction is part of it.
+    pub predicted: bool,
+    /// Values that are numbers (finite, not fill values).
+    pub numbers: usize,
+    /// Values that did not fit the lattice and were stored.
+    pub repairs: usize,
+    /// Largest |x - x'| over the numbers, as decoded.
+    pub max_abs_error: f64,
+    /// Sum of (x - x')^2 over the numbers, as decoded.
+    pub sum_squared_error: f64,
+    /// Numbers that break the bound, as decoded: always 0 for a limit on single values.
+    pub violations: usize,
+}
+
+/// Codes the values of a tile, row-major over `spec.shape`; `prediction` are values expected by a model, in the unit of
+/// the stored numbers.
+///
+/// Guarantees: 1. what is not a finite number or a fill value comes back bit for bit; 2. every other value, as written
+/// back in the stored type, obeys the bound; 3. both were verified with the decoder.
+/// Errors: `BoundNotPositive`; `BoundMissing` for an unbounded tile without prediction.
+///
+/// # Panics
+/// If the values or the prediction do not have the shape (program errors).
+pub fn encode_tile(values: &Values, prediction: Option<&[f32]>, spec: &TileSpec) -> Result<CodedTile, CodecError> {
+    let n: usize = spec.shape.iter().product();
+    assert!(n > 0 && values.len() == n, "a tile of shape {:?} with {} values", spec.shape, values.len());
+    assert!(prediction.is_none_or(|p| p.len() == n), "a prediction of another shape than {:?}", spec.shape);
+    if let Bound::Within(limits) = spec.bound {
+        limits.check()?;
+    }
+    with_samples!(values, samples => encode(samples, prediction, spec))
+}
+
+fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) -> Result<CodedTile, CodecError> {
+    let patterns: Vec<u64> = values.iter().map(|v| v.pattern()).collect();
+    let special = |pattern: u64| !T::from_pattern(pattern).is_finite() || spec.fills.contains(&pattern);
+    let plateau = if spec.bound == Bound::Unbounded { None } else { plateau(&patterns, special) };
+    let found = mask::find(&patterns, spec.shape[0], special, plateau);
+    let known = plateau.and_then(|p| found.patterns.iter().position(|q| *q == p)).map_or(0, |i| i as u8 + 1);
+    let listed: Vec<usize> = found.listed.iter().map(|l| l.0).collect();
+    let cells = cells(spec.shape, found.mask.as_ref(), &listed, known);
+    let subject = Subject { values, shape: spec.shape, cells: cells.as_deref(), prediction, bound: spec.bound };
+    let draft = subject.best(spec.predictor)?;
+    let repairs = subject.repairs(&draft.decoded);
+    let mut out = Writer::default();
+    // 1. Version, method, flags.
+    out.u8(VERSION);
+    out.u8(draft.method.code());
+    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+    out.u8(flag(draft.predicted, flags::PREDICTION)
+        | flag(found.mask.is_some(), flags::MASK)
+        | flag(!found.listed.is_empty(), flags::LISTED)
+        | flag(!repairs.is_empty(), flags::REPAIRS)
+        | flag(draft.log, flags::LOG));
+    // 2. Patterns of the mask.
+    if found.mask.is_some() {
+        out.length(found.patterns.len());
+        found.patterns.iter().for_each(|&p| out.pattern(p, T::SIZE));
+        out.length(usize::from(known));
+    }
+    // 3. Listed values.
+    if !found.listed.is_empty() {
+        container::write_values(&found.listed, T::SIZE, &mut out);
+    }
+    // 4. Scale and body.
+    out.bytes.extend_from_slice(&draft.bytes);
+    // 5. Repairs.
+    if !repairs.is_empty() {
+        container::write_values(&repairs, T::SIZE, &mut out);
+    }
+    let (method, predicted) = (draft.method, draft.predicted);
+    drop(draft);
+    let mut back = vec![T::from_pattern(0); values.len()];
+    decode(&out.bytes, found.mask.as_ref(), prediction, (spec.shape, &mut back))?;
+    let mut report = verify(&subject, &back)?;
+    (report.method, report.predicted, report.repairs) = (method, predicted, repairs.len());
+    Ok(CodedTile { stream: out.bytes, mask: found.mask, report })
+}
+
+/// A pattern that a good part of the values share, if any: the most frequent one of a sample.
+fn plateau(patterns: &[u64], special: impl Fn(u64) -> bool) -> Option<u64> {
+    const SAMPLES: usize = 512;
+    let every = patterns.len().div_ceil(SAMPLES) | 1;
+    let mut sample: Vec<u64> = patterns.iter().copied().step_by(every).filter(|&p| !special(p)).collect();
+    sample.sort_unstable();
+    let longest = sample.chunk_by(|a, b| a == b).max_by_key(|run| run.len())?;
+    (longest.len() >= 8 && longest.len() * 50 >= sample.len()).then(|| longest[0])
+}
+
+/// What is coded; `None`: everything.
+fn cells(shape: [usize; 4], mask: Option<&Mask>, listed: &[usize], known: u8) -> Option<Vec<Cell>> {
+    if mask.is_none() && listed.is_empty() {
+        return None;
+    }
+    let cell = |p: usize| match mask.map_or(0, |mask| mask.class(p)) {
+        0 => Cell::Coded,
+        class if class == known => Cell::Known,
+        _ => Cell::Filled,
+    };
+    let mut cells: Vec<Cell> = (0..shape.iter().product()).map(cell).collect();
+    listed.iter().for_each(|&p| cells[p] = Cell::Filled);
+    Some(cells)
+}
+
+/// Compares what the decoder gives with what was promised.
+fn verify<T: Sample>(subject: &Subject<T>, back: &[T]) -> Result<TileReport, CodecError> {
+    let mut report = TileReport {
+        method: Method::Bare,
+        predicted: false,
+        numbers: 0,
+        repairs: 0,
+        max_abs_error: 0.0,
+        sum_squared_error: 0.0,
+        violations: 0,
+    };
+    let failed = |index: usize| CodecError::Verification { values: back.len(), index };
+    let limits = match subject.bound {
+        Bound::Lossless => None,
+        Bound::Unbounded => Some(Limits::default()),
+        Bound::Within(limits) => Some(limits),
+    };
+    for (p, (value, back)) in subject.values.iter().zip(back).enumerate() {
+        let exact = value.pattern() == back.pattern();
+        if !exact && (limits.is_none() || subject.cell(p) != Cell::Coded) {
+            return Err(failed(p));
+        }
+        if subject.cell(p) != Cell::Filled {
+            let (value, back) = (value.number(), back.number());
+            let error = if exact { 0.0 } else { (value - back).abs() };
+            report.numbers += 1;
+            report.max_abs_error = report.max_abs_error.max(error);
+            report.sum_squared_error += error * error;
+            if !exact && !limits.is_some_and(|limits| limits.allow(value, back)) {
+                return Err(failed(p));
+            }
+        }
+    }
+    let rmse = (report.sum_squared_error / report.numbers.max(1) as f64).sqrt();
+    if limits.and_then(|l| l.rmse).is_some_and(|limit| rmse > limit) {
+        return Err(failed(0));
+    }
+    Ok(report)
+}
+
+/// What a tile is to its decoder.
+#[derive(Debug, Clone, Copy)]
+pub struct TileFrame<'a> {
+    /// Shape (t, z, y, x).
+    pub shape: [usize; 4],
+    /// Stored type.
+    pub element: ElementType,
+    /// The mask that the index names, if any.
+    pub mask: Option<&'a Mask>,
+    /// What the model expects, exactly as it was given to [`encode_tile`]; if the stream needs it.
+    pub prediction: Option<&'a [f32]>,
+}
+
+/// Whether [`decode_tile`] will need a prediction for this stream.
+pub fn needs_prediction(stream: &[u8]) -> bool {
+    stream.get(2).is_some_and(|f| f & flags::PREDICTION != 0)
+}
+
+/// Decodes a tile stream whose hash was checked ([`super::check`]).
+///
+/// Errors: a damaged stream; a mask or prediction that is missing or of another shape. Allocates what the shape says.
+pub fn decode_tile(stream: &[u8], frame: &TileFrame) -> Result<Values, CodecError> {
+    let n = frame.shape.iter().product();
+    let mut values = Values::zeros(frame.element, n);
+    with_samples!(&mut values, samples => decode(stream, frame.mask, frame.prediction, (frame.shape, samples.as_mut_slice())))?;
+    Ok(values)
+}
+
+/// Decodes into `values`; numbered as [`encode`].
+fn decode<T: Sample>(
+    stream: &[u8],
+    mask: Option<&Mask>,
+    prediction: Option<&[f32]>,
+    (shape, values): ([usize; 4], &mut [T]),
+) -> Result<(), CodecError> {
+    let n = values.len();
+    let mut reader = Reader::new(stream, TILE);
+    // 1. Version, method, flags.
+    let version = reader.u8("version")?;
+    if version != VERSION {
+        return Err(CodecError::Version { stream: TILE, found: version, supported: VERSION });
+    }
+    let code = reader.u8("method")?;
+    let method = Method::from_code(code).ok_or_else(|| reader.out_of_range("method", u64::from(code), 4))?;
+    let set = reader.u8("flags")?;
+    if set > flags::ALL {
+        return Err(reader.out_of_range("flags", u64::from(set), u64::from(flags::ALL)));
+    }
+    let prediction = prediction.filter(|p| set & flags::PREDICTION != 0 && p.len() == n);
+    if set & flags::PREDICTION != 0 && prediction.is_none() {
+        return Err(CodecError::PredictionMissing);
+    }
+    // 2. Patterns of the mask.
+    let mask = mask.filter(|_| set & flags::MASK != 0);
+    let (mut patterns, mut known) = (Vec::new(), 0);
+    if set & flags::MASK != 0 {
+        if !mask.is_some_and(|m| m.fits(shape[0], n / shape[0].max(1))) {
+            return Err(CodecError::MaskMissing { expected: n, found: mask.map_or(0, Mask::len) });
+        }
+        for _ in 0..reader.length(mask::CLASSES_MAX, "number of patterns")? {
+            patterns.push(reader.pattern(T::SIZE, "pattern")?);
+        }
+        known = reader.length(patterns.len(), "known class")?;
+    }
+    // 3. Listed values.
+    let listed = if set & flags::LISTED != 0 { container::read_values(n, T::SIZE, &mut reader)? } else { Vec::new() };
+    let indices: Vec<usize> = listed.iter().map(|l| l.0).collect();
+    let cells = cells(shape, mask, &indices, known as u8);
+    if let Some(mask) = mask {
+        put_mask(mask, &patterns, values, &reader)?;
+    }
+    // 4. Scale and body.
+    let body = Body { method, shape, cells: cells.as_deref(), prediction, log: set & flags::LOG != 0 };
+    body.decode(&mut reader, values)?;
+    if let Some(mask) = mask {
+        put_mask(mask, &patterns, values, &reader)?;
+    }
+    // 5. Repairs, after what is listed.
+    listed.iter().for_each(|&(p, pattern)| values[p] = T::from_pattern(pattern));
+    if set & flags::REPAIRS != 0 {
+        let repairs = container::read_values(n, T::SIZE, &mut reader)?;
+        repairs.iter().for_each(|&(p, pattern)| values[p] = T::from_pattern(pattern));
+    }
+    match reader.remaining() {
+        0 => Ok(()),
+        rest => Err(reader.out_of_range("bytes after the last part", rest as u64, 0)),
+    }
+}
+
+fn put_mask<T: Sample>(mask: &Mask, patterns: &[u64], values: &mut [T], reader: &Reader) -> Result<(), CodecError> {
+    for (p, value) in values.iter_mut().enumerate() {
+        let class = usize::from(mask.class(p));
+        if class > 0 {
+            let pattern = patterns.get(class - 1);
+            let pattern =
+                pattern.ok_or_else(|| reader.out_of_range("class of a mask", class as u64, patterns.len() as u64))?;
+            *value = T::from_pattern(*pattern);
+        }
+    }
+    Ok(())
+}
+
+/// The body of a tile stream and what is known around it.
+struct Body<'a> {
+    method: Method,
+    shape: [usize; 4],
+    cells: Option<&'a [Cell]>,
+    prediction: Option<&'a [f32]>,
+    log: bool,
+}
+
+impl Body<'_> {
+    fn decode<T: Sample>(&self, reader: &mut Reader, values: &mut [T]) -> Result<(), CodecError> {
+        match self.method {
+            Method::Constant => {
+                let value = T::from_pattern(reader.pattern(T::SIZE, "constant")?);
+                values.fill(value);
+                Ok(())
+            }
+            Method::Lossless => lossless::decode(reader, self.shape, (values, self.cells)),
+            Method::Bare => {
+                let prediction = self.prediction.ok_or(CodecError::PredictionMissing)?;
+                values.iter_mut().zip(prediction).for_each(|(v, &p)| *v = bare(p));
+                Ok(())
+            }
+            Method::Lorenzo | Method::Interpolation if self.log => {
+                let log = Log { knee: reader.f64("knee")? };
+                let signs = warp::read_signs(reader, self.shape, self.cells)?;
+                let chart = Chart { prediction: self.prediction, log: Some(log), integral: false };
+                let cells = warp::cells(&signs, self.cells);
+                let body = Body { cells: cells.as_deref(), ..*self };
+                body.residuals::<T, f64>(reader, values, (&chart, &signs))
+            }
+            Method::Lorenzo | Method::Interpolation => {
+                let chart = Chart { prediction: self.prediction, log: None, integral: T::INTEGRAL };
+                self.residuals::<T, T::Work>(reader, values, (&chart, &[]))
+            }
+        }
+    }
+
+    fn residuals<T: Sample, W: super::lattice::Work>(
+        &self,
+        reader: &mut Reader,
+        values: &mut [T],
+        (chart, signs): (&Chart, &[u8]),
+    ) -> Result<(), CodecError> {
+        let known = |(p, v): (usize, &T)| match self.cells.map(|cells| cells[p]) {
+            Some(Cell::Known) => W::put(chart.forward(p, v.number())),
+            _ => W::default(),
+        };
+        let mut work: Vec<W> = values.iter().enumerate().map(known).collect();
+        match self.method {
+            Method::Lorenzo => lorenzo::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
+            _ => interpolate::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
+        }
+        for (p, (value, work)) in values.iter_mut().zip(&work).enumerate() {
+            *value = chart.back(p, work.get(), signs);
+        }
+        Ok(())
+    }
+}
+
+/// A prediction as a stored value.
+pub(super) fn bare<T: Sample>(prediction: f32) -> T {
+    let number = f64::from(prediction);
+    T::from_number(if T::INTEGRAL { super::lattice::round(number) } else { number })
+}
+
+/// The map between stored numbers and working numbers: the scale, and the prediction that is taken off.
+pub(super) struct Chart<'a> {
+    /// What is taken off.
+    pub prediction: Option<&'a [f32]>,
+    /// Logarithmic scale of magnitudes, or the numbers themselves.
+    pub log: Option<Log>,
+    /// Whether numbers are integers.
+    pub integral: bool,
+}
+
+impl Chart<'_> {
+    /// The prediction of value `p` on the scale.
+    #[inline]
+    fn base(&self, p: usize) -> f64 {
+        let Some(prediction) = self.prediction else { return 0.0 };
+        let number = f64::from(prediction[p]);
+        let number = if number.is_finite() { number } else { 0.0 };
+        match self.log {
+            Some(log) => log.forward(number.abs()),
+            None if self.integral => super::lattice::round(number),
+            None => number,
+        }
+    }
+
+    /// The working number of value `p`.
+    #[inline]
+    pub fn forward(&self, p: usize, number: f64) -> f64 {
+        self.log.map_or(number, |log| log.forward(number.abs())) - self.base(p)
+    }
+
+    /// The stored value of working number `y` of value `p`; `signs` on a logarithmic scale.
+    #[inline]
+    pub fn back<T: Sample>(&self, p: usize, y: f64, signs: &[u8]) -> T {
+        let number = y + self.base(p);
+        T::from_number(match self.log {
+            Some(log) => {
+                let number = warp::signed(signs[p], log.inverse(number));
+                if T::INTEGRAL { super::lattice::round(number) } else { number }
+            }
+            None => number,
+        })
+    }
+}
