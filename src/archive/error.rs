@@ -115,6 +115,14 @@ pub enum ArchiveError {
         /// What the library said.
         reason: String,
     },
+    /// Bytes that do not have the hash they were written with.
+    #[error("{}: {what} is damaged (its hash differs): copy the file again from where it was made", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Which stream or part.
+        what: String,
+    },
     /// An entry that the format prescribes is not there.
     #[error("{}: no entry `{entry}`: not a complete file of this kind, or of another format version", path.display())]
     EntryMissing {

@@ -294,3 +294,60 @@ pub(crate) fn text_of_padded(bytes: &[u8]) -> String {
     let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
+
+/// Reads a dataset of bytes, or a text without its padding, after checking its size against that of the file.
+pub(crate) fn read_flat(dataset: &Dataset, bytes_max: u64) -> H5Result<Vec<u8>> {
+    check_size(dataset, bytes_max)?;
+    let (dtype, slab) = (dataset.dtype()?, Slab::all(&dataset.get_shape()?));
+    let text = matches!(dtype.to_descriptor()?, TypeDescriptor::FixedUnicode(_) | TypeDescriptor::FixedAscii(_));
+    if !text && element_of(&dtype) != Some(ElementType::U8) {
+        return Err(hdf5::Error::Internal("neither bytes nor text".into()));
+    }
+    let mut bytes = vec![0u8; dtype.size() * slab.len()];
+    read(dataset, &dtype, &slab, &mut bytes)?;
+    if text {
+        bytes.truncate(bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1));
+    }
+    Ok(bytes)
+}
+
+/// Refuses a dataset that claims to be larger than the file.
+pub(crate) fn check_size(dataset: &Dataset, bytes_max: u64) -> H5Result<()> {
+    let (size, shape) = (dataset.dtype()?.size() as u64, dataset.get_shape()?);
+    let bytes = shape.iter().try_fold(size, |n, &extent| n.checked_mul(extent as u64));
+    match bytes {
+        Some(bytes) if bytes <= bytes_max => Ok(()),
+        _ => Err(hdf5::Error::Internal(format!("shape {shape:?} is larger than the file"))),
+    }
+}
+
+/// Writes a text attribute of fixed length.
+pub(crate) fn write_text_attribute(object: &hdf5::Location, name: &str, text: &str) -> H5Result<()> {
+    let bytes = if text.is_empty() { b"\0" } else { text.as_bytes() };
+    let dtype = Datatype::from_descriptor(&TypeDescriptor::FixedUnicode(bytes.len()))?;
+    let attribute = object.new_attr_builder().empty_as(&dtype).create(name)?;
+    // SAFETY: the buffer holds the one text of the attribute.
+    let write = || unsafe { h5a::H5Awrite(attribute.id(), dtype.id(), bytes.as_ptr().cast()) };
+    hdf5::h5check(hdf5::sync::sync(write)).map(drop)
+}
+
+/// Reads a text attribute of fixed length.
+pub(crate) fn read_text_attribute(object: &hdf5::Location, name: &str) -> H5Result<String> {
+    let attribute = object.attr(name)?;
+    let dtype = attribute.dtype()?;
+    match dtype.to_descriptor()? {
+        TypeDescriptor::FixedUnicode(_) | TypeDescriptor::FixedAscii(_) => {
+            Ok(text_of_padded(&read_attribute_bytes(&attribute, &dtype)?))
+        }
+        _ => Err(hdf5::Error::Internal(format!("attribute `{name}` is no text of fixed length"))),
+    }
+}
+
+/// The group at `path` below `file`, made if it is not there.
+pub(crate) fn make_groups(file: &File, path: &str) -> H5Result<Group> {
+    let mut group = file.as_group()?;
+    for name in path.split('/').filter(|n| !n.is_empty()) {
+        group = if group.link_exists(name) { group.group(name)? } else { create_group(&group, name)? };
+    }
+    Ok(group)
+}

@@ -19,12 +19,18 @@
 mod attributes;
 mod axes;
 mod classic;
+mod container;
 mod contents;
+mod copy;
+mod copy_classic;
+mod copy_object;
 mod durable;
 mod error;
 mod fields;
 mod h5;
 mod nc;
+mod reader;
+mod restore;
 mod series;
 mod shared;
 mod slab;
@@ -32,17 +38,22 @@ mod source;
 pub mod tree;
 mod values;
 mod variable;
+mod writer;
 
 pub use attributes::{AttributeValue, Attributes, Axis};
 pub use axes::Dimension;
+pub use container::{IndexRecord, Streams, hash};
 pub use error::{ArchiveError, ErrorClass};
 pub use fields::{CellGrid, FieldSpec, FieldVariable, FieldWriter};
+pub use reader::Archive;
+pub use restore::Restorer;
 pub use series::Series;
 pub use shared::Piece;
 pub use source::{Coordinate, Format, Source};
 pub use tree::Tree;
 pub use values::{Element, ElementType, Values};
 pub use variable::{Field, Packing, Stored, Variable};
+pub use writer::ArchiveWriter;
 
 /// A box in canonical index space `(t, z, y, x)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

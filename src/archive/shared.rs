@@ -44,6 +44,11 @@ impl<'w> SharedFile<'w> {
         self.file.dataset(name).map_err(|e| ArchiveError::write(&self.path, e))
     }
 
+    /// The root group.
+    pub(crate) fn dataset_root(&self) -> &hdf5::Group {
+        &self.file
+    }
+
     /// Writes any number of slabs of numbers, a different number on each rank. Collective.
     pub(crate) fn write_values(
         &self,

@@ -70,6 +70,8 @@ pub struct Source {
     /// Group that is taken for the root: archives keep the original in one.
     root: String,
     format: Format,
+    /// `data.sample.axis`.
+    axis: Option<String>,
     contents: Contents,
     fields: Vec<Variable>,
     others: Vec<Variable>,
@@ -98,12 +100,17 @@ impl Source {
 
     /// Reads the headers of a file whose sample axis is the dimension `axis` (name or index, `data.sample.axis`).
     pub fn open_with(path: &Path, axis: Option<&str>) -> Result<Self, ArchiveError> {
-        Self::open_root(path, "", axis)
+        Self::open_root(path, "", axis, None)
     }
 
-    /// Reads the headers below one group of an HDF5 or NetCDF-4 file.
-    pub(crate) fn open_root(path: &Path, root: &str, axis: Option<&str>) -> Result<Self, ArchiveError> {
-        let (handle, format) = open_handle(path)?;
+    /// Reads the headers below one group of an HDF5 or NetCDF-4 file; `format` is known for originals in archives.
+    pub(crate) fn open_root(
+        path: &Path,
+        root: &str,
+        axis: Option<&str>,
+        format: Option<Format>,
+    ) -> Result<Self, ArchiveError> {
+        let (handle, format) = open_handle(path, format)?;
         let contents = match &handle {
             Handle::Netcdf(file) => contents::of_netcdf(file, root).map_err(|e| ArchiveError::unreadable(path, e))?,
             Handle::Hdf5(file) => contents::of_hdf5(file, root).map_err(|e| ArchiveError::unreadable(path, e))?,
@@ -112,6 +119,7 @@ impl Source {
             path: path.into(),
             root: root.into(),
             format,
+            axis: axis.map(str::to_string),
             contents,
             fields: Vec::new(),
             others: Vec::new(),
@@ -129,6 +137,11 @@ impl Source {
     /// Format on disk.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// `data.sample.axis` it was opened with.
+    pub fn sample_axis(&self) -> Option<&str> {
+        self.axis.as_deref()
     }
 
     /// Attributes of the file.
@@ -247,7 +260,7 @@ impl Source {
     fn read_raw(&self, name: &str, element: ElementType, slab: &Slab) -> Result<Values, ArchiveError> {
         let mut guard = self.lock();
         if guard.is_none() {
-            *guard = Some(open_handle(&self.path)?.0);
+            *guard = Some(open_handle(&self.path, Some(self.format))?.0);
         }
         let path = if self.root.is_empty() { name.to_string() } else { format!("{}/{name}", self.root) };
         match guard.as_ref().expect("opened above") {
@@ -308,8 +321,8 @@ impl Source {
     }
 }
 
-/// Opens a file with the library that reads it best.
-fn open_handle(path: &Path) -> Result<(Handle, Format), ArchiveError> {
+/// Opens a file with the library that reads it best; `known` is its format if it was opened before.
+fn open_handle(path: &Path, known: Option<Format>) -> Result<(Handle, Format), ArchiveError> {
     let mut magic = [0u8; 4];
     let bytes = match std::fs::File::open(path) {
         Ok(mut file) => file.read(&mut magic).and_then(|n| Ok((n, file.metadata()?.len()))),
@@ -330,23 +343,29 @@ fn open_handle(path: &Path) -> Result<(Handle, Format), ArchiveError> {
             return Err(ArchiveError::unreadable(path, reason));
         }
     }
-    // Files that are not NetCDF may still be HDF5; whatever is neither gets HDF5's verdict or NetCDF's.
-    let netcdf = NcFile::open(path, false);
-    if let Ok(file) = netcdf {
-        let kind = file.kind().map_err(|e| ArchiveError::unreadable(path, e))?;
-        let format = match kind {
-            NcKind::Classic => Format::Netcdf3,
-            NcKind::Offset64 => Format::Netcdf3Offset64,
-            NcKind::Data64 => Format::Netcdf3Data64,
-            NcKind::Netcdf4 | NcKind::Netcdf4Classic if file.is_netcdf4() => Format::Netcdf4,
-            NcKind::Netcdf4 | NcKind::Netcdf4Classic => Format::Hdf5,
+    if known != Some(Format::Hdf5)
+        && let Ok(file) = NcFile::open(path, false)
+    {
+        let found = match known {
+            Some(format) => Some(format),
+            None => netcdf_format(&file).map_err(|e| ArchiveError::unreadable(path, e))?,
         };
-        if format != Format::Hdf5 {
+        if let Some(format) = found {
             return Ok((Handle::Netcdf(file), format));
         }
     }
     let file = hdf5::File::open(path).map_err(|e| ArchiveError::unreadable(path, e))?;
     Ok((Handle::Hdf5(file), Format::Hdf5))
+}
+
+/// Format of a file libnetcdf can open; `None` for HDF5 files that are not NetCDF-4.
+fn netcdf_format(file: &NcFile) -> nc::NcResult<Option<Format>> {
+    Ok(match file.kind()? {
+        NcKind::Classic => Some(Format::Netcdf3),
+        NcKind::Offset64 => Some(Format::Netcdf3Offset64),
+        NcKind::Data64 => Some(Format::Netcdf3Data64),
+        NcKind::Netcdf4 | NcKind::Netcdf4Classic => file.is_netcdf4().then_some(Format::Netcdf4),
+    })
 }
 
 /// Variables that others point to: auxiliary coordinates, bounds, grid mappings, cell measures.

@@ -162,7 +162,7 @@ impl Tree {
         let file = h5::create(tmp)?;
         for (path, entry) in &self.entries {
             let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let group = make_groups(&file, folder)?;
+            let group = h5::make_groups(&file, folder)?;
             match entry {
                 Entry::Text(text) => h5::write_text(&group, name, text)?,
                 Entry::Array { shape, values } => {
@@ -209,30 +209,15 @@ impl Tree {
     }
 }
 
-/// The group at `path` below `file`, made if it is not there.
-fn make_groups(file: &File, path: &str) -> h5::H5Result<Group> {
-    let mut group = file.as_group()?;
-    for name in path.split('/').filter(|n| !n.is_empty()) {
-        group = if group.link_exists(name) { group.group(name)? } else { h5::create_group(&group, name)? };
-    }
-    Ok(group)
-}
-
 /// Reads one dataset after checking its size against the size of the file.
 fn read_entry(dataset: &Dataset, bytes_max: u64) -> h5::H5Result<Entry> {
     let dtype = dataset.dtype()?;
     let shape = dataset.get_shape()?;
-    let bytes = shape.iter().try_fold(dtype.size() as u64, |n, &extent| n.checked_mul(extent as u64));
-    if bytes.is_none_or(|n| n > bytes_max) {
-        return Err(hdf5::Error::Internal(format!("shape {shape:?} is larger than the file")));
-    }
+    h5::check_size(dataset, bytes_max)?;
     let slab = h5::Slab::all(&shape);
     if let TypeDescriptor::FixedUnicode(_) | TypeDescriptor::FixedAscii(_) = dtype.to_descriptor()? {
-        let mut text = vec![0u8; dtype.size() * slab.len()];
-        h5::read(dataset, &dtype, &slab, &mut text)?;
-        text.truncate(text.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1));
-        let text = String::from_utf8(text).map_err(|_| hdf5::Error::Internal("a text that is not UTF-8".into()))?;
-        return Ok(Entry::Text(text));
+        let text = String::from_utf8(h5::read_flat(dataset, bytes_max)?);
+        return text.map(Entry::Text).map_err(|_| hdf5::Error::Internal("a text that is not UTF-8".into()));
     }
     let Some(element) = h5::element_of(&dtype) else {
         return Err(hdf5::Error::Internal("neither numbers nor text".into()));

@@ -1,0 +1,201 @@
+//! Copies an HDF5 tree from file to file: everything except the data of the coded datasets.
+//!
+//! NetCDF-4 files are copied this way too, so dimension scales, user types, filters, chunking, byte order and the order
+//! of links and attributes stay as they were. Object references (dimension scales are tied to variables by them) are
+//! addresses, so they are translated in a second pass.
+//!
+//! `H5Ocopy` would do most of this, but it keeps object times (bytes would depend on the clock) and in HDF5 1.10
+//! crashes on sequences of references in more than eight attributes, which is what NetCDF-4 dimension lists are.
+
+use std::collections::BTreeMap;
+
+use hdf5::{
+    Dataset, Datatype, Group, IndexType, IterationOrder, LinkType, Location, LocationToken, LocationType,
+    ObjectReference, ObjectReference1,
+};
+use hdf5_metno_sys::{h5i::H5I_type_t, h5l, h5o, h5p};
+
+use super::axes::leaf;
+use super::copy_object::{self as object, Storage};
+use super::h5::{self, H5Result};
+
+/// Name under which NetCDF-4 keeps a variable in its group; `name` itself in other files.
+///
+/// A variable that has the name of a dimension but is no coordinate gets a prefix (netcdf-c, `NON_COORD_PREPEND`).
+pub(crate) fn dataset_path(group: &Group, name: &str) -> String {
+    let own = leaf(name);
+    let prefixed = format!("{}_nc4_non_coord_{own}", name.strip_suffix(own).unwrap_or(""));
+    if group.dataset(&prefixed).is_ok() { prefixed } else { name.to_string() }
+}
+
+/// Copies all attributes and members of `from` to `to`; `coded` are dataset paths below `from`, stored as `storage`.
+pub(crate) fn copy_tree(from: &Group, to: &Group, coded: &[String], storage: Storage) -> H5Result<()> {
+    let mut copy = Copy { to, coded, storage, objects: Vec::new(), places: BTreeMap::new(), types: Vec::new() };
+    copy.places.insert(address_of(from, "")?, String::new());
+    copy.group(from, to, "")?;
+    copy.translate_references(from)
+}
+
+struct Copy<'a> {
+    /// The group everything goes to.
+    to: &'a Group,
+    coded: &'a [String],
+    storage: Storage,
+    /// Paths of all objects below the copied group; the empty one is the group itself.
+    objects: Vec<String>,
+    /// Address in the old file to path below the copied group.
+    places: BTreeMap<u64, String>,
+    /// Committed types copied so far: identity in the old file, path.
+    types: Vec<(LocationToken, String)>,
+}
+
+impl Copy<'_> {
+    fn group(&mut self, from: &Group, to: &Group, prefix: &str) -> H5Result<()> {
+        self.attributes(from, to)?;
+        self.objects.push(prefix.trim_end_matches('/').into());
+        for (name, kind) in links(from)? {
+            match kind {
+                LinkType::Hard => self.object(from, to, prefix, &name)?,
+                LinkType::Soft => to.link_soft(&text_before_nul(&link_value(from, &name)?), &name)?,
+                LinkType::External => {
+                    let (file, object) = external_target(&link_value(from, &name)?)?;
+                    to.link_external(&file, &object, &name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, from: &Group, to: &Group, prefix: &str, name: &str) -> H5Result<()> {
+        let path = format!("{prefix}{name}");
+        let address = address_of(from, name)?;
+        if let Some(known) = self.places.get(&address) {
+            // A second hard link to an object that was copied already; only absolute paths reach other groups.
+            let absolute = format!("{}/{known}", self.to.name().trim_end_matches('/'));
+            return to.link_hard(&absolute, name);
+        }
+        self.places.insert(address, path.clone());
+        match from.loc_type_by_name(name)? {
+            LocationType::Group => {
+                let inner = from.group(name)?;
+                self.group(&inner, &create_group_like(&inner, to, name)?, &format!("{path}/"))
+            }
+            LocationType::Dataset => {
+                let storage = if self.coded.contains(&path) { self.storage } else { Storage::Same };
+                self.objects.push(path);
+                self.dataset(&from.dataset(name)?, to, name, storage)
+            }
+            _ => {
+                self.types.push((from.loc_info_by_name(name)?.token, path.clone()));
+                object::copy_type(from, to, name)?;
+                self.attributes(&open_object(from, name)?, &open_object(to, name)?)?;
+                self.objects.push(path);
+                Ok(())
+            }
+        }
+    }
+
+    fn dataset(&self, from: &Dataset, to: &Group, name: &str, storage: Storage) -> H5Result<()> {
+        let dtype = self.type_for(&from.dtype()?)?;
+        let dataset = object::create_dataset(from, to, name, (&dtype, storage))?;
+        self.attributes(from, &dataset)?;
+        if storage == Storage::Same { object::copy_data(from, &dataset) } else { Ok(()) }
+    }
+
+    /// Copies all attributes in order; those that hold references are created and left empty.
+    fn attributes(&self, from: &Location, to: &Location) -> H5Result<()> {
+        for name in h5::attribute_names(from)? {
+            let old = from.attr(&name)?;
+            object::copy_attribute(&old, to, &name, &self.type_for(&old.dtype()?)?)?;
+        }
+        Ok(())
+    }
+
+    /// A type for the new file: its own committed one if the old one was committed and copied, else a free copy.
+    fn type_for(&self, dtype: &Datatype) -> H5Result<Datatype> {
+        if dtype.is_committed() {
+            let token = dtype.as_location()?.loc_info()?.token;
+            if let Some((_, path)) = self.types.iter().find(|(known, _)| *known == token) {
+                return Ok(self.to.committed_datatype(path)?.as_datatype().clone());
+            }
+        }
+        object::free_copy(dtype)
+    }
+
+    /// Second pass: attributes and datasets that hold object references.
+    fn translate_references(&self, from: &Group) -> H5Result<()> {
+        let mut addresses = BTreeMap::new();
+        for (&old, path) in &self.places {
+            addresses.insert(old, address_of(self.to, path)?);
+        }
+        for path in &self.objects {
+            let (old, new) = (open_object(from, path)?, open_object(self.to, path)?);
+            for name in h5::attribute_names(&old)? {
+                let (a, b) = (old.attr(&name)?, new.attr(&name)?);
+                object::translate(&a, &b, &addresses)?;
+            }
+            // The crate's casts do not look at the kind of object.
+            if old.id_type() == H5I_type_t::H5I_DATASET && !self.coded.contains(path) {
+                object::translate(&old.as_container()?, &new.as_container()?, &addresses)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A group that keeps the same orders as `like`. Its creation list is not used as a whole: in HDF5 1.10 it holds
+/// addresses of the old file if the group has more than eight members.
+pub(crate) fn create_group_like(like: &Group, parent: &Group, name: &str) -> H5Result<Group> {
+    let plist = like.gcpl()?;
+    let (links, attributes) = (plist.get_link_creation_order()?, plist.get_attr_creation_order()?);
+    let builder = parent.create_group_builder().obj_track_times(false);
+    builder.with_gcpl(|p| p.link_creation_order(links).attr_creation_order(attributes)).create(name)
+}
+
+/// Names and kinds of the links of a group, in creation order where the file keeps it.
+fn links(group: &Group) -> H5Result<Vec<(String, LinkType)>> {
+    let by_creation = group.links(IndexType::CreationOrder, IterationOrder::Increasing);
+    let all = by_creation.or_else(|_| group.links(IndexType::Name, IterationOrder::Increasing))?;
+    Ok(all.into_iter().map(|(name, info)| (name, info.link_type)).collect())
+}
+
+/// Target of a soft or external link as the library keeps it, padded with zeros.
+fn link_value(group: &Group, name: &str) -> H5Result<Vec<u8>> {
+    const BYTES_MAX: usize = 64 << 10; // longest link the file format can hold in a header message
+    let name = h5::c_string(name)?;
+    let mut value = vec![0u8; BYTES_MAX];
+    // SAFETY: the name ends with NUL; at most the size of the buffer is written.
+    let status = hdf5::sync::sync(|| unsafe {
+        h5l::H5Lget_val(group.id(), name.as_ptr(), value.as_mut_ptr().cast(), value.len(), h5p::H5P_DEFAULT)
+    });
+    hdf5::h5check(status)?;
+    Ok(value)
+}
+
+fn text_before_nul(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// File and object of an external link: a flag byte, then two texts that end with NUL.
+fn external_target(value: &[u8]) -> H5Result<(String, String)> {
+    let file = text_before_nul(&value[1..]);
+    let object = text_before_nul(&value[(file.len() + 2).min(value.len())..]);
+    Ok((file, object))
+}
+
+/// Address of an object of this file: what object references hold.
+fn address_of(group: &Group, path: &str) -> H5Result<u64> {
+    let reference: ObjectReference1 = group.reference(if path.is_empty() { "." } else { path })?;
+    // SAFETY: a reference of this kind is one address (hobj_ref_t).
+    Ok(unsafe { reference.ptr().cast::<u64>().read_unaligned() })
+}
+
+/// Opens a group, dataset or committed type.
+fn open_object(group: &Group, path: &str) -> H5Result<Location> {
+    let path = h5::c_string(if path.is_empty() { "." } else { path })?;
+    hdf5::sync::sync(|| {
+        // SAFETY: the path ends with NUL; the new id is owned by the returned handle.
+        unsafe { hdf5::from_id(hdf5::h5check(h5o::H5Oopen(group.id(), path.as_ptr(), h5p::H5P_DEFAULT))?) }
+    })
+}

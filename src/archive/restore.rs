@@ -1,0 +1,166 @@
+//! Gives the original file back: everything that was kept, and the decoded variables as the ranks write them.
+
+use std::path::{Path, PathBuf};
+
+use hdf5::File;
+use hdf5::plist::FileCreate;
+
+use super::copy::{copy_tree, dataset_path};
+use super::copy_classic::copy_classic;
+use super::copy_object::Storage;
+use super::h5::{H5Result, Slab};
+use super::nc::{NcFile, NcKind, NcResult};
+use super::shared::{Piece, SharedFile, publish};
+use super::{Archive, ArchiveError, Box4, Values, Variable, durable, slab};
+use crate::world::World;
+
+/// A file being restored, of the format of the original. Every method is collective.
+///
+/// HDF5 and NetCDF-4 files are written by all ranks. NetCDF classic files have no parallel library here: rank 0 writes
+/// what the others send, piece by piece.
+pub struct Restorer<'w> {
+    world: &'w World,
+    path: PathBuf,
+    tmp: PathBuf,
+    target: Target<'w>,
+}
+
+enum Target<'w> {
+    Shared(SharedFile<'w>),
+    /// Open on rank 0 only.
+    Classic(Option<NcFile>),
+}
+
+impl<'w> Restorer<'w> {
+    /// Creates the file under a temporary name with everything but the coded variables' data.
+    pub fn create(world: &'w World, archive: &Archive, path: &Path) -> Result<Self, ArchiveError> {
+        let tmp = durable::temporary(path);
+        if world.is_root() {
+            durable::prepare(path)?;
+        }
+        let target = match archive.original_format().classic_kind() {
+            Some(kind) => {
+                let lay_out = || lay_out_classic(&tmp, archive, kind);
+                let file = world.is_root().then(lay_out).transpose();
+                Target::Classic(file.map_err(|e| ArchiveError::write(path, e))?)
+            }
+            None => {
+                if world.is_root() {
+                    lay_out_hdf5(&tmp, archive).map_err(|e| ArchiveError::write(path, e))?;
+                }
+                Target::Shared(SharedFile::open(world, &tmp, path)?)
+            }
+        };
+        Ok(Self { world, path: path.into(), tmp, target })
+    }
+
+    /// Writes decoded pieces of a coded variable as stored numbers, any number on each rank, disjoint.
+    ///
+    /// Panics on a piece of other type or size than its box (program error).
+    pub fn write(&mut self, variable: &Variable, pieces: Vec<Piece>) -> Result<(), ArchiveError> {
+        for piece in &pieces {
+            assert!(piece.region.fits(variable.shape), "{:?} of `{}`", piece.region, variable.name);
+            assert_eq!(piece.values.element(), variable.element, "type of `{}`", variable.name);
+            assert_eq!(piece.values.len(), piece.region.count(), "values of {:?}", piece.region);
+        }
+        match &self.target {
+            Target::Shared(file) => {
+                let root = file.dataset_root();
+                let dataset = file.dataset(&dataset_path(root, &variable.name))?;
+                let items: Vec<(Slab, Values)> = pieces.iter().flat_map(|p| slabs(variable, p)).collect();
+                file.write_values(&dataset, variable.element, &items)
+            }
+            Target::Classic(file) => self.write_classic(file.as_ref(), variable, &pieces),
+        }
+    }
+
+    /// Completes the file and gives it its name; returns its length in bytes.
+    pub fn finish(self) -> Result<u64, ArchiveError> {
+        match self.target {
+            Target::Shared(file) => file.finish(),
+            Target::Classic(file) => {
+                let closed = file.map_or(Ok(()), NcFile::close);
+                closed.map_err(|e| ArchiveError::write(&self.path, e))?;
+                publish(self.world, &self.tmp, &self.path)
+            }
+        }
+    }
+
+    fn write_classic(&self, file: Option<&NcFile>, variable: &Variable, pieces: &[Piece]) -> Result<(), ArchiveError> {
+        let mut rounds = [pieces.len() as u64];
+        self.world.max(&mut rounds);
+        for round in 0..usize::try_from(rounds[0]).expect("fits: it is some rank's length") {
+            let mine = pieces.get(round).map(pack).unwrap_or_default();
+            for message in self.world.gather_bytes(&mine).into_iter().flatten().filter(|m| !m.is_empty()) {
+                let piece = unpack(variable, &message);
+                let target = file.expect("open on rank 0, where messages arrive").root().variable(&variable.name);
+                let write = || slabs(variable, &piece).into_iter().try_for_each(|(slab, v)| target?.write(&slab, &v));
+                write().map_err(|e| ArchiveError::write(&self.path, e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A piece in file order, as one slab (more if dimensions were folded into time).
+fn slabs(variable: &Variable, piece: &Piece) -> Vec<(Slab, Values)> {
+    let mut at = 0;
+    let mut items = Vec::new();
+    for slab in slab::pieces(variable, &piece.region) {
+        let values = slab::take(variable, &slab, &piece.values, at);
+        at += slab.len();
+        items.push((slab, values));
+    }
+    items
+}
+
+/// A piece as a message: eight indices, then the numbers.
+fn pack(piece: &Piece) -> Vec<u8> {
+    let indices = piece.region.start.iter().chain(&piece.region.len).map(|&n| n as u64);
+    let mut bytes: Vec<u8> = indices.flat_map(u64::to_ne_bytes).collect();
+    bytes.extend_from_slice(piece.values.bytes());
+    bytes
+}
+
+fn unpack(variable: &Variable, message: &[u8]) -> Piece {
+    let (head, body) = message.split_at(64);
+    let index = |i: usize| {
+        let bytes = head[8 * i..8 * i + 8].try_into().expect("8 bytes");
+        usize::try_from(u64::from_ne_bytes(bytes)).expect("packed from usize")
+    };
+    let region = Box4 { start: std::array::from_fn(index), len: std::array::from_fn(|i| index(4 + i)) };
+    let mut values = Values::zeros(variable.element, region.count());
+    values.bytes_mut().copy_from_slice(body);
+    Piece { region, values }
+}
+
+fn lay_out_classic(tmp: &Path, archive: &Archive, kind: NcKind) -> NcResult<NcFile> {
+    let from = NcFile::open(archive.path(), false)?;
+    let file = NcFile::create(tmp, kind)?;
+    // Every value is written, so filling first would double the work.
+    file.no_fill()?;
+    copy_classic(from.root().group("original")?, file.root(), &file, archive.coded_names())?;
+    Ok(file)
+}
+
+fn lay_out_hdf5(tmp: &Path, archive: &Archive) -> H5Result<()> {
+    use hdf5::file::LibraryVersion::{Earliest, V18, V110};
+    let from = File::open(archive.path())?;
+    let original = from.group("original")?;
+    let gcpl = original.gcpl()?;
+    let mut plist = FileCreate::build();
+    plist.obj_track_times(false);
+    plist.link_creation_order(gcpl.get_link_creation_order()?).attr_creation_order(gcpl.get_attr_creation_order()?);
+    let oldest = match archive.original_superblock() {
+        0 | 1 => Earliest,
+        2 => V18,
+        _ => V110,
+    };
+    let file = File::with_options()
+        .with_fapl(|access| access.libver_bounds(oldest, V110))
+        .set_create_plist(&plist.finish()?)?
+        .create(tmp)?;
+    let coded: Vec<String> = archive.coded_names().iter().map(|name| dataset_path(&original, name)).collect();
+    copy_tree(&original, &file, &coded, Storage::Space)?;
+    file.close()
+}
