@@ -21,6 +21,32 @@ pub struct Series {
     current: AtomicUsize,
 }
 
+/// The dimension of a variable that is axis 0, if it is one.
+fn time_dim(variable: &Variable) -> Option<usize> {
+    variable.layout.time.last().copied().filter(|_| variable.layout.time.len() == 1)
+}
+
+impl Source {
+    /// The coordinates of a variable along t, z, y and x; an axis it does not have has the coordinates 0, 1, ...
+    pub fn coordinates(&self, variable: &Variable) -> Result<[Coordinate; 4], ArchiveError> {
+        let [z, y, x] = variable.layout.space;
+        let mut coordinates = Vec::with_capacity(4);
+        for (axis, dim) in [time_dim(variable), z, y, x].into_iter().enumerate() {
+            let mut coordinate = match dim {
+                Some(dim) => self.coordinate(&variable.dims[dim])?,
+                None => Coordinate {
+                    name: String::new(),
+                    values: (0..variable.shape[axis]).map(|i| i as f64).collect(),
+                    attributes: Attributes::default(),
+                },
+            };
+            coordinate.name = axis_name(axis, &coordinate.name);
+            coordinates.push(coordinate);
+        }
+        Ok(coordinates.try_into().expect("one per axis"))
+    }
+}
+
 impl Series {
     /// Reads the headers of all files. `axis` is `data.sample.axis`.
     pub fn open(paths: &[PathBuf], axis: Option<&str>) -> Result<Self, ArchiveError> {
@@ -95,23 +121,12 @@ impl Series {
     /// The coordinates of a variable along t (all files together), z, y and x; an axis it does not have has the single
     /// coordinate 0.
     pub fn coordinates(&self, variable: &Variable) -> Result<[Coordinate; 4], ArchiveError> {
-        let [z, y, x] = variable.layout.space;
-        let time = variable.layout.time.last().copied().filter(|_| variable.layout.time.len() == 1);
-        let mut coordinates = Vec::with_capacity(4);
-        for (axis, dim) in [time, z, y, x].into_iter().enumerate() {
-            let mut coordinate = match dim {
-                Some(dim) if axis > 0 || !variable.has_time => self.turn_to(0).coordinate(&variable.dims[dim])?,
-                Some(dim) => self.times(variable, dim)?,
-                None => Coordinate {
-                    name: String::new(),
-                    values: (0..variable.shape[axis]).map(|i| i as f64).collect(),
-                    attributes: Attributes::default(),
-                },
-            };
-            coordinate.name = axis_name(axis, &coordinate.name);
-            coordinates.push(coordinate);
+        let mut coordinates = self.turn_to(0).coordinates(variable)?;
+        match time_dim(variable).filter(|_| variable.has_time) {
+            Some(dim) => coordinates[0].values = self.times(variable, dim)?.values,
+            None => coordinates[0].values = (0..variable.shape[0]).map(|i| i as f64).collect(),
         }
-        Ok(coordinates.try_into().expect("one per axis"))
+        Ok(coordinates)
     }
 
     /// The time coordinate over all files.

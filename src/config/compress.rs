@@ -26,9 +26,6 @@ pub struct Compress {
     pub latent: Latent,
     /// Bits per decoder weight, 2 to 16; the archive is made with the weights that read it. Default: 8.
     pub weight_bits: u32,
-    /// Whether the decoder travels inside each archive; else the archive names the digest of a model file, looked for
-    /// beside the archive first. Default: true.
-    pub embed_model: bool,
 }
 
 impl Default for Compress {
@@ -41,7 +38,6 @@ impl Default for Compress {
             tile: Tile::default(),
             latent: Latent::default(),
             weight_bits: 8, // seed-spec D.3: int8 weights cost less than 1 % of error
-            embed_model: true,
         }
     }
 }
@@ -78,8 +74,6 @@ pub enum Predictor {
     Auto,
     /// The decoder of a trained model.
     Learned,
-    /// A linear model of the tile.
-    Linear,
     /// Multi-level interpolation in space and time.
     Interpolation,
     /// From the already decoded neighbors (Lorenzo).
@@ -100,8 +94,8 @@ pub struct Tile {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Latent {
-    /// Width of a quantization step, in standard deviations of the latent value. Default: chosen per model from a few
-    /// candidates by the total size.
+    /// Width of a quantization step, in standard deviations of the latent value. Default: 1/32; a latent is small
+    /// next to the residual.
     pub step: Option<f64>,
 }
 

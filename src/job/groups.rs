@@ -19,7 +19,7 @@ pub struct Group {
 }
 
 impl Group {
-    fn new(variables: Vec<String>) -> Self {
+    pub(super) fn new(variables: Vec<String>) -> Self {
         Self { name: variables.join("-").replace(['/', '\\', ' '], "_"), variables }
     }
 }

@@ -15,21 +15,27 @@
 
 pub mod arguments;
 mod assimilate;
+mod coding;
 pub mod command;
+mod compress;
 mod context;
+mod decompress;
 mod dry_run;
 pub mod failure;
 mod generate;
 mod groups;
 mod inputs;
 mod lock;
+mod measure;
 mod outcome;
+mod prediction;
 mod prepare;
 mod provenance;
 mod smoke;
 mod state;
 mod summary;
 mod threads;
+mod tiling;
 mod train;
 
 pub use context::{ARCHIVE_SUFFIX, Context, Input, Output};
@@ -97,7 +103,8 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
         Stage::Generate => generate::run(ctx)?,
         Stage::Train => train::run(ctx, &Cpu::<f32>::new())?,
         Stage::Assimilate => assimilate::run(ctx, &Cpu::<f32>::new())?,
-        Stage::Compress | Stage::Decompress => {}
+        Stage::Compress => compress::run(ctx)?,
+        Stage::Decompress => decompress::run(ctx)?,
     }
     let seconds = ctx.report.seconds() - started;
     ctx.report.event("stage", json!({ "stage": stage.as_str(), "seconds": seconds }))?;

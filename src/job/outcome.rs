@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::archive::{ArchiveError, ErrorClass};
 use crate::assimilate::AssimilateError;
+use crate::codec::CodecError;
 use crate::config::{ConfigError, Stage};
 use crate::dataset::DatasetError;
 use crate::model::ModelError;
@@ -55,6 +56,27 @@ pub enum JobError {
     /// A model could not be fitted.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// A stream could not be made or read.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// Decoded values that are not within their bound; the archive is not to be used.
+    #[error("compress: {values} values of `{variable}` are not within their bound: please report this")]
+    BoundViolated {
+        /// The variable.
+        variable: String,
+        /// How many values.
+        values: u64,
+    },
+    /// An archive could not be decoded.
+    #[error("{path}, variable `{variable}`: {source}")]
+    Undecodable {
+        /// The archive.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+        /// Which stream, and what is wrong with it.
+        source: CodecError,
+    },
     /// Metrics, events or figures could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -261,6 +283,9 @@ impl JobError {
                 TrainError::Unreadable { .. } => Class::Input,
             },
             Self::Assimilate(error) => of_assimilate(error),
+            Self::Codec(CodecError::BoundMissing | CodecError::BoundNotPositive { .. }) => Class::Usage,
+            Self::Codec(_) | Self::Undecodable { .. } => Class::Input,
+            Self::BoundViolated { .. } => Class::Numerics,
             Self::NoTestStates { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => Class::Input,
             Self::Config(_)
             | Self::OtherJob { .. }

@@ -1,0 +1,310 @@
+//! One tile of a group: read, predict, code, decode again, compare; and the choice between learned and classical.
+
+use std::collections::BTreeMap;
+
+use crate::archive::{Box4, Field, IndexRecord, Source, Stored, Variable};
+use crate::codec::{self, Bound, LatentShape, Limits, Mask, Method, TileSpec};
+use crate::config::{self, Compress, ErrorBound};
+use crate::report::metrics::Quality;
+
+use super::JobError;
+use super::measure::Measured;
+use super::prediction::Predictor;
+
+/// Classes of predictors in the metrics.
+pub(super) const CLASSES: [&str; 5] = ["learned", "linear", "classical", "constant", "lossless"];
+/// Numbers of [`CodedVariable::sums`].
+pub(super) const SUMS: usize = 5 + CLASSES.len();
+/// Bytes of a tile in the index of the archive.
+const RECORD_BYTES: u64 = size_of::<IndexRecord>() as u64;
+
+/// How the tiles of a group are coded.
+pub(super) struct Plan<'a> {
+    /// The variables in the order of the group.
+    pub variables: Vec<VariablePlan<'a>>,
+    /// The learned predictor, if the grid is its own.
+    pub model: Option<&'a Predictor>,
+    /// Whether nothing but the learned prediction is allowed.
+    pub learned_only: bool,
+}
+
+/// How one variable is coded.
+pub(super) struct VariablePlan<'a> {
+    variable: &'a Variable,
+    predictor: config::Predictor,
+    /// In the unit of the stored numbers.
+    bound: Bound,
+    /// Bit patterns of fill and missing values.
+    fills: Vec<u64>,
+    /// The largest error that is allowed anywhere, physical units; infinite without a bound.
+    pub bound_abs: f64,
+    /// Which bounds hold: `abs`, `rel`, ..., joined by `+`; or `none`.
+    pub mode: String,
+}
+
+/// A coded tile of a variable, decoded again and compared.
+pub(super) struct CodedVariable {
+    /// The stream, and the mask that belongs to it.
+    coded: codec::CodedTile,
+    /// How far the decoded values are from the input, physical units.
+    pub quality: Quality,
+}
+
+/// A coded tile of a group, both ways where both are allowed.
+pub(super) struct CodedTile {
+    variables: Vec<(Option<CodedVariable>, Option<CodedVariable>)>,
+    latents: Option<Vec<u8>>,
+}
+
+/// A coded tile of a group as it goes into the archive.
+pub(super) struct Chosen {
+    /// The latents, if any variable needs them.
+    pub latents: Option<Vec<u8>>,
+    /// The streams of the variables.
+    pub variables: Vec<CodedVariable>,
+}
+
+impl<'a> Plan<'a> {
+    /// What the job file says about these variables.
+    pub fn new(
+        section: &Compress,
+        variables: &[&'a Variable],
+        measured: &[Measured],
+        model: Option<&'a Predictor>,
+    ) -> Self {
+        let plan = |(&variable, measured): (&&'a Variable, &Measured)| {
+            let bound = section.error_bound_of(&variable.name);
+            let limits = limits_of(&bound, variable, measured);
+            VariablePlan {
+                variable,
+                predictor: section.predictor_of(&variable.name),
+                bound: limits.bound(),
+                fills: patterns(variable),
+                bound_abs: largest_error(&limits, variable, measured),
+                mode: mode_of(&bound),
+            }
+        };
+        let variables: Vec<VariablePlan> = variables.iter().zip(measured).map(plan).collect();
+        let learned_only = variables.iter().all(VariablePlan::learned_only);
+        let model = model.filter(|_| variables.iter().any(VariablePlan::may_learn));
+        Self { variables, model, learned_only }
+    }
+}
+
+impl VariablePlan<'_> {
+    fn may_learn(&self) -> bool {
+        matches!(self.predictor, config::Predictor::Auto | config::Predictor::Learned)
+    }
+
+    fn learned_only(&self) -> bool {
+        self.predictor == config::Predictor::Learned || self.bound == Bound::Unbounded
+    }
+
+    fn classical(&self) -> codec::Predictor {
+        match self.predictor {
+            config::Predictor::Interpolation => codec::Predictor::Interpolation,
+            config::Predictor::Lorenzo => codec::Predictor::Lorenzo,
+            config::Predictor::Auto | config::Predictor::Learned => codec::Predictor::Auto,
+        }
+    }
+
+    /// What one step of the stored numbers is in physical units.
+    fn unit(&self) -> f64 {
+        self.variable.packing.map_or(1.0, |p| p.scale.abs())
+    }
+}
+
+/// The limits of the job file in the unit of the stored numbers.
+fn limits_of(bound: &ErrorBound, variable: &Variable, measured: &Measured) -> Limits {
+    let Some(packing) = variable.packing else {
+        return Limits::resolve(bound.abs, bound.rel, (bound.pw_rel, bound.psnr), measured.span());
+    };
+    // Rounding in x = scale n + offset must not push a value over the edge.
+    const INSIDE: f64 = 1.0 - 1.0e-12;
+    let scale = packing.scale.abs().max(f64::MIN_POSITIVE);
+    // With an offset |x| is no multiple of |n|: the smallest |x| decides for all.
+    let pointwise = bound.pw_rel.filter(|_| packing.offset != 0.0).map(|f| f * measured.least.unwrap_or(0.0));
+    let abs = bound.abs.into_iter().chain(pointwise).reduce(f64::min).map(|x| INSIDE * x / scale);
+    let pw_rel = bound.pw_rel.filter(|_| packing.offset == 0.0).map(|f| INSIDE * f);
+    Limits::resolve(abs, bound.rel.map(|rel| INSIDE * rel), (pw_rel, bound.psnr), measured.span() / scale)
+}
+
+fn largest_error(limits: &Limits, variable: &Variable, measured: &Measured) -> f64 {
+    let unit = variable.packing.map_or(1.0, |p| p.scale.abs());
+    let largest = measured.range.map_or(0.0, |(low, high)| low.abs().max(high.abs()));
+    let parts = [limits.abs.map(|x| x * unit), limits.pw_rel.map(|f| f * largest), limits.rmse.map(|_| f64::INFINITY)];
+    parts.into_iter().flatten().reduce(f64::min).unwrap_or(f64::INFINITY)
+}
+
+fn mode_of(bound: &ErrorBound) -> String {
+    let parts = [("abs", bound.abs), ("rel", bound.rel), ("pw_rel", bound.pw_rel), ("psnr", bound.psnr)];
+    let named: Vec<&str> = parts.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
+    if named.is_empty() { "none".into() } else { named.join("+") }
+}
+
+/// Bit patterns of the numbers that mean "no value".
+fn patterns(variable: &Variable) -> Vec<u64> {
+    let size = variable.element.size();
+    let pattern = |number: &[u8]| {
+        let mut bytes = [0u8; 8];
+        if cfg!(target_endian = "little") {
+            bytes[..size].copy_from_slice(number);
+            u64::from_le_bytes(bytes)
+        } else {
+            bytes[8 - size..].copy_from_slice(number);
+            u64::from_be_bytes(bytes)
+        }
+    };
+    variable.fills.bytes().chunks(size).map(pattern).collect()
+}
+
+/// A prediction in physical units as stored numbers, in plain f64 arithmetic: the same bits for writer and reader.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn stored_units(variable: &Variable, physical: &[f64]) -> Vec<f32> {
+    match variable.packing {
+        Some(p) if p.scale != 0.0 => physical.iter().map(|x| ((x - p.offset) / p.scale) as f32).collect(),
+        _ => physical.iter().map(|&x| x as f32).collect(),
+    }
+}
+
+/// Reads and codes a tile of the group of `plan`.
+pub(super) fn code(source: &Source, plan: &Plan, region: &Box4) -> Result<CodedTile, JobError> {
+    // 1. The numbers.
+    let stored: Vec<Stored> =
+        plan.variables.iter().map(|v| source.read(v.variable, region)).collect::<Result<_, _>>()?;
+    // 2. The learned prediction, as the reader will have it.
+    let mut predictions: Vec<Option<Vec<f32>>> = vec![None; stored.len()];
+    let mut latents = None;
+    if let Some(model) = plan.model {
+        let fields: Vec<Field<f64>> = plan.variables.iter().zip(&stored).map(|(v, s)| v.variable.field64(s)).collect();
+        let symbols = model.symbols(&fields);
+        let physical = model.reader().fields(&symbols);
+        predictions =
+            physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();
+        latents = Some(codec::encode_latent(&symbols, latent_shape(region, model.reader().latent())));
+    }
+    // 3. Every variable, both ways.
+    let code = |((v, stored), prediction): ((&VariablePlan, &Stored), &Option<Vec<f32>>)| {
+        let given = prediction.as_deref().filter(|_| v.may_learn());
+        let classical = if v.learned_only() && given.is_some() { None } else { Some(code_one(v, stored, None)?) };
+        let learned = given.map(|p| code_one(v, stored, Some(p))).transpose()?;
+        Ok((classical, learned))
+    };
+    let variables =
+        plan.variables.iter().zip(&stored).zip(&predictions).map(code).collect::<Result<Vec<_>, JobError>>()?;
+    Ok(CodedTile { variables, latents })
+}
+
+/// Extents of the latents of a tile: the grid of the latent as cells, its channels as channels.
+pub(super) fn latent_shape(region: &Box4, latent: crate::model::Shape) -> LatentShape {
+    LatentShape { steps: region.len[0], cells: latent.points(), channels: latent.channels }
+}
+
+/// Codes one variable of a tile; with a prediction, nothing but that.
+fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) -> Result<CodedVariable, JobError> {
+    let valid = plan.variable.valid(&stored.values);
+    // Numbers outside of the valid range are no values either, but have no pattern of their own.
+    let beyond = plan.variable.valid_range.is_some() && valid.is_some();
+    let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
+    let bound = if beyond { Bound::Lossless } else { plan.bound };
+    let spec = TileSpec { shape: stored.shape, bound, fills: &plan.fills, predictor };
+    let coded = codec::encode_tile(&stored.values, prediction, &spec)?;
+    let unit = plan.unit();
+    let mut quality = Quality::default();
+    for i in 0..stored.values.len() {
+        if valid.as_ref().is_none_or(|valid| valid[i]) {
+            let x = plan.variable.unpack(stored.values.get_f64(i));
+            quality.add(x, x);
+        }
+    }
+    quality.squared_error = coded.report.sum_squared_error * unit * unit;
+    quality.max_abs_error = coded.report.max_abs_error * unit;
+    Ok(CodedVariable { coded, quality })
+}
+
+impl CodedVariable {
+    /// The stream.
+    pub fn stream(&self) -> &[u8] {
+        &self.coded.stream
+    }
+
+    /// The mask of the stream, as bytes.
+    pub fn mask(&self) -> Option<Vec<u8>> {
+        self.coded.mask.as_ref().map(Mask::to_bytes)
+    }
+
+    /// What the index says of the stream: method, whether it needs the prediction, and the number of its mask.
+    pub fn code(&self, masks: &BTreeMap<Vec<u8>, u32>) -> u32 {
+        let mask = self.mask().map_or(0, |bytes| 1 + masks[&bytes]);
+        stream_code(self.coded.report.method, self.coded.report.predicted, mask)
+    }
+
+    /// n, squared error, squared value, bytes, violations, then one count per class of [`CLASSES`].
+    pub fn sums(&self, shared_bytes: f64) -> Vec<f64> {
+        let q = &self.quality;
+        let bytes = (self.coded.stream.len() as u64 + RECORD_BYTES) as f64 + shared_bytes;
+        let violations = self.coded.report.violations as f64;
+        let mut sums = vec![q.n as f64, q.squared_error, q.squared_value, bytes, violations];
+        let class = match self.coded.report.method {
+            _ if self.coded.report.predicted => 0,
+            Method::Bare => 0,
+            Method::Interpolation | Method::Lorenzo => 2,
+            Method::Constant => 3,
+            Method::Lossless => 4,
+        };
+        sums.extend((0..CLASSES.len()).map(|i| f64::from(u8::from(i == class))));
+        sums
+    }
+
+    fn len(&self) -> usize {
+        self.coded.stream.len()
+    }
+}
+
+/// Flag of a stream that needs the learned prediction.
+const PREDICTED: u32 = 0x80;
+
+/// Number of a stream in the index: method, flag, mask number (0: none) from bit 8.
+fn stream_code(method: Method, predicted: bool, mask: u32) -> u32 {
+    u32::from(method.code()) | if predicted { PREDICTED } else { 0 } | mask << 8
+}
+
+/// The mask number of [`CodedVariable::code`]: 0 for none, else one more than its place among the masks of the group.
+pub(super) fn mask_number(code: u32) -> u32 {
+    code >> 8
+}
+
+impl CodedTile {
+    /// Bytes that the learned prediction saves in this tile, latents paid; 0 if it costs.
+    pub fn saved(&self) -> u64 {
+        let Some(latents) = &self.latents else { return 0 };
+        let gain = |(classical, learned): &(Option<CodedVariable>, Option<CodedVariable>)| match (classical, learned) {
+            (Some(c), Some(l)) => c.len().saturating_sub(l.len()),
+            _ => 0,
+        };
+        let gains: usize = self.variables.iter().map(gain).sum();
+        gains.saturating_sub(latents.len() + size_of::<IndexRecord>()) as u64
+    }
+
+    /// The cheapest way; `learned`: whether the archive has the decoder.
+    pub fn choose(self, learned: bool) -> Chosen {
+        let forced = self.variables.iter().any(|(classical, _)| classical.is_none());
+        let use_learned = learned && (forced || self.saved() > 0);
+        let pick = |(classical, learned): (Option<CodedVariable>, Option<CodedVariable>)| match (classical, learned) {
+            (Some(c), Some(l)) if use_learned && l.len() < c.len() => l,
+            (Some(c), _) => c,
+            (None, l) => l.expect("a tile is coded in one way at least"),
+        };
+        let variables: Vec<CodedVariable> = self.variables.into_iter().map(pick).collect();
+        let needed = |v: &CodedVariable| v.coded.report.predicted || v.coded.report.method == Method::Bare;
+        Chosen { latents: self.latents.filter(|_| variables.iter().any(needed)), variables }
+    }
+}
+
+impl Chosen {
+    /// Bytes of the latents per variable.
+    pub fn latent_share(&self) -> f64 {
+        let bytes = self.latents.as_ref().map_or(0, |l| l.len() as u64 + RECORD_BYTES);
+        bytes as f64 / self.variables.len() as f64
+    }
+}

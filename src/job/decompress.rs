@@ -1,0 +1,178 @@
+//! Stage `decompress`: archives back into files of their original format.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::archive::{Archive, Box4, IndexRecord, Piece, Restorer, Values, Variable};
+use crate::codec::{self, CodecError, Mask, TileFrame};
+use crate::config::Stage;
+use crate::model::integer::SYMBOL_MAX;
+use crate::world::shard;
+
+use super::coding::{latent_shape, mask_number, stored_units};
+use super::prediction::Prediction;
+use super::{Context, Input, JobError};
+
+/// Bytes of decoded numbers that a rank holds before it writes them.
+const PIECES_BYTES: usize = 1 << 28;
+
+/// Runs the stage on all ranks.
+pub fn run(ctx: &mut Context) -> Result<(), JobError> {
+    let mut variables: Map<String, Value> = Map::new();
+    let archives = if ctx.smoke { ctx.archives[..1].to_vec() } else { ctx.archives.clone() };
+    for input in &archives {
+        if ctx.stop_requested() {
+            return Err(JobError::stopped(Stage::Decompress));
+        }
+        let path = ctx.output.decompressed(input);
+        ctx.make_folder(path.parent().expect("restored files lie in a folder of the output"))?;
+        for (name, bytes, seconds) in restore(ctx, input)? {
+            let entry = variables.entry(name).or_insert_with(|| json!({ "bytes": 0u64, "seconds": 0.0 }));
+            entry["bytes"] = json!(entry["bytes"].as_u64().unwrap_or(0) + bytes);
+            entry["seconds"] = json!(entry["seconds"].as_f64().unwrap_or(0.0) + seconds);
+        }
+        ctx.report.log(format_args!("decompress: {} -> {}", input.name.display(), path.display()));
+    }
+    for entry in variables.values_mut() {
+        let (bytes, seconds) = (entry["bytes"].as_f64().unwrap_or(0.0), entry["seconds"].as_f64().unwrap_or(0.0));
+        entry["mb_per_s"] = json!(bytes * 1e-6 / seconds.max(1e-9));
+    }
+    Ok(ctx.report.metrics("decompress", json!({ "variables": variables }))?)
+}
+
+/// Restores one file; name, bytes and seconds of every coded variable.
+fn restore(ctx: &Context, input: &Input) -> Result<Vec<(String, u64, f64)>, JobError> {
+    // 1. The archive, and the file with everything but the coded variables.
+    let archive = Archive::open(&input.path)?;
+    let path = ctx.output.decompressed(input);
+    let mut restorer = Restorer::create(ctx.world, &archive, &path)?;
+    let mut done = Vec::new();
+    // 2. Group after group, this rank's tiles, written together when enough are decoded.
+    let names: Vec<String> = archive.groups().map(String::from).collect();
+    for name in names {
+        let decoder = GroupDecoder::open(&archive, &name)?;
+        let tiles = decoder.tiles();
+        let owned = shard::range(tiles.len(), ctx.world.size(), ctx.world.rank());
+        let started = ctx.report.seconds();
+        let mut pending: Vec<Vec<Piece>> = vec![Vec::new(); decoder.variables.len()];
+        let per_tile = tiles.first().map_or(1, |t| t.count() * 8 * decoder.variables.len());
+        let round = (PIECES_BYTES / per_tile).max(1);
+        let mut rounds = [owned.len().div_ceil(round) as u64];
+        ctx.world.max(&mut rounds);
+        for r in 0..usize::try_from(rounds[0]).expect("a number of tiles") {
+            let first = (owned.start + r * round).min(owned.end);
+            for region in &tiles[first..(first + round).min(owned.end)] {
+                for (pieces, values) in pending.iter_mut().zip(decoder.decode(region, None)?) {
+                    pieces.extend(values.map(|values| Piece { region: *region, values }));
+                }
+            }
+            for (variable, pieces) in decoder.variables.iter().zip(&mut pending) {
+                restorer.write(variable, std::mem::take(pieces))?;
+            }
+        }
+        let seconds = (ctx.report.seconds() - started) / decoder.variables.len() as f64;
+        let bytes = |v: &Variable| (v.count() * v.element.size()) as u64;
+        done.extend(decoder.variables.iter().map(|v| (v.name.clone(), bytes(v), seconds)));
+    }
+    // 3. The file gets its name.
+    restorer.finish()?;
+    Ok(done)
+}
+
+/// Everything that decoding the tiles of one group takes.
+pub(super) struct GroupDecoder<'a> {
+    archive: &'a Archive,
+    name: &'a str,
+    /// The variables in the order of the group.
+    pub variables: Vec<&'a Variable>,
+    masks: Vec<Mask>,
+    prediction: Option<Prediction>,
+    tiles: BTreeMap<Box4, Vec<&'a IndexRecord>>,
+}
+
+impl<'a> GroupDecoder<'a> {
+    /// Reads masks and decoder of a group.
+    pub fn open(archive: &'a Archive, name: &'a str) -> Result<Self, JobError> {
+        let members = archive.text(&format!("members/{name}"))?;
+        let variables: Vec<&Variable> =
+            members.lines().map(|m| archive.original().variable(m)).collect::<Result<_, _>>()?;
+        let prefix = format!("masks/{name}/");
+        let count = archive.parts()?.iter().filter(|part| part.starts_with(&prefix)).count();
+        let mask = |i: usize| {
+            let part = format!("{prefix}{i}");
+            Mask::from_bytes(&archive.blob(&part)?).map_err(|source| undecodable(archive, &part, source))
+        };
+        let masks = (0..count).map(mask).collect::<Result<Vec<_>, _>>()?;
+        let [_, d, h, w] = variables.first().map_or([0; 4], |v| v.shape);
+        let prediction = Prediction::read(archive, name, ([d, h, w], variables.len()))?;
+        let mut tiles: BTreeMap<Box4, Vec<&IndexRecord>> = BTreeMap::new();
+        for record in archive.index(name)? {
+            tiles.entry(record.region()).or_default().push(record);
+        }
+        Ok(Self { archive, name, variables, masks, prediction, tiles })
+    }
+
+    /// The tiles, in the order of their first index.
+    pub fn tiles(&self) -> Vec<Box4> {
+        self.tiles.keys().copied().collect()
+    }
+
+    /// The stored numbers of a tile, by variable; only variable `only`, if given. Variables without a stream: `None`.
+    pub fn decode(&self, region: &Box4, only: Option<usize>) -> Result<Vec<Option<Values>>, JobError> {
+        let records = self.tiles.get(region).map_or(&[][..], Vec::as_slice);
+        let mut predictions: Option<Vec<Vec<f64>>> = None;
+        let mut decoded = Vec::with_capacity(self.variables.len());
+        for (v, variable) in self.variables.iter().enumerate() {
+            let record = records.iter().find(|r| r.variable as usize == v);
+            let Some(record) = record.filter(|_| only.is_none_or(|only| only == v)) else {
+                decoded.push(None);
+                continue;
+            };
+            if !region.fits(variable.shape) {
+                return Err(damaged(self.archive, &format!("index of group {}", self.name)));
+            }
+            let stream = self.archive.read_stream(self.name, record)?;
+            if codec::needs_prediction(&stream) && predictions.is_none() {
+                predictions = Some(self.predict(region, records)?);
+            }
+            let prediction = predictions.as_ref().map(|p| stored_units(variable, &p[v]));
+            let mask = match mask_number(record.predictor) {
+                0 => None,
+                n => Some(self.masks.get(n as usize - 1).ok_or_else(|| damaged(self.archive, "number of a mask"))?),
+            };
+            let frame =
+                TileFrame { shape: region.len, element: variable.element, mask, prediction: prediction.as_deref() };
+            let values = codec::decode_tile(&stream, &frame);
+            decoded.push(Some(values.map_err(|source| undecodable(self.archive, &variable.name, source))?));
+        }
+        Ok(decoded)
+    }
+
+    /// The learned prediction of a tile, physical units, by variable.
+    fn predict(&self, region: &Box4, records: &[&IndexRecord]) -> Result<Vec<Vec<f64>>, JobError> {
+        let missing = || damaged(self.archive, &format!("latents of group {}", self.name));
+        let prediction = self.prediction.as_ref().ok_or_else(missing)?;
+        let record = records.iter().find(|r| r.variable == IndexRecord::SHARED).ok_or_else(missing)?;
+        let whole = self.variables.iter().all(|v| region.start[1..] == [0; 3] && region.len[1..] == v.shape[1..]);
+        if !whole {
+            return Err(missing());
+        }
+        let bytes = self.archive.read_stream(self.name, record)?;
+        let symbols = codec::decode_latent(&bytes, latent_shape(region, prediction.latent()));
+        let symbols =
+            symbols.map_err(|source| undecodable(self.archive, &format!("latents of {}", self.name), source))?;
+        if symbols.iter().any(|q| q.unsigned_abs() > SYMBOL_MAX.unsigned_abs()) {
+            return Err(missing());
+        }
+        Ok(prediction.fields(&symbols))
+    }
+}
+
+fn undecodable(archive: &Archive, variable: &str, source: CodecError) -> JobError {
+    JobError::Undecodable { path: archive.path().into(), variable: variable.into(), source }
+}
+
+fn damaged(archive: &Archive, what: &str) -> JobError {
+    crate::archive::ArchiveError::Damaged { path: archive.path().into(), what: what.into() }.into()
+}

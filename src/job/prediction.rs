@@ -1,0 +1,297 @@
+//! The learned predictor of a group: what the encoder needs, and the part that travels in the archive.
+//!
+//! ```text
+//! writer: fields --normalize, encode (f32)--> latents --round(z / step)--> symbols
+//! both:   symbols --exact decoder (integers)--> normalized --x std + mean (f64)--> prediction, physical units
+//! ```
+//!
+//! Both sides compute the prediction from the symbols by the second line, which has the same bits everywhere. The mean
+//! and standard deviation that travel are coded like a field, within 1/2048 of their range: a prediction need not be
+//! sharper, and per voxel they would otherwise outweigh the network.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Values};
+use crate::backend::Cpu;
+use crate::codec::{self, CodecError, Limits, Mask, TileFrame, TileSpec};
+use crate::config::{self, Compress};
+use crate::model::integer::Quantization;
+use crate::model::weights::TrainedModel;
+use crate::model::{Autoencoder, IntegerDecoder, Shape};
+
+use super::groups::axis;
+use super::{Context, Group, JobError};
+
+/// Samples that calibrate the scales of the exact decoder.
+const CALIBRATION_SAMPLES: usize = 16;
+/// Width of a latent symbol in standard deviations of the latents. A latent is a few hundred values for a whole grid:
+/// a fine step costs little.
+const LATENT_STEP: f64 = 1.0 / 32.0;
+/// Error of the mean and standard deviation that travel, as a fraction of their range.
+const STATISTIC_ERROR: f64 = 1.0 / 2048.0;
+
+/// Latent symbols to physical fields: the reader's half.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Prediction {
+    decoder: IntegerDecoder,
+    mean: Statistic,
+    std: Statistic,
+}
+
+/// The writer's half, and the reader's half that goes with it.
+pub(super) struct Predictor {
+    model: TrainedModel,
+    network: Autoencoder<Cpu<f32>>,
+    step: f64,
+    reader: Prediction,
+}
+
+/// Mean or standard deviation, coded: what travels, and the values that it decodes to, (c, d, h, w) or (c).
+#[derive(Debug, Clone, PartialEq)]
+struct Statistic {
+    stream: Vec<u8>,
+    values: Vec<f64>,
+}
+
+/// The predictors of the groups of this job by group name: from `compress.model`, or trained in this job. Collective.
+pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<String, Predictor>, JobError> {
+    let mut found = BTreeMap::new();
+    let classical = |p: config::Predictor| matches!(p, config::Predictor::Interpolation | config::Predictor::Lorenzo);
+    let overridden = section.variables.values().any(|v| v.predictor.is_some_and(|p| !classical(p)));
+    if ctx.inputs.is_empty() || classical(section.predictor) && !overridden {
+        return Ok(found);
+    }
+    for path in model_files(ctx, section)? {
+        let model = TrainedModel::read(&path)?;
+        let group = Group::new(model.variables.clone());
+        if let Some(predictor) = Predictor::new(ctx, section, model)? {
+            found.insert(group.name, predictor);
+        }
+    }
+    Ok(found)
+}
+
+/// `compress.model` (a file, or the files of a folder), or the models of this job, if it trains.
+fn model_files(ctx: &Context, section: &Compress) -> Result<Vec<PathBuf>, JobError> {
+    match &section.model {
+        Some(path) if path.is_dir() => {
+            let unreadable = |source| JobError::Unreadable { path: path.clone(), source };
+            let entries: Result<Vec<_>, _> = std::fs::read_dir(path).map_err(unreadable)?.collect();
+            let mut files: Vec<PathBuf> = entries.map_err(unreadable)?.into_iter().map(|e| e.path()).collect();
+            files.retain(|file| file.extension().is_some_and(|e| e == "h5"));
+            files.sort();
+            Ok(files)
+        }
+        Some(path) => Ok(vec![path.clone()]),
+        None if ctx.config.train.is_some() => {
+            let groups = ctx.groups()?;
+            Ok(groups.iter().map(|group| ctx.output.model(&group.name, groups.len() == 1)).collect())
+        }
+        None => Ok(Vec::new()),
+    }
+}
+
+impl Predictor {
+    /// `None` if no input has the model's variables on the model's grid.
+    fn new(ctx: &Context, section: &Compress, model: TrainedModel) -> Result<Option<Self>, JobError> {
+        let samples = calibration(ctx, &model)?;
+        if samples.is_empty() {
+            return Ok(None);
+        }
+        let network = model.on(&Cpu::<f32>::new())?;
+        let latents = network.encode(&samples);
+        let power = latents.iter().map(|&z| f64::from(z) * f64::from(z)).sum::<f64>() / latents.len() as f64;
+        let unit = if power > 0.0 && power.is_finite() { power.sqrt() } else { 1.0 };
+        let step = section.latent.step.unwrap_or(LATENT_STEP) * unit;
+        let calibration = IntegerDecoder::symbols(&latents, step);
+        let how = Quantization { step, weight_bits: section.weight_bits, calibration: &calibration };
+        let decoder = (&model.graph.decoder, &model.graph.params, &model.params[..]);
+        let decoder = IntegerDecoder::quantize(&Cpu::<f64>::new(), decoder, &how)?;
+        let sample = model.graph.sample();
+        let mean = Statistic::code(&model.normalizer.mean, sample)?;
+        let std = Statistic::code(&model.normalizer.std, sample)?;
+        Ok(Some(Self { model, network, step, reader: Prediction { decoder, mean, std } }))
+    }
+
+    /// The reader's half.
+    pub fn reader(&self) -> &Prediction {
+        &self.reader
+    }
+
+    /// Grid (z, y, x) of a step.
+    pub fn grid(&self) -> [usize; 3] {
+        self.model.graph.sample().grid
+    }
+
+    /// Symbols of the steps of `fields`, one field per channel, all of one box with the model's grid.
+    pub fn symbols(&self, fields: &[Field<f64>]) -> Vec<i32> {
+        let samples = normalized(&self.model, fields);
+        let one = self.model.graph.sample().len();
+        samples.chunks(one).flat_map(|x| IntegerDecoder::symbols(&self.network.encode(x), self.step)).collect()
+    }
+}
+
+/// Normalized samples of the first input that has the model's variables on its grid, spread over its steps.
+fn calibration(ctx: &Context, model: &TrainedModel) -> Result<Vec<f32>, JobError> {
+    for input in &ctx.inputs {
+        let source = Source::open_with(&input.path, axis(&ctx.config.data).as_deref())?;
+        let Ok(variables) = source.select(Some(&model.variables)) else { continue };
+        let shape = variables[0].shape;
+        if shape[1..] != model.graph.sample().grid || variables.iter().any(|v| v.shape != shape) {
+            continue;
+        }
+        let count = shape[0].min(CALIBRATION_SAMPLES);
+        let mut samples = Vec::new();
+        for i in 0..count {
+            let step = i * shape[0] / count;
+            let region = Box4::times(shape, step..step + 1);
+            let fields = variables.iter().map(|v| source.read_field64(v, &region)).collect::<Result<Vec<_>, _>>()?;
+            samples.extend(normalized(model, &fields));
+        }
+        return Ok(samples);
+    }
+    Ok(Vec::new())
+}
+
+/// Normalized samples (t, d, h, w, c) of one field per channel, 0 in masked cells.
+fn normalized(model: &TrainedModel, fields: &[Field<f64>]) -> Vec<f32> {
+    let channels = fields.len();
+    let one = model.graph.sample().len();
+    let count = fields[0].values.len() * channels;
+    let mut physical = vec![f64::NAN; count];
+    for (c, field) in fields.iter().enumerate() {
+        let valid = field.valid.as_ref().map(|v| v.as_slice().expect("row-major"));
+        for (i, &x) in field.values.iter().enumerate() {
+            if valid.is_none_or(|valid| valid[i]) {
+                physical[i * channels + c] = x;
+            }
+        }
+    }
+    let mut samples = vec![0f32; count];
+    for (x, out) in physical.chunks(one).zip(samples.chunks_mut(one)) {
+        model.normalizer.apply(x, out);
+    }
+    samples
+}
+
+impl Prediction {
+    /// Shape of a latent.
+    pub fn latent(&self) -> Shape {
+        self.decoder.latent()
+    }
+
+    /// Physical fields (t, z, y, x) of whole latents, one per channel; the same bits everywhere.
+    pub fn fields(&self, symbols: &[i32]) -> Vec<Vec<f64>> {
+        let sample = self.decoder.sample();
+        let (channels, one) = (sample.channels, sample.len());
+        let (mean, std) = (&self.mean.values, &self.std.values);
+        let mut fields = vec![Vec::with_capacity(symbols.len() / self.latent().len() * sample.points()); channels];
+        for latent in symbols.chunks(self.latent().len()) {
+            let x = self.decoder.decode(&Cpu::<f64>::new(), latent);
+            for i in 0..one {
+                let (c, cell) = (i % channels, i / channels);
+                let at = if mean.len() == one { c * sample.points() + cell } else { c };
+                fields[c].push(x[i] * std[at] + mean[at]);
+            }
+        }
+        fields
+    }
+
+    /// The parts an archive keeps of it: name and bytes.
+    pub fn to_parts(&self, group: &str) -> Vec<(String, Vec<u8>)> {
+        let name = |part: &str| format!("decoder/{group}/{part}");
+        vec![
+            (name("network"), self.decoder.to_bytes()),
+            (name("mean"), self.mean.stream.clone()),
+            (name("std"), self.std.stream.clone()),
+        ]
+    }
+
+    /// Reads the parts of [`Prediction::to_parts`] from an archive; `None` if the group has none.
+    ///
+    /// Errors: damaged parts, or a decoder whose grid is not that of the group's variables.
+    pub fn read(
+        archive: &Archive,
+        group: &str,
+        (grid, channels): ([usize; 3], usize),
+    ) -> Result<Option<Self>, JobError> {
+        let name = |part: &str| format!("decoder/{group}/{part}");
+        if !archive.parts()?.contains(&name("network")) {
+            return Ok(None);
+        }
+        let decoder = IntegerDecoder::from_bytes(&archive.blob(&name("network"))?)?;
+        let sample = decoder.sample();
+        let statistic = |part: &str| Ok::<_, JobError>(Statistic::decode(archive.blob(&name(part))?, sample)?);
+        if (sample.grid, sample.channels) != (grid, channels) {
+            let what = format!("decoder of group {group}: made for another grid");
+            return Err(ArchiveError::Damaged { path: archive.path().into(), what }.into());
+        }
+        let (mean, std) = (statistic("mean")?, statistic("std")?);
+        if mean.values.len() != std.values.len() {
+            let what = format!("statistics of group {group}: mean and std differ in number");
+            return Err(ArchiveError::Damaged { path: archive.path().into(), what }.into());
+        }
+        Ok(Some(Self { mean, std, decoder }))
+    }
+}
+
+impl Statistic {
+    /// Codes values (d, h, w, c) or (c).
+    fn code(values: &[f32], sample: Shape) -> Result<Self, CodecError> {
+        let channels = sample.channels;
+        let by_channel: Vec<f32> =
+            (0..channels).flat_map(|c| values.iter().skip(c).step_by(channels).copied()).collect();
+        let (low, high) = by_channel.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(l, h), &v| (l.min(v), h.max(v)));
+        let shape = Self::shape(values.len(), sample);
+        let values_of = Values::F32(by_channel);
+        let bound = Limits { abs: Some(STATISTIC_ERROR * f64::from(high - low)), ..Limits::default() }.bound();
+        let spec = TileSpec { shape, bound, fills: &[], predictor: codec::Predictor::Interpolation };
+        let coded = codec::encode_tile(&values_of, None, &spec)?;
+        // A plateau may be masked: the mask travels in front of the stream.
+        let mask = coded.mask.as_ref().map(Mask::to_bytes).unwrap_or_default();
+        let mut stream = vec![u8::from(values.len() == sample.len())];
+        stream.extend_from_slice(&(mask.len() as u64).to_le_bytes());
+        stream.extend_from_slice(&mask);
+        stream.extend_from_slice(&coded.stream);
+        Self::decode(stream, sample)
+    }
+
+    /// What [`Statistic::code`] made: one byte, 1 for per voxel; length of a mask stream, the mask stream; a tile stream.
+    fn decode(stream: Vec<u8>, sample: Shape) -> Result<Self, CodecError> {
+        let cut = CodecError::Truncated { stream: "statistic", part: "header" };
+        let (&per_voxel, rest) = stream.split_first().ok_or_else(|| cut.clone())?;
+        let (length, rest) = rest.split_first_chunk::<8>().ok_or_else(|| cut.clone())?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut.clone())?;
+        let (mask, bytes) = rest.split_at_checked(length).ok_or(cut)?;
+        let mask = if mask.is_empty() { None } else { Some(Mask::from_bytes(mask)?) };
+        let shape = Self::shape(if per_voxel == 1 { sample.len() } else { sample.channels }, sample);
+        let frame = TileFrame { shape, element: ElementType::F32, mask: mask.as_ref(), prediction: None };
+        let values = codec::decode_tile(bytes, &frame)?.to_f64();
+        Ok(Self { stream, values })
+    }
+
+    fn shape(len: usize, sample: Shape) -> [usize; 4] {
+        let [d, h, w] = if len == sample.len() { sample.grid } else { [1; 3] };
+        [sample.channels, d, h, w]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_come_back_close_and_the_same_on_both_sides() {
+        let sample = Shape { grid: [5, 6, 7], channels: 2 };
+        for len in [2, sample.len()] {
+            let values: Vec<f32> = (0..len).map(|i| (i as f32 * 0.037).sin() * 5.0 + 2.0 * (i % 2) as f32).collect();
+            let coded = Statistic::code(&values, sample).unwrap();
+            assert_eq!(Statistic::decode(coded.stream.clone(), sample), Ok(coded.clone()));
+            let points = len / 2;
+            let close = |i: usize| (coded.values[i % 2 * points + i / 2] - f64::from(values[i])).abs() < 14.0 / 2048.0;
+            assert!((0..len).all(close), "{len}");
+            assert!(Statistic::decode(coded.stream[..9].to_vec(), sample).is_err());
+        }
+    }
+}

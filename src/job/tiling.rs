@@ -1,0 +1,61 @@
+//! Which boxes of a variable are coded on their own (pure).
+
+use crate::archive::Box4;
+use crate::config::Tile;
+
+/// Values of a tile when the job file does not say: long runs pay, and a rank holds a few tiles at a time.
+const TILE_VALUES: usize = 1 << 23;
+/// Steps of a tile when the job file does not say; most of what time correlation gives is reached by then.
+const TILE_STEPS: usize = 16;
+
+/// Tiles in order (t slowest), edges shorter. Cells default to the whole grid, halved along its longest axis until a
+/// step has few enough; steps to what then fits.
+pub(super) fn tiles(shape: [usize; 4], tile: &Tile) -> Vec<Box4> {
+    let cells = tile.cells.unwrap_or_else(|| default_cells([shape[1], shape[2], shape[3]]));
+    let volume = cells.iter().product::<usize>().max(1);
+    let steps = tile.steps.unwrap_or_else(|| (TILE_VALUES / volume).clamp(1, TILE_STEPS));
+    let len = [steps, cells[0], cells[1], cells[2]];
+    let starts = |axis: usize| (0..shape[axis]).step_by(len[axis]);
+    let mut boxes = Vec::new();
+    for t in starts(0) {
+        for z in starts(1) {
+            for y in starts(2) {
+                for x in starts(3) {
+                    let start = [t, z, y, x];
+                    boxes.push(Box4 { start, len: std::array::from_fn(|a| len[a].min(shape[a] - start[a])) });
+                }
+            }
+        }
+    }
+    boxes
+}
+
+fn default_cells(mut grid: [usize; 3]) -> [usize; 3] {
+    while grid.iter().product::<usize>() > TILE_VALUES {
+        let longest = (0..3).max_by_key(|&axis| grid[axis]).expect("three axes");
+        grid[longest] = grid[longest].div_ceil(2);
+    }
+    grid.map(|n| n.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_every_value_once() {
+        for (shape, tile) in [
+            ([5, 3, 7, 4], Tile { steps: Some(2), cells: Some([2, 3, 4]) }),
+            ([40, 2, 3, 1], Tile::default()),
+            ([2, 300, 300, 300], Tile::default()),
+            ([0, 3, 3, 3], Tile::default()),
+        ] {
+            let boxes = tiles(shape, &tile);
+            assert_eq!(boxes.iter().map(Box4::count).sum::<usize>(), shape.iter().product::<usize>(), "{shape:?}");
+            assert!(boxes.iter().all(|b| b.fits(shape)));
+            for (i, a) in boxes.iter().enumerate() {
+                assert!(boxes[..i].iter().all(|b| a.intersect(b).is_none()), "{shape:?}");
+            }
+        }
+    }
+}
