@@ -7,7 +7,7 @@
 /// Writes the functions for one type: mantissa bits, 1.5 * 2^(mantissa bits), ln 2 as a short and a small part, the
 /// range where 2^(n - 1) is a number, the argument from which tanh is 1, and the factorials of the series.
 macro_rules! exponential {
-    ($module:ident, $t:ty, $mantissa:literal, $shift:literal, $ln2:literal + $ln2_rest:literal, $range:expr, $tanh_one:literal, $terms:literal) => {
+    ($module:ident, $t:ty, $mantissa:literal, $shift:literal, $ln2:expr, $range:expr, $tanh_one:literal, $terms:literal) => {
         pub(super) mod $module {
             /// 1 / 2!, 1 / 3!, ...
             const SERIES: [$t; $terms] = {
@@ -23,15 +23,16 @@ macro_rules! exponential {
             /// 2^(n - 1) and e^r - 1. Comparisons let NaN through.
             #[inline(always)]
             fn parts(x: $t) -> ($t, $t) {
+                const LN_2: [$t; 2] = $ln2;
                 const RANGE: [$t; 2] = $range;
                 let x = if x < RANGE[0] { RANGE[0] } else { x };
                 let x = if x > RANGE[1] { RANGE[1] } else { x };
                 // Adding 1.5 * 2^mantissa rounds to an integer and leaves it in the lowest bits.
                 let shifted = x * std::f64::consts::LOG2_E as $t + $shift;
                 let n = shifted - $shift;
-                let r = (x - n * $ln2) - n * $ln2_rest;
-                let bias = (<$t>::MAX_EXP - 1) as _;
-                let half_power = <$t>::from_bits((shifted.to_bits().wrapping_add(bias) - 1) << $mantissa);
+                let r = (x - n * LN_2[0]) - n * LN_2[1];
+                let bias = (<$t>::MAX_EXP - 2) as _; // one less: 2^(n - 1)
+                let half_power = <$t>::from_bits(shifted.to_bits().wrapping_add(bias) << $mantissa);
                 let sum = SERIES.iter().rev().fold(0.0, |sum, term| sum * r + term);
                 (half_power, r + r * r * sum)
             }
@@ -59,13 +60,13 @@ macro_rules! exponential {
     };
 }
 
-exponential!(single, f32, 23, 12_582_912.0, 0.693_359_375 + -2.121_944_4e-4, [-87.5, 89.0], 10.0, 6);
+exponential!(single, f32, 23, 12_582_912.0, [355.0 / 512.0, -2.121_944_4e-4], [-87.5, 89.0], 10.0, 6);
 exponential!(
     double,
     f64,
     52,
     6_755_399_441_055_744.0,
-    6.931_471_803_691_238_164_90e-1 + 1.908_214_929_270_587_700_02e-10,
+    [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10],
     [-708.5, 710.0],
     22.0,
     12

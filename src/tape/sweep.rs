@@ -79,7 +79,9 @@ impl<B: Backend> Tape<B> {
         for id in (0..=end).rev().filter(|&id| plan.on_path[id]).collect::<Vec<_>>() {
             let node = visit(self, id);
             let cotangent = cotangents[id].take();
-            for (i, input) in node.inputs.iter().enumerate() {
+            // Last input first: weights come after the argument, and their gradient may travel while that of the
+            // argument is computed.
+            for (i, input) in node.inputs.iter().enumerate().rev() {
                 let Some(to) = input.node.filter(|&to| plan.on_path[to]) else { continue };
                 if let Some(part) = cotangent.as_ref().and_then(|y_bar| self.rule(&node, i, y_bar)) {
                     self.add_to(&mut cotangents[to], part);

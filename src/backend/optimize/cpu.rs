@@ -46,7 +46,7 @@ impl<R: Real> Optimize for Cpu<R> {
         assert!(params.len() == gradient.len(), "lengths {} and {}", params.len(), gradient.len());
         let rate = R::from_f64(rate);
         for_chunks(self.make_mut(params), 1, |range, p| {
-            vectorized(move || p.iter_mut().zip(&gradient[range]).for_each(|(p, &g)| *p = *p - rate * g));
+            vectorized(move || p.iter_mut().zip(&gradient[range]).for_each(|(p, &g)| *p -= rate * g));
         });
     }
 }
