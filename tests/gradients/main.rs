@@ -54,6 +54,11 @@ fn convolution_derivatives_are_exact() {
 }
 
 #[test]
+fn network_derivatives_are_exact() {
+    check("network");
+}
+
+#[test]
 fn every_op_has_a_row_in_the_table() {
     let mut seen = std::collections::BTreeSet::new();
     for case in table::cases() {

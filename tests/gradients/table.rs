@@ -60,7 +60,10 @@ fn case(name: impl Into<String>, shapes: &[&[usize]], build: impl Fn(&Tape64, &[
 
 /// The whole table.
 pub fn cases() -> Vec<Case> {
-    [arithmetic(), activation(), gate(), reduce(), layout(), matmul(), convolution()].into_iter().flatten().collect()
+    [arithmetic(), activation(), gate(), reduce(), layout(), matmul(), convolution(), network()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Shapes of tensors: a scalar, extents 1, a prime, an odd grid with channels.
@@ -214,4 +217,17 @@ fn convolution() -> Vec<Case> {
         }));
     }
     cases
+}
+
+/// What a gradient flow differentiates twice: a convolution, ELU, a transposed convolution with a skip connection, and
+/// a dense layer.
+fn network() -> Vec<Case> {
+    let geometry = Geometry { stride: [2, 1, 1], padding: [1, 0, 1] };
+    let back = TransposedGeometry { geometry, output: [5, 3, 3] };
+    let shapes: [&[usize]; 5] = [&[1, 5, 3, 3, 2], &[3, 2, 2, 2, 3], &[3], &[4, 90], &[3]];
+    vec![case("network", &shapes, move |t, v| {
+        let hidden = t.activate(Activation::Elu { alpha: 1.0 }, &t.conv3d(&v[0], &v[1], Some(&v[2]), &geometry));
+        let y = t.add(&t.conv_transpose3d(&t.prelu(&hidden, &v[4]), &v[1], None, &back), &v[0]);
+        t.activate(Activation::Tanh, &t.scale(&t.matmul(&t.reshape(&y, [1, 90]), &v[3], [false, true]), 0.1))
+    })]
 }
