@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::archive::{Attributes, Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Values};
 use crate::config::{Generate, Stage};
 use crate::dataset::DatasetError;
-use crate::dataset::generate::{Cut, Snapshot, UrbanFlow, VARIABLES};
+use crate::dataset::generate::{Cost, Cut, Snapshot, UrbanFlow, VARIABLES};
 use crate::report::Figure;
 use crate::report::Progress;
 use crate::report::figure::{Panel, Slices};
@@ -22,7 +22,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     // 1. The city of the seed, and how many steps lie before and between snapshots.
     let mut flow = UrbanFlow::new(ctx.world, &spec, ctx.config.job.seed)?;
     let (spin_up, between) = (flow.scales().steps(spec.spin_up_s, 0), flow.scales().steps(spec.interval_s, 1));
-    let steps = spin_up + between * spec.snapshots as u64;
+    let steps = Cost::of(&spec, ctx.world.size()).steps;
     let mass = flow.mass(ctx.world);
     log_start(ctx, &spec, &flow, steps);
     // 2. Until the turbulence has forgotten how it started.

@@ -137,9 +137,9 @@ impl Flow {
         }
     }
 
-    /// Values kept in memory.
-    pub(super) fn values(&self) -> usize {
-        2 * self.now.len() + self.velocity.iter().map(Vec::len).sum::<usize>()
+    /// Values kept in memory for a slab.
+    pub(super) fn values_of(grid: &Grid) -> usize {
+        2 * (grid.ny() + 2 * GHOST) * Q * grid.block() + 3 * grid.scalar()
     }
 
     /// Values that [`Flow::pack`] writes.

@@ -1,7 +1,7 @@
 //! Data made here instead of read: [`UrbanFlow`], turbulent wind over a city with a tracer.
 //!
 //! `grid` lays a slab out in memory, `lattice` collides, `flow` streams and bounces, `tracer` disperses, `terrain`
-//! builds the city, `urban_flow` puts physical units, forcing and halos around them.
+//! builds the city, `weather` drives the wind, `urban_flow` puts physical units, forcing and halos around them.
 
 mod flow;
 mod grid;
@@ -9,6 +9,7 @@ mod lattice;
 mod terrain;
 mod tracer;
 mod urban_flow;
+mod weather;
 
 pub use terrain::Terrain;
-pub use urban_flow::{Cut, Scales, Snapshot, UrbanFlow, VARIABLES, VariableSpec};
+pub use urban_flow::{Cost, Cut, Scales, Snapshot, UrbanFlow, VARIABLES, VariableSpec};

@@ -121,9 +121,9 @@ impl Tracer {
         flux_row(fluxes, &rows, self.diffusivity);
     }
 
-    /// Values kept in memory.
-    pub(super) fn values(&self) -> usize {
-        3 * self.now.len()
+    /// Values kept in memory for a slab.
+    pub(super) fn values_of(grid: &Grid) -> usize {
+        3 * grid.scalar()
     }
 
     /// Values that [`Tracer::pack`] writes.

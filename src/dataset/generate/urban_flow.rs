@@ -4,8 +4,6 @@
 //! (fixed mass flux), as in simulations of urban canopies (Coceal et al. 2006). One slab of y planes per rank. Updates are local
 //! and sums over the domain go through the fixed tree over y planes: the same bits at every rank count.
 
-use std::f64::consts::TAU;
-
 use ndarray::{Array3, Axis};
 
 use super::super::DatasetError;
@@ -14,7 +12,7 @@ use super::grid::{GHOSTS, Grid, LEFT};
 use super::lattice::Collision;
 use super::terrain::Terrain;
 use super::tracer::Tracer;
-use crate::backend::random::{Purpose, Stream};
+use super::weather::{Gusts, Weather};
 use crate::config;
 use crate::world::{World, shard};
 
@@ -86,6 +84,42 @@ impl Scales {
     pub fn steps(&self, time_s: f64, least: u64) -> u64 {
         // A time of a simulation, positive: far below 2⁶³ steps.
         ((time_s / self.step_s).round() as u64).max(least)
+    }
+}
+
+/// What a simulation takes, known before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Lattice steps.
+    pub steps: u64,
+    /// Floating-point operations over all ranks.
+    pub flops: u64,
+    /// Memory of the fields of the largest slab.
+    pub bytes_per_rank: u64,
+    /// Size of the fields in the file.
+    pub output_bytes: u64,
+}
+
+/// Floating-point operations per cell and step: about 260 of the collision, 130 of the tracer. Memory traffic, when the
+/// fields do not fit the cache: 19 populations read, written and fetched for writing, and the tracer's nine scalars,
+/// about 560 bytes.
+const FLOPS_PER_CELL: u64 = 390;
+
+impl Cost {
+    /// Of the job file, on `ranks` ranks.
+    pub fn of(spec: &config::Generate, ranks: usize) -> Self {
+        let scales = Scales::of(spec);
+        let snapshots = spec.snapshots as u64;
+        let steps = scales.steps(spec.spin_up_s, 0) + snapshots * scales.steps(spec.interval_s, 1);
+        let cells = spec.grid.iter().product::<usize>() as u64;
+        let slab = Grid { cells: spec.grid, y: shard::range(spec.grid[1], ranks, 0) };
+        let values = Flow::values_of(&slab) + Tracer::values_of(&slab);
+        Self {
+            steps,
+            flops: steps * cells * FLOPS_PER_CELL,
+            bytes_per_rank: (values * size_of::<f64>()) as u64,
+            output_bytes: snapshots * cells * (VARIABLES.len() * size_of::<f32>()) as u64,
+        }
     }
 }
 
@@ -307,7 +341,7 @@ impl UrbanFlow {
 
     /// Memory of the fields on this rank.
     pub fn bytes(&self) -> usize {
-        (self.flow.values() + self.tracer.values()) * size_of::<f64>()
+        (Flow::values_of(&self.grid) + Tracer::values_of(&self.grid)) * size_of::<f64>()
     }
 
     /// A cut through a field of the snapshot, gathered on every rank: values and the length of a row. Collective.
@@ -339,86 +373,6 @@ const STREET_LEVEL: usize = 1;
 
 fn of_plane_len(planes: &[Vec<f64>]) -> usize {
     planes.first().map_or(0, Vec::len)
-}
-
-/// The mean wind in time: speed and direction swing slowly, as sums of waves of random phase.
-#[derive(Clone, Debug)]
-struct Weather {
-    /// Mean speed, cells per step.
-    speed: f64,
-    /// Standard deviation of the speed, as a share of it, and of the direction, rad.
-    spread: [f64; 2],
-    /// Phase of each wave of speed and direction, turns.
-    phases: [[f64; 2]; PERIODS_S.len()],
-}
-
-/// Periods of the weather, s: the low-frequency side of the boundary-layer spectrum (minutes), incommensurable.
-const PERIODS_S: [f64; 4] = [1130.0, 670.0, 390.0, 230.0];
-
-impl Weather {
-    fn new(spec: &config::Generate, seed: u64) -> Self {
-        let stream = Stream::new(seed, Purpose::Flow, 1, 0);
-        let spread = [spec.gustiness, spec.veer_deg.to_radians()];
-        let phases = std::array::from_fn(|n| stream.uniforms(u32::try_from(n).expect("a few")));
-        Self { speed: spec.lattice_speed, spread, phases }
-    }
-
-    /// Mean wind (x, y) after a time, cells per step.
-    fn wind(&self, time_s: f64) -> [f64; 2] {
-        let swing = |which: usize| {
-            let wave = |(period, phase): (&f64, &[f64; 2])| (TAU * (time_s / period + phase[which])).sin();
-            // n waves of amplitude 1 have the variance n / 2.
-            let sum: f64 = PERIODS_S.iter().zip(&self.phases).map(wave).sum();
-            self.spread[which] * sum / (PERIODS_S.len() as f64 / 2.0).sqrt()
-        };
-        let (sin, cos) = swing(1).sin_cos();
-        let speed = self.speed * (1.0 + swing(0));
-        [speed * cos, speed * sin]
-    }
-}
-
-/// Start: a power-law profile with a few waves of random phase, so that turbulence sets in.
-struct Gusts {
-    nz: f64,
-    speed: f64,
-    /// Per component: waves along x and along y, one row of values per wave.
-    waves: [[Vec<Vec<f64>>; 2]; 3],
-}
-
-/// Waves of the start along each axis.
-const WAVES: usize = 4;
-
-/// Amplitude of the waves, as a share of the mean wind.
-const START_GUSTS: f64 = 0.2;
-
-impl Gusts {
-    fn new([nx, ny, nz]: [usize; 3], speed: f64, seed: u64) -> Self {
-        let stream = Stream::new(seed, Purpose::Flow, 0, 0);
-        let waves = |component: usize, axis: usize, n: usize| {
-            let wave = |number: usize| {
-                let block = u32::try_from(component * WAVES + number).expect("a few");
-                let phase = stream.uniforms(block)[axis];
-                let turns = |i: usize| (1 + number) as f64 * i as f64 / n as f64 + phase;
-                (0..n).map(|i| (TAU * turns(i)).sin()).collect()
-            };
-            (0..WAVES).map(wave).collect()
-        };
-        let waves = std::array::from_fn(|component| [waves(component, 0, nx), waves(component, 1, ny)]);
-        Self { nz: nz as f64, speed, waves }
-    }
-
-    /// Velocity of a cell, cells per step.
-    fn wind(&self, [x, y, z]: [usize; 3]) -> [f64; 3] {
-        let height = (z as f64 + 0.5) / self.nz;
-        // Exponent 0.28 over cities (Counihan 1975); the mean over the height is 1 / 1.28.
-        let profile = [self.speed * 1.28 * height.powf(0.28), 0.0, 0.0];
-        let envelope = (std::f64::consts::PI * height).sin() * START_GUSTS * self.speed / WAVES as f64;
-        std::array::from_fn(|component| {
-            let [along, across] = &self.waves[component];
-            let sum = |waves: &[Vec<f64>], i: usize| waves.iter().map(|wave| wave[i]).sum::<f64>();
-            profile[component] + envelope * sum(along, x) * sum(across, y)
-        })
-    }
 }
 
 #[cfg(test)]
