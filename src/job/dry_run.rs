@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use crate::archive::{Series, Source, Variable};
 use crate::config::{Assimilate, Generate, Job, MethodName, Reduction, Stage, Train};
 use crate::dataset::Split;
-use crate::dataset::generate::{Scales, VARIABLES};
+use crate::dataset::generate::{self, VARIABLES};
 use crate::model::{Cost, Shape, zoo};
 
 use super::arguments::RunArguments;
 use super::command::print;
 use super::{Group, Input, JobError, groups, prepare};
 
-/// Bytes per cell that the flow solver keeps: two sets of 19 populations, density, velocity, viscosity, two tracers, f64.
-const GENERATE_BYTES_PER_CELL: usize = 8 * (2 * 19 + 7);
 /// Bytes of a number of the generated files and on the device.
 const REAL_BYTES: usize = 4;
 /// Bytes of a number of the assimilation.
@@ -89,14 +87,17 @@ impl Plan {
 
     fn generate(&mut self, job: &Job, spec: &Generate, ranks: usize) -> Vec<Shaped> {
         let [nx, ny, nz] = spec.grid;
-        let scales = Scales::of(spec);
-        let steps = scales.steps(spec.spin_up_s, 0) + scales.steps(spec.interval_s, 1) * spec.snapshots as u64;
+        let cost = generate::Cost::of(spec, ranks);
         let size = spec.snapshots * nx * ny * nz * REAL_BYTES;
-        let written = bytes((size * VARIABLES.len()) as u64);
-        let text = format!("{nx} x {ny} x {nz} cells, {} snapshots, {steps} lattice steps, {written}", spec.snapshots);
+        let text = format!(
+            "{nx} x {ny} x {nz} cells, {} snapshots, {} lattice steps, {:.1} TFLOP, {}",
+            spec.snapshots,
+            cost.steps,
+            cost.flops as f64 * 1e-12,
+            bytes(cost.output_bytes)
+        );
         self.say("generate", &text);
-        let slab = nx * ny.div_ceil(ranks) * nz;
-        self.memory.push((Stage::Generate, (slab * GENERATE_BYTES_PER_CELL) as u64));
+        self.memory.push((Stage::Generate, cost.bytes_per_rank));
         let shape = [spec.snapshots, nz, ny, nx];
         let wanted = VARIABLES.iter().filter(|v| job.data.variables.contains(v.name));
         wanted.map(|v| Shaped { name: v.name.into(), shape, bytes: size }).collect()
