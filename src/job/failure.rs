@@ -69,20 +69,22 @@ fn root_was_first(stop: &AtomicBool) -> bool {
     false
 }
 
-/// Failure injection for the tests: `SCI_HPC_INJECT=panic:rank=1:stage=train` panics on rank 1 where `train` begins;
-/// `stop:...` raises the stop flag there, as a signal would.
-pub(super) fn inject(world: &World, stage: Stage, stop: &AtomicBool) {
+/// Failure injection for the tests: `SCI_HPC_INJECT=panic:rank=1:stage=train` panics on rank 1 where `train` begins, with
+/// `:step=3` before its third step; `stop:...` raises the stop flag there, as a signal would.
+pub(super) fn inject(world: &World, (stage, step): (Stage, u64), stop: &AtomicBool) {
     let Ok(order) = std::env::var("SCI_HPC_INJECT") else { return };
     let mut words = order.split(':');
     let kind = words.next();
+    let mut wanted_step = 0;
     let here = words.all(|word| match word.split_once('=') {
         Some(("rank", rank)) => rank == world.rank().to_string(),
         Some(("stage", name)) => name == stage.as_str(),
+        Some(("step", n)) => n.parse().map(|n| wanted_step = n).is_ok(),
         _ => false,
     });
     match kind {
-        Some("panic") if here => panic!("injected by SCI_HPC_INJECT={order}"),
-        Some("stop") if here => stop.store(true, Ordering::Relaxed),
+        Some("panic") if here && step == wanted_step => panic!("injected by SCI_HPC_INJECT={order}"),
+        Some("stop") if here && step == wanted_step => stop.store(true, Ordering::Relaxed),
         _ => {}
     }
 }

@@ -82,7 +82,7 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
             if ctx.stop_requested() {
                 return Err(JobError::stopped(stage));
             }
-            failure::inject(world, stage, &ctx.stop);
+            failure::inject(world, (stage, 0), &ctx.stop);
             run_stage(&mut ctx, stage)?;
             world.barrier();
             if let Some((_, state)) = &mut root {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use super::groups::axis;
-use super::{Context, Group, JobError};
+use super::{Context, Group, JobError, failure};
 use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
 use crate::config::{Reduction, Stage, Train};
@@ -107,6 +107,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let mut samples = 0.0;
         for batch in self.batches(ctx, plan)? {
             let batch = batch?;
+            failure::inject(ctx.world, (Stage::Train, trainer.optimizer().steps() + 1), &ctx.stop);
             let step = trainer.step(&batch, ctx.stop.load(Ordering::Relaxed))?;
             progress.advance(1);
             samples += batch.global as f64;

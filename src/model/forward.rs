@@ -3,7 +3,7 @@
 use super::ModelError;
 use super::graph::{Activation, Affine, Graph, Op, Program, Shape, Window};
 use crate::backend::elementwise;
-use crate::backend::{Backend, Buffers, Real};
+use crate::backend::{Backend, Real};
 use crate::tape::{Geometry, Tape, TransposedGeometry, Var};
 
 /// The parameters as leaves of a tape, one per entry of the table; views of the flat buffer, no copies.

@@ -113,6 +113,8 @@ impl<'a> GradientSum<'a> {
     /// Panics if shards are missing (program error).
     pub fn wait(mut self) -> Vec<f32> {
         assert_eq!(self.shard, self.owned.end, "every shard of this rank has ended");
+        // In bucket order, which is the same on every rank.
+        self.buckets.iter_mut().filter_map(|b| b.pending.as_mut()).for_each(Pending::share);
         let mut gradient = vec![0f32; self.table.len()];
         for bucket in &mut self.buckets {
             let pending = bucket.pending.take().expect("started with the last shard");

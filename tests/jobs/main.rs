@@ -4,4 +4,5 @@ mod command_line;
 mod generate;
 mod process;
 mod toy;
+mod train;
 mod whole_job;

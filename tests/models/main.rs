@@ -4,3 +4,4 @@
 mod common;
 mod integer;
 mod torch;
+mod weights;

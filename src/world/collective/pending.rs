@@ -10,7 +10,8 @@ use crate::world::{shard, tree};
 /// A sum over ranks under way: exchange slices (`MPI_Ialltoallv`), add along the tree, share the result
 /// (`MPI_Iallgatherv`). Each rank moves about twice the vector, whatever the number of ranks.
 ///
-/// MPI libraries progress only when called, so the owner calls [`Pending::poll`] between pieces of work.
+/// MPI libraries progress only when called, so the owner calls [`Pending::poll`] between pieces of work. Several sums may
+/// be under way: start all, then [`Pending::share`] all, then wait for all, each in the same order on every rank.
 pub struct Pending {
     chunks: usize,
     len: usize,
@@ -64,31 +65,40 @@ impl Pending {
         Self { chunks, len, ranks, rank, stage }
     }
 
-    /// Lets the library progress; true when the sum is complete.
+    /// Lets the library progress; true when what is under way has arrived. Starts nothing: which rank sees an arrival
+    /// first is chance, and collective calls must be made in the same order on every rank.
     pub fn poll(&mut self) -> bool {
-        let finished = match &self.stage {
-            Stage::Done(_) => return true,
+        match &self.stage {
+            Stage::Done(_) => true,
             Stage::Exchange { request, .. } | Stage::Share { request, .. } | Stage::Reduce { request, .. } => {
                 test(request)
             }
             Stage::Moving => unreachable!("stage is always put back"),
-        };
-        if finished {
-            self.advance();
         }
-        matches!(self.stage, Stage::Done(_))
     }
 
-    /// Waits for the sum.
-    pub fn wait(mut self) -> Vec<f32> {
-        while !self.poll() {
-            std::hint::spin_loop();
+    /// Waits for the slices of the other ranks, adds them, and starts to share the result. Collective: of several sums
+    /// under way, in the same order on every rank.
+    pub fn share(&mut self) {
+        if matches!(self.stage, Stage::Exchange { .. }) {
+            self.arrive();
         }
-        let Stage::Done(sum) = &mut self.stage else { unreachable!("poll said done") };
+    }
+
+    /// Waits for the sum. Collective, as [`Pending::share`].
+    pub fn wait(mut self) -> Vec<f32> {
+        while !matches!(self.stage, Stage::Done(_)) {
+            self.arrive();
+        }
+        let Stage::Done(sum) = &mut self.stage else { unreachable!("the loop ended there") };
         std::mem::take(sum)
     }
 
-    fn advance(&mut self) {
+    /// Waits for what is under way and takes the next step.
+    fn arrive(&mut self) {
+        while !self.poll() {
+            std::hint::spin_loop();
+        }
         self.stage = match std::mem::replace(&mut self.stage, Stage::Moving) {
             Stage::Exchange { comm, receive, .. } => start_share(comm, self.add_slices(&receive), self.len, self.ranks),
             Stage::Share { all, .. } | Stage::Reduce { all, .. } => Stage::Done(all),

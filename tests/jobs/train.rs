@@ -1,0 +1,87 @@
+//! Training: the same bits at every rank count and after an interruption; what stops it.
+
+use std::path::Path;
+
+use super::process::{Run, folder, mpirun, write};
+
+/// Makes a small flow in `folder` and a job file `train.yaml` that trains on it.
+fn prepare(name: &str) -> std::path::PathBuf {
+    let folder = folder(name);
+    let generate = "job: {name: flow, output: flow}\n\
+        generate: {name: urban-flow, snapshots: 15, grid: [17, 13, 9], buildings: 3, spin_up_s: 20}\n";
+    write(&folder, "generate.yaml", generate);
+    mpirun(&folder, 1, "", &["--config", "generate.yaml"]).answer();
+    let train = "job: {name: train}\n\
+        data: {inputs: [flow/generate/*.nc], variables: [u], split: {train: 0.8}, augment: {jitter: 1}}\n\
+        train: {model: {name: backbone, channels: [1, 4, 6, 4]}, epochs: 4, batch: 8, shards: 4, learning_rate: 1.0e-3,\n\
+          checkpoint_every: 2, bucket_mb: 0.001}\n";
+    write(&folder, "train.yaml", train);
+    folder
+}
+
+fn train(folder: &Path, (ranks, output, inject): (usize, &str, &str), set: &[&str]) -> Run {
+    let output = format!("job.output={output}");
+    let mut arguments = vec!["--config", "train.yaml", "--set", &output];
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    mpirun(folder, ranks, inject, &arguments)
+}
+
+fn model(folder: &Path, output: &str) -> Vec<u8> {
+    std::fs::read(folder.join(output).join("model.h5")).unwrap()
+}
+
+#[test]
+fn model_has_the_same_bytes_at_1_2_3_and_4_ranks_and_the_metrics_of_the_contract() {
+    let folder = prepare("train-ranks");
+    for ranks in [1, 2, 3, 4] {
+        let output = format!("ranks-{ranks}");
+        train(&folder, (ranks, &output, ""), &[]).answer();
+        assert!(model(&folder, &output) == model(&folder, "ranks-1"), "{ranks} ranks");
+    }
+    let metrics = std::fs::read_to_string(folder.join("ranks-4/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
+    let numbers = ["params", "samples_train", "samples_valid", "epochs", "steps", "ranks", "loss_train", "loss_valid"];
+    let more = ["rel_l2_valid", "seconds", "samples_per_s", "peak_memory_bytes"];
+    for key in numbers.iter().chain(&more) {
+        assert!(metrics["train"][key].as_f64().is_some_and(|v| v > 0.0), "{key} in {metrics}");
+    }
+    assert_eq!(metrics["train"]["steps"], 8, "12 samples in batches of 8, 4 epochs");
+    assert_eq!(metrics["train"]["device"], "cpu");
+    let events = std::fs::read_to_string(folder.join("ranks-4/events.jsonl")).unwrap();
+    assert_eq!(events.lines().filter(|line| line.contains("\"epoch\",")).count(), 4, "{events}");
+}
+
+#[test]
+fn training_stopped_in_an_epoch_goes_on_to_the_bytes_of_the_uninterrupted_one() {
+    let folder = prepare("train-resume");
+    train(&folder, (1, "whole", ""), &[]).answer();
+    // Step 3 is the first of the two steps of epoch 2; only rank 1 hears the signal.
+    train(&folder, (2, "parts", "stop:rank=1:stage=train:step=3"), &[]).refused(75, &["stopped in stage train"]);
+    train(&folder, (3, "parts", "stop:rank=0:stage=train:step=6"), &[]).refused(75, &["goes on after step 3"]);
+    let last = train(&folder, (1, "parts", ""), &[]);
+    last.answer();
+    assert!(last.stderr.contains("goes on after step 6"), "{}", last.stderr);
+    assert!(model(&folder, "parts") == model(&folder, "whole"));
+    let kept = std::fs::read_dir(folder.join("parts/checkpoints/u")).unwrap().count();
+    assert_eq!(kept, 3, "LATEST and two checkpoints");
+}
+
+#[test]
+fn diverging_training_exits_4_and_names_the_step() {
+    let folder = prepare("train-diverges");
+    train(&folder, (2, "out", ""), &["train.learning_rate=1e30"])
+        .refused(4, &["step 2 (epoch 1, batch 2)", "the loss"]);
+}
+
+#[test]
+fn fast_sums_take_more_ranks_than_shards_and_give_nearly_the_same_losses() {
+    let folder = prepare("train-fast");
+    let loss = |output: &str| {
+        let text = std::fs::read_to_string(folder.join(output).join("metrics.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["train"]["loss_train"].as_f64().unwrap()
+    };
+    train(&folder, (1, "tree", ""), &["train.shards=2"]).answer();
+    train(&folder, (3, "fast", ""), &["train.shards=2", "job.reduction=fast"]).answer();
+    assert!((loss("fast") / loss("tree") - 1.0).abs() < 1e-4, "{} and {}", loss("fast"), loss("tree"));
+    train(&folder, (3, "many", ""), &["train.shards=2"]).refused(2, &["2 fixed shards", "3 ranks"]);
+}
