@@ -39,11 +39,6 @@ impl Writer {
         self.varint(value as u64);
     }
 
-    /// Signed varint, zigzag.
-    pub fn signed(&mut self, value: i64) {
-        self.varint(zigzag(value));
-    }
-
     /// IEEE double, little endian.
     pub fn f64(&mut self, value: f64) {
         self.bytes.extend_from_slice(&value.to_le_bytes());
@@ -126,11 +121,6 @@ impl<'a> Reader<'a> {
     pub fn length(&mut self, limit: usize, part: &'static str) -> Result<usize, CodecError> {
         let value = self.varint(limit as u64, part)?;
         Ok(usize::try_from(value).expect("limited by a usize"))
-    }
-
-    /// Signed number with |value| at most `limit`.
-    pub fn signed(&mut self, limit: u32, part: &'static str) -> Result<i64, CodecError> {
-        Ok(unzigzag(self.varint(2 * u64::from(limit), part)?))
     }
 
     /// IEEE double.
@@ -254,7 +244,7 @@ mod tests {
             writer.varint(value);
         }
         for value in [0i64, -1, 63, -64, 1 << 20] {
-            writer.signed(value);
+            writer.varint(zigzag(value));
         }
         writer.deflated(&[7; 1000]);
         let mut reader = Reader::new(&writer.bytes, "test");
@@ -262,7 +252,7 @@ mod tests {
             assert_eq!(reader.varint(u64::MAX, "number"), Ok(value));
         }
         for value in [0i64, -1, 63, -64, 1 << 20] {
-            assert_eq!(reader.signed(1 << 20, "number"), Ok(value));
+            assert_eq!(reader.varint(1 << 21, "number").map(unzigzag), Ok(value));
         }
         assert_eq!(reader.deflated(1000, "block"), Ok(vec![7; 1000]));
         assert_eq!(reader.remaining(), 0);

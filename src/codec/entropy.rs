@@ -64,13 +64,6 @@ impl Table {
         Self { frequency, left }
     }
 
-    /// Bits that symbols counted as `counts` cost under this table (an estimate: the encoder's choice only).
-    pub fn cost_bits(&self, counts: &[u32; ALPHABET]) -> f64 {
-        let cost =
-            |(&count, &f): (&u32, &u16)| if count == 0 { 0.0 } else { f64::from(count) * (12.0 - f64::from(f).log2()) };
-        counts.iter().zip(&self.frequency).map(cost).sum()
-    }
-
     /// Writes the table; read it back with [`Table::read`].
     ///
     /// 7 bits: largest symbol. Then for each symbol up to it: how the bit length of its frequency (0 for absent) differs

@@ -66,7 +66,7 @@ fn steps(level: &Level) -> Vec<Step> {
 fn base_sources(shape: [usize; 4]) -> Vec<Option<usize>> {
     let strides = [shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1];
     let n: usize = shape.iter().product();
-    (0..n).map(|p| (0..4).find(|&a| p / strides[a] % shape[a] > 0).map(|a| p - strides[a])).collect()
+    (0..n).map(|p| (0..4).find(|&a| !(p / strides[a]).is_multiple_of(shape[a])).map(|a| p - strides[a])).collect()
 }
 
 /// The taps of every case that occurs, made when first needed.

@@ -42,7 +42,7 @@ impl Walk {
 
     /// The axes on whose border cell `p` does not lie.
     fn inside(&self, p: usize) -> AxisSet {
-        (0..4).filter(|&a| p / self.strides[a] % self.shape[a] > 0).fold(0, |set, a| set | 1 << a)
+        (0..4).filter(|&a| !(p / self.strides[a]).is_multiple_of(self.shape[a])).fold(0, |set, a| set | 1 << a)
     }
 
     fn predict(&self, ordered: &[u64], p: usize, inside: AxisSet) -> u64 {
@@ -71,7 +71,7 @@ impl Walk {
     fn bin(&self, lengths: &[u8], p: usize, inside: AxisSet) -> u8 {
         let left = if inside & 8 != 0 { lengths[p - 1] } else { 0 };
         let up = if inside & 4 != 0 { lengths[p - self.strides[2]] } else { left };
-        ((left + up + 1) / 2).min(BIN_FIRST)
+        (left + up).div_ceil(2).min(BIN_FIRST)
     }
 }
 

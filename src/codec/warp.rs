@@ -116,7 +116,7 @@ fn bin(signs: &[u8], p: usize, shape: [usize; 4]) -> u8 {
     let at = |distance: usize, inside: bool| if inside { signs[p - distance].min(2) } else { 0 };
     let step = shape[1] * shape[2] * shape[3];
     let x = at(1, !p.is_multiple_of(shape[3]));
-    let y = at(shape[3], p / shape[3] % shape[2] > 0);
+    let y = at(shape[3], !(p / shape[3]).is_multiple_of(shape[2]));
     x + 3 * y + 9 * at(step, p >= step)
 }
 

@@ -44,13 +44,13 @@ impl Default for Assimilate {
             model: None,
             methods: vec![Method::default()],
             observations: Observations::default(),
-            convention: Convention::Code, // seed-spec A.9: default code
+            convention: Convention::Code, // VarDACAE: default code
             alpha: None,
             covariance: Covariance::Raw,
             minimizer: Minimizer::Lbfgs,
             center_latent: false,
             check: true,
-            tolerance: 1.0e-3, // seed-spec A.2: final evaluations
+            tolerance: 1.0e-3, // VarDACAE: final evaluations
             iterations_max: 15_000,
             states: None,
         }
@@ -186,7 +186,7 @@ impl Assimilate {
     pub fn alpha(&self) -> f64 {
         self.alpha.unwrap_or(match self.convention {
             Convention::Paper => 1.0,
-            Convention::Code => 0.1, // seed-spec A.2: never overridden in the experiments
+            Convention::Code => 0.1, // VarDACAE: never overridden in the experiments
         })
     }
 
@@ -194,7 +194,7 @@ impl Assimilate {
     pub fn variance(&self) -> f64 {
         self.observations.variance.unwrap_or(match self.convention {
             Convention::Paper => 0.005 * 0.005, // sigma 0.005
-            Convention::Code => 0.005,          // seed-spec A.2: sigma used as the variance
+            Convention::Code => 0.005,          // VarDACAE: sigma used as the variance
         })
     }
 

@@ -37,7 +37,7 @@ impl Default for Compress {
             model: None,
             tile: Tile::default(),
             latent: Latent::default(),
-            weight_bits: 8, // seed-spec D.3: int8 weights cost less than 1 % of error
+            weight_bits: 8, // sparse L1 autoencoders: int8 weights cost less than 1 % of error
         }
     }
 }

@@ -30,7 +30,7 @@ impl Default for General {
         Self {
             name: String::new(),
             output: PathBuf::new(), // resolve: runs/<name>
-            seed: 42,               // VarDACAE settings, seed-spec A.6
+            seed: 42,               // VarDACAE
             device: Device::Auto,
             precision: Precision::F32,
             reduction: Reduction::Reproducible,

@@ -51,8 +51,8 @@ impl Default for Generate {
         Self {
             name: Generator::UrbanFlow,
             snapshots: 200,
-            grid: [91, 85, 32], // seed-spec A.1
-            length_m: 700.0,    // seed-spec A.1
+            grid: [91, 85, 32], // VarDACAE
+            length_m: 700.0,    // VarDACAE
             wind_m_s: 5.0,
             gustiness: 0.2,
             veer_deg: 15.0,

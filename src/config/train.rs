@@ -36,13 +36,13 @@ impl Default for Train {
     fn default() -> Self {
         Self {
             model: Model::default(),
-            epochs: 150, // seed-spec A.6
-            batch: 16,   // seed-spec A.6
+            epochs: 150, // VarDACAE
+            batch: 16,   // VarDACAE
             shards: None,
-            learning_rate: 2.0e-4, // seed-spec A.6
-            loss: Loss::Squared,   // seed-spec A.6: MSELoss(reduction="sum")
+            learning_rate: 2.0e-4, // VarDACAE
+            loss: Loss::Squared,   // VarDACAE: MSELoss(reduction="sum")
             validate_every: 1,
-            checkpoint_every: 10, // seed-spec A.6: save every 10 epochs
+            checkpoint_every: 10, // VarDACAE: save every 10 epochs
             checkpoints_kept: 2,
             bucket_mb: 4.0,
         }
@@ -151,9 +151,9 @@ impl Model {
         let backbone = self.name == ModelName::Backbone;
         self.activation.get_or_insert(if backbone { Activation::Prelu } else { Activation::Lrelu });
         if backbone {
-            self.channels.get_or_insert_with(|| vec![1, 16, 64, 32, 32, 32, 32]); // seed-spec A.5
+            self.channels.get_or_insert_with(|| vec![1, 16, 64, 32, 32, 32, 32]); // VarDACAE
         } else {
-            self.hidden.get_or_insert_with(|| vec![1000, 200]); // seed-spec A.5, AE_Vanilla
+            self.hidden.get_or_insert_with(|| vec![1000, 200]); // VarDACAE, AE_Vanilla
             self.latent.get_or_insert(32);
         }
     }

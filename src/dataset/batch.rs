@@ -184,10 +184,10 @@ impl Batches {
     /// Joins the reader; a panic there goes on here, never a silent end of the epoch.
     fn finish(&mut self) {
         self.ready = None;
-        if let Some(Err(panic)) = self.reader.take().map(JoinHandle::join) {
-            if !std::thread::panicking() {
-                std::panic::resume_unwind(panic);
-            }
+        if let Some(Err(panic)) = self.reader.take().map(JoinHandle::join)
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }

@@ -179,8 +179,7 @@ pub(super) fn code(source: &Source, plan: &Plan, region: &Box4) -> Result<CodedT
         let fields: Vec<Field<f64>> = plan.variables.iter().zip(&stored).map(|(v, s)| v.variable.field64(s)).collect();
         let symbols = model.symbols(&fields);
         let physical = model.reader().fields(&symbols);
-        predictions =
-            physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();
+        predictions = physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();
         latents = Some(codec::encode_latent(&symbols, latent_shape(region, model.reader().latent())));
     }
     // 3. Every variable, both ways.

@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -49,7 +50,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
         }
         let made = File { ctx, section: &section, input }.compress(&models, &mut totals)?;
         model_bytes += made.model_bytes;
-        files.push(json!({ "name": input.name, "original_bytes": made.original_bytes,
+        files.push(json!({ "name": input.name, "file_bytes": made.original_bytes,
             "archive_bytes": made.archive_bytes, "ratio": ratio(made.original_bytes, made.archive_bytes) }));
     }
     // 3. Metrics.
@@ -103,10 +104,9 @@ impl File<'_, '_> {
         }
         // 3. The file.
         made.archive_bytes = writer.finish()?;
-        for name in &names {
-            let variable = source.variable(name)?;
-            made.original_bytes += (variable.count() * variable.element.size()) as u64;
-        }
+        let size = |path: &Path| std::fs::metadata(path).map(|m| m.len());
+        made.original_bytes =
+            size(&self.input.path).map_err(|source| JobError::Unreadable { path: self.input.path.clone(), source })?;
         let ratio = ratio(made.original_bytes, made.archive_bytes);
         ctx.report.log(format_args!("compress: {} -> {} ({ratio:.1} : 1)", self.input.name.display(), path.display()));
         Ok(made)

@@ -5,7 +5,7 @@ use super::params::ParamTable;
 use super::scheduler::AxisStep;
 use crate::config;
 
-/// Slope of `lrelu` (VarDACAE, seed-spec A.3).
+/// Slope of `lrelu` (VarDACAE).
 const LEAKY_SLOPE: f64 = 0.05;
 
 /// A program under construction; every layer reads the value made last.

@@ -157,7 +157,7 @@ fn slice(panel: &Panel, x: f32) -> (String, (f32, f32)) {
     let columns = panel.columns.max(1);
     let rows = (panel.values.len() / columns).max(1);
     let aspect = columns as f32 / rows as f32;
-    let width = (PANEL_HEIGHT * aspect).min(PANEL_WIDTH_MAX).max(60.0);
+    let width = (PANEL_HEIGHT * aspect).clamp(60.0, PANEL_WIDTH_MAX);
     let height = (width / aspect).min(PANEL_HEIGHT);
     let range = panel.range.unwrap_or_else(|| value_range(panel));
     let picture = data_uri(&paint(panel, columns, rows, range), columns, rows);

@@ -12,7 +12,7 @@ pub struct LossValue<T> {
     pub cotangent: T,
 }
 
-/// L(y, x) summed over all values: (y - x)^2, or |y - x| with derivative 0 at 0 (seed-spec A.6: sums, not means).
+/// L(y, x) summed over all values: (y - x)^2, or |y - x| with derivative 0 at 0 (VarDACAE: sums, not means).
 ///
 /// * `y`, `x`  – output and sample, same length, normalized
 /// * `valid`   – 1 where a value counts, 0 where it is masked; `None`: all count

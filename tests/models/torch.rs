@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sci_hpc::archive::Tree;
 use sci_hpc::backend::optimize::Adam;
-use sci_hpc::backend::{Backend, Buffers, Cpu, Real};
+use sci_hpc::backend::{Backend, Cpu, Real};
 use sci_hpc::config::{self, Activation, Loss, ModelName};
 use sci_hpc::model::{Graph, Shape, forward, zoo};
 use sci_hpc::tape::Tape;

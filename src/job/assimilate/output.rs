@@ -16,8 +16,11 @@ pub(super) struct Analyses<'w> {
     grid: [usize; 3],
     /// Cells of this rank when all work on one state.
     cells: std::ops::Range<usize>,
-    invert: Box<dyn Fn(&[f64]) -> Vec<f64> + 'w>,
+    invert: Invert<'w>,
 }
+
+/// Normalized to physical values of this rank's cells.
+type Invert<'w> = Box<dyn Fn(&[f64]) -> Vec<f64> + 'w>;
 
 impl<'w> Analyses<'w> {
     /// Creates `assimilation/<label>.nc` in the output. Collective.
