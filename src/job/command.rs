@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::config::{TEMPLATES, schema};
 use crate::model::zoo;
 
-use super::JobError;
+use super::{JobError, extract, inspect};
 use super::arguments::Command;
 
 /// Runs `command` and prints its answer.
@@ -14,7 +14,10 @@ pub fn run(command: &Command) -> Result<(), JobError> {
         Command::Schema => print(&format!("{:#}\n", schema())),
         Command::Init { name } => init(name.as_deref()),
         Command::Models => models(),
-        Command::Inspect { .. } | Command::Extract { .. } => Ok(()),
+        Command::Inspect { file, json, verify } => inspect::run(file, *json, *verify),
+        Command::Extract { archive, variables, times, output } => {
+            extract::run(&extract::Request { archive, variables, times: times.as_deref(), output })
+        }
     }
 }
 

@@ -25,6 +25,7 @@ impl Drop for Scratch {
     }
 }
 
+/// The folder of the test `name`.
 pub fn scratch(name: &str) -> Scratch {
     let folder = std::env::temp_dir().join(format!("sci-hpc-archive-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);

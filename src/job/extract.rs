@@ -1,0 +1,142 @@
+//! `extract ARCHIVE`: some variables and steps of an archive as a NetCDF file; decodes only the tiles it needs.
+
+use std::ops::Range;
+use std::path::Path;
+
+use crate::archive::{
+    Archive, ArchiveError, Attributes, Box4, Coordinate, FieldSpec, FieldVariable, FieldWriter, Piece, Values, Variable,
+};
+use crate::world::World;
+
+use super::JobError;
+use super::decompress::GroupDecoder;
+
+/// What is asked for.
+pub(super) struct Request<'a> {
+    /// The archive.
+    pub archive: &'a Path,
+    /// Names of variables; empty: all that are coded.
+    pub variables: &'a [String],
+    /// `A:B`, either side may be missing.
+    pub times: Option<&'a str>,
+    /// The file to write.
+    pub output: &'a Path,
+}
+
+/// Writes the file.
+pub(super) fn run(request: &Request) -> Result<(), JobError> {
+    // 1. What is asked for, and where it is.
+    let archive = Archive::open(request.archive)?;
+    let names = if request.variables.is_empty() { archive.coded_names().to_vec() } else { request.variables.to_vec() };
+    if let Some(name) = names.iter().find(|name| !archive.coded_names().contains(name)) {
+        let (path, entry) = (request.archive.into(), format!("coded variable `{name}`"));
+        return Err(ArchiveError::EntryMissing { path, entry }.into());
+    }
+    let variables: Vec<&Variable> = names.iter().map(|n| archive.original().variable(n)).collect::<Result<_, _>>()?;
+    let shape = variables[0].shape;
+    if let Some(other) = variables.iter().find(|v| v.shape != shape) {
+        let reason = format!("`{}` and `{}` have different shapes; extract them one by one", names[0], other.name);
+        return Err(JobError::Argument { argument: "--variable".into(), reason });
+    }
+    let times = range(request.times, shape[0])?;
+    // 2. The file: coordinates of the steps, attributes of the variables as they are.
+    let world = World::serial();
+    let spec = spec(&archive, &variables, &times)?;
+    let mut file = FieldWriter::create(&world, request.output, &spec)?;
+    // 3. Tile after tile that the steps touch.
+    let groups: Vec<String> = archive.groups().map(String::from).collect();
+    for group in &groups {
+        let decoder = GroupDecoder::open(&archive, group)?;
+        let wanted = Box4::times(shape, times.clone());
+        for region in decoder.tiles() {
+            let Some(part) = region.intersect(&wanted) else { continue };
+            for (v, variable) in decoder.variables.iter().enumerate().filter(|(_, v)| names.contains(&v.name)) {
+                let values = decoder.decode(&region, Some(v))?.swap_remove(v);
+                let values = cut(&values.ok_or_else(|| lost(request.archive, variable))?, &region, &part);
+                let mut at = part;
+                at.start[0] -= times.start;
+                file.write(&variable.name.replace('/', "_"), vec![Piece { region: at, values }])?;
+            }
+        }
+    }
+    file.finish()?;
+    Ok(())
+}
+
+fn lost(path: &Path, variable: &Variable) -> JobError {
+    ArchiveError::Damaged { path: path.into(), what: format!("a tile of `{}`", variable.name) }.into()
+}
+
+/// `A:B` of `steps`.
+fn range(text: Option<&str>, steps: usize) -> Result<Range<usize>, JobError> {
+    let Some(text) = text else { return Ok(0..steps) };
+    let wrong = || {
+        let reason = format!("expected A:B with 0 <= A < B <= {steps}, for example 0:{steps}");
+        JobError::Argument { argument: format!("--times {text}"), reason }
+    };
+    let (first, end) = text.split_once(':').ok_or_else(wrong)?;
+    let bound = |part: &str, default: usize| if part.is_empty() { Ok(default) } else { part.parse().map_err(|_| wrong()) };
+    let range = bound(first, 0)?..bound(end, steps)?;
+    if range.start < range.end && range.end <= steps { Ok(range) } else { Err(wrong()) }
+}
+
+fn spec(archive: &Archive, variables: &[&Variable], times: &Range<usize>) -> Result<FieldSpec, JobError> {
+    let mut coordinates = archive.original().coordinates(variables[0])?;
+    coordinates[0].values = coordinates[0].values[times.clone()].to_vec();
+    coordinates.iter_mut().for_each(|c: &mut Coordinate| c.name = c.name.replace('/', "_"));
+    let fields = variables.iter().map(|v| FieldVariable {
+        name: v.name.replace('/', "_"),
+        element: v.element,
+        has_time: true,
+        attributes: v.attributes.clone(),
+    });
+    let mut attributes = Attributes::default();
+    attributes.put_text("title", "part of an archive");
+    attributes.put_text("source", "sci-hpc extract");
+    let variables = fields.collect();
+    Ok(FieldSpec { coordinates, unlimited: true, variables, attributes, grid_mapping: None, deflate: None })
+}
+
+/// The numbers of `part` out of those of `whole`.
+fn cut(values: &Values, whole: &Box4, part: &Box4) -> Values {
+    let size = values.element().size();
+    let mut out = Values::zeros(values.element(), part.count());
+    let row_bytes = part.len[3] * size;
+    let mut rows = out.bytes_mut().chunks_mut(row_bytes);
+    let from: [usize; 4] = std::array::from_fn(|a| part.start[a] - whole.start[a]);
+    for t in 0..part.len[0] {
+        for z in 0..part.len[1] {
+            for y in 0..part.len[2] {
+                let row = ((from[0] + t) * whole.len[1] + from[1] + z) * whole.len[2] + from[2] + y;
+                let start = (row * whole.len[3] + from[3]) * size;
+                rows.next().expect("as many rows").copy_from_slice(&values.bytes()[start..start + row_bytes]);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_takes_both_one_or_no_side() {
+        let get = |text| range(Some(text), 10).ok();
+        assert_eq!(get("2:5"), Some(2..5));
+        assert_eq!(get(":5"), Some(0..5));
+        assert_eq!(get("7:"), Some(7..10));
+        assert!([get("5:5"), get("0:11"), get("3"), get("a:b"), get("-1:2")].iter().all(Option::is_none));
+        assert_eq!(range(None, 4).ok(), Some(0..4));
+    }
+
+    #[test]
+    fn cut_takes_the_numbers_of_the_part() {
+        let whole = Box4 { start: [2, 0, 1, 0], len: [3, 2, 3, 4] };
+        let values = Values::from_f64(crate::archive::ElementType::I32, &(0..72).map(f64::from).collect::<Vec<_>>());
+        let part = Box4 { start: [3, 1, 2, 1], len: [1, 1, 2, 2] };
+        let flat = |t: usize, z: usize, y: usize, x: usize| ((t * 2 + z) * 3 + y) as f64 * 4.0 + x as f64;
+        let want = [flat(1, 1, 1, 1), flat(1, 1, 1, 2), flat(1, 1, 2, 1), flat(1, 1, 2, 2)];
+        assert_eq!(cut(&values, &whole, &part).to_f64(), want);
+    }
+}
