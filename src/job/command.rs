@@ -5,8 +5,8 @@ use std::io::Write;
 use crate::config::{TEMPLATES, schema};
 use crate::model::zoo;
 
-use super::{JobError, extract, inspect};
 use super::arguments::Command;
+use super::{JobError, extract, inspect};
 
 /// Runs `command` and prints its answer.
 pub fn run(command: &Command) -> Result<(), JobError> {

@@ -75,7 +75,8 @@ fn range(text: Option<&str>, steps: usize) -> Result<Range<usize>, JobError> {
         JobError::Argument { argument: format!("--times {text}"), reason }
     };
     let (first, end) = text.split_once(':').ok_or_else(wrong)?;
-    let bound = |part: &str, default: usize| if part.is_empty() { Ok(default) } else { part.parse().map_err(|_| wrong()) };
+    let bound =
+        |part: &str, default: usize| if part.is_empty() { Ok(default) } else { part.parse().map_err(|_| wrong()) };
     let range = bound(first, 0)?..bound(end, steps)?;
     if range.start < range.end && range.end <= steps { Ok(range) } else { Err(wrong()) }
 }

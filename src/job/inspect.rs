@@ -79,7 +79,10 @@ fn input(file: &Path) -> Result<Value, JobError> {
         .iter()
         .map(|v| {
             let packing = v.packing.map(|p| json!({ "scale": p.scale, "offset": p.offset }));
-            (v.name.clone(), json!({ "shape": v.shape, "type": v.element.name(), "units": v.units, "packing": packing }))
+            (
+                v.name.clone(),
+                json!({ "shape": v.shape, "type": v.element.name(), "units": v.units, "packing": packing }),
+            )
         })
         .collect();
     Ok(json!({ "format": source.format().name(), "variables that can be coded": variables }))

@@ -19,7 +19,7 @@ pub fn folder(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jobs").join(name);
     let _not_there_yet = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();
-    path
+    path.canonicalize().unwrap()
 }
 
 /// Writes `text` to the file `name` in `folder`.

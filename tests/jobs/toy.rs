@@ -18,7 +18,7 @@ assimilate: {methods: [{name: bi-reduced}, {name: tsvd, modes: 2}, {name: full}]
 ";
 
 /// The files a job is judged by: data, models, archives and results, not logs, times and hosts.
-const PRODUCTS: &[&str] = &["generate", "model.h5", "models", "archive", "decompressed", "assimilate"];
+const PRODUCTS: &[&str] = &["generate", "model.h5", "models", "archive", "decompressed", "assimilation"];
 
 /// The stages before `end` (the word of its section) of the toy job.
 pub fn until(end: &str) -> String {
