@@ -46,6 +46,10 @@ pub fn products(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn collect(root: &Path, at: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
     let path = root.join(at);
+    // Tables of the assimilation hold times.
+    if path.extension().is_some_and(|e| e == "csv") {
+        return;
+    }
     if path.is_file() {
         found.insert(at.display().to_string(), std::fs::read(&path).unwrap());
     } else if path.is_dir() {
