@@ -2,7 +2,7 @@
 //!
 //! A stream is one run of bytes in the dataset `streams` of an archive; its length and hash stand in the index. The
 //! hash is BLAKE3 cut to 128 bits, over all bytes of the stream; nothing is parsed before it was checked. Numbers are
-//! little endian; `varint` is LEB128; `signed` is a zigzag varint; `block` is a varint length and the bytes; `deflated`
+//! little endian; `varint` is LEB128; `block` is a varint length and the bytes; `deflated`
 //! is a varint raw length and a block of DEFLATE (RFC 1951).
 //!
 //! ```text

@@ -179,10 +179,9 @@ fn join(histograms: Vec<[u32; ALPHABET]>) -> Vec<(usize, [u32; ALPHABET])> {
         let counts = sum(&contexts[best].1, &counts);
         contexts[best] = (contexts[best].0 + width, counts, cost(&counts));
         savings.remove(best);
-        for i in best.saturating_sub(1)..=best {
-            if let Some(pair) = contexts.get(i..i + 2) {
-                savings[i] = joined(pair);
-            }
+        let first = best.saturating_sub(1);
+        for (saving, pair) in savings[first..].iter_mut().zip(contexts[first..].windows(2)).take(2) {
+            *saving = joined(pair);
         }
     }
     contexts.into_iter().map(|(width, counts, _)| (width, counts)).collect()

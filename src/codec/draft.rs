@@ -86,14 +86,16 @@ impl<T: Sample> Subject<'_, T> {
         self.cells.map_or(Cell::Coded, |cells| cells[p])
     }
 
-    /// The coded values that `decoded` does not give back within the limits.
+    /// The coded values that `decoded` does not give back as promised.
     pub fn repairs(&self, decoded: &[T]) -> Vec<(usize, u64)> {
-        let Bound::Within(limits) = self.bound else { return Vec::new() };
-        let pairs = self.values.iter().zip(decoded).enumerate();
-        let broken = |(p, (value, back)): &(usize, (&T, &T))| {
-            self.cell(*p) == Cell::Coded && !limits.allow(value.number(), back.number())
+        let kept = |value: T, back: T| match self.bound {
+            Bound::Unbounded => true,
+            Bound::Lossless => value.pattern() == back.pattern(),
+            Bound::Within(limits) => limits.allow(value.number(), back.number()),
         };
-        pairs.filter(broken).map(|(p, (value, _))| (p, value.pattern())).collect()
+        let pairs = self.values.iter().zip(decoded).enumerate();
+        let broken = pairs.filter(|(p, (value, back))| !kept(**value, **back) && self.cell(*p) == Cell::Coded);
+        broken.map(|(p, (value, _))| (p, value.pattern())).collect()
     }
 
     /// The shortest draft.
@@ -179,9 +181,8 @@ impl<T: Sample> Subject<'_, T> {
 
     /// Limits that are the same everywhere.
     fn linear(&self, limits: Limits, predictor: Predictor) -> Draft<T> {
-        let largest = self.coded().map(|(_, v)| v.number().abs()).fold(0.0, f64::max);
         let abs = limits.abs.unwrap_or(f64::INFINITY);
-        let rounding = if T::INTEGRAL { 0.0 } else { half_ulp(largest + abs.min(largest), T::FRACTION_BITS) };
+        let rounding = if T::INTEGRAL { 0.0 } else { half_ulp(self.large(), T::FRACTION_BITS) };
         let Some(target) = limits.rmse else {
             return self.contest::<T::Work>((safe(abs, rounding), None), predictor);
         };
@@ -201,6 +202,15 @@ impl<T: Sample> Subject<'_, T> {
             bound = (bound * (0.985 * target / measured).clamp(0.25, 4.0)).min(abs);
         }
         best.unwrap_or_else(|| self.lossless())
+    }
+
+    /// A magnitude that few values exceed, from a sample: those that do are repaired.
+    fn large(&self) -> f64 {
+        const SAMPLES: usize = 1024;
+        let every = self.values.len().div_ceil(SAMPLES) | 1;
+        let mut sample: Vec<f64> = self.coded().step_by(every).map(|(_, v)| v.number().abs()).collect();
+        sample.sort_unstable_by(f64::total_cmp);
+        sample.get(sample.len() * 49 / 50).copied().unwrap_or(0.0)
     }
 
     /// A fraction of each magnitude, and perhaps an absolute limit.

@@ -7,6 +7,8 @@ use super::lattice::Work;
 
 /// Points that are summed side by side.
 const LANES: usize = 16;
+/// As many in short runs.
+const SHORT: usize = 4;
 
 /// `sums[k]` = sum over (d, w) of w values[start + k + d], for k below `count`.
 pub(super) fn weighted<W: Work>(
@@ -35,26 +37,43 @@ fn weighted_avx2<W: Work>(values: &[W], start: usize, points: &[(isize, f64)], s
 
 #[inline(always)]
 fn weighted_lanes<W: Work>(values: &[W], start: usize, points: &[(isize, f64)], sums: &mut [f64]) {
-    let (blocks, rest) = sums.as_chunks_mut::<LANES>();
-    let n_blocks = blocks.len();
-    for (b, block) in blocks.iter_mut().enumerate() {
-        let mut lanes = [0.0f64; LANES];
-        for &(d, w) in points {
-            let first = (start + b * LANES).wrapping_add_signed(d);
-            let from: &[W; LANES] = values[first..first + LANES].try_into().expect("as many as lanes");
-            for (lane, value) in lanes.iter_mut().zip(from) {
-                *lane += w * value.get();
-            }
-        }
-        *block = lanes;
+    let count = sums.len();
+    let mut done = 0;
+    while done + LANES <= count {
+        block::<W, LANES>(values, start + done, points, &mut sums[done..]);
+        done += LANES;
     }
-    let n_rest = rest.len();
+    // A last block may overlap the one before: it finds the same sums again.
+    if done < count && count >= LANES {
+        block::<W, LANES>(values, start + count - LANES, points, &mut sums[count - LANES..]);
+        return;
+    }
+    while done + SHORT <= count {
+        block::<W, SHORT>(values, start + done, points, &mut sums[done..]);
+        done += SHORT;
+    }
+    if done < count && count >= SHORT {
+        block::<W, SHORT>(values, start + count - SHORT, points, &mut sums[count - SHORT..]);
+        return;
+    }
+    for (k, sum) in sums.iter_mut().enumerate().skip(done) {
+        let p = start + k;
+        *sum = points.iter().fold(0.0, |sum, &(d, w)| sum + w * values[p.wrapping_add_signed(d)].get());
+    }
+}
+
+/// The sums of `N` points side by side.
+#[inline(always)]
+fn block<W: Work, const N: usize>(values: &[W], start: usize, points: &[(isize, f64)], sums: &mut [f64]) {
+    let mut lanes = [0.0f64; N];
     for &(d, w) in points {
-        let first = (start + n_blocks * LANES).wrapping_add_signed(d);
-        for (sum, value) in rest.iter_mut().zip(&values[first..first + n_rest]) {
-            *sum += w * value.get();
+        let from =
+            values[start.wrapping_add_signed(d)..].first_chunk::<N>().expect("neighbors lie inside of the array");
+        for (lane, value) in lanes.iter_mut().zip(from) {
+            *lane += w * value.get();
         }
     }
+    sums[..N].copy_from_slice(&lanes);
 }
 
 /// `sums[k]` = sum over d of numbers[start + k + d], for k below `count`.
@@ -77,7 +96,7 @@ mod tests {
     fn weighted_equals_one_point_after_the_other_bit_for_bit() {
         let values: Vec<f32> = (0..400u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-5).collect();
         let points = [(-3isize, 0.3), (0, -0.7), (5, 1.1), (100, 1e-3)];
-        for count in [0, 1, 15, 16, 17, 100] {
+        for count in [0, 1, 3, 4, 7, 15, 16, 17, 100] {
             let mut sums = Vec::new();
             weighted(&values, 50, count, &points, &mut sums);
             let slow = |k: usize| {

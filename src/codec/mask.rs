@@ -42,9 +42,13 @@ pub(super) struct Found {
 }
 
 impl Mask {
+    /// Classes of the cells, of one step or of all; a mask of one step repeats.
+    pub(super) fn classes(&self) -> &[u8] {
+        &self.classes
+    }
+
     /// Class of value `p` of the tile, `p` below steps x cells.
-    #[inline]
-    pub fn class(&self, p: usize) -> u8 {
+    fn class(&self, p: usize) -> u8 {
         self.classes[p % self.classes.len()]
     }
 
@@ -104,30 +108,39 @@ impl Mask {
     }
 }
 
-/// Finds what is not coded. `patterns[p]` is the bit pattern of value p; `special` tells which patterns are not
-/// numbers; `plateau` is a pattern that may be masked where it holds still over all steps.
-pub(super) fn find(patterns: &[u64], steps: usize, special: impl Fn(u64) -> bool, plateau: Option<u64>) -> Found {
-    let cells = patterns.len() / steps;
+/// Finds what is not coded among `n` values of `steps` steps. `pattern(p)` is the bit pattern of value p; `special` tells
+/// which patterns are not numbers; `plateau` is a pattern that is masked where it holds still over all steps.
+pub(super) fn find(
+    n: usize,
+    pattern: impl Fn(usize) -> u64,
+    steps: usize,
+    (special, plateau): (impl Fn(u64) -> bool, Option<u64>),
+) -> Found {
+    let cells = n / steps;
     let mut classes = Classes::default();
-    let still = |c: usize| (1..steps).all(|t| patterns[t * cells + c] == patterns[c]);
+    let still = |c: usize| (1..steps).all(|t| pattern(t * cells + c) == pattern(c));
     let mut first = vec![0u8; cells];
     for (c, class) in first.iter_mut().enumerate() {
-        let pattern = patterns[c];
+        let pattern = pattern(c);
         if (special(pattern) || plateau == Some(pattern)) && still(c) {
             *class = classes.of(pattern).unwrap_or(0);
         }
     }
-    let rest = |p: &usize| first[p % cells] == 0 && special(patterns[*p]);
-    let n_rest = (0..patterns.len()).filter(rest).count();
-    let mut mask = Mask { steps: 1, cells, classes: first.clone() };
-    if n_rest > patterns.len() / LISTED_SHARE {
-        let class = |p: usize| if rest(&p) { classes.of(patterns[p]).unwrap_or(0) } else { first[p % cells] };
-        mask = Mask { steps, cells, classes: (0..patterns.len()).map(class).collect() };
+    let mut rest = Vec::new();
+    for step in 0..steps {
+        let changing = (0..cells).filter(|&c| first[c] == 0).map(|c| step * cells + c);
+        rest.extend(changing.filter(|&p| special(pattern(p))).map(|p| (p, pattern(p))));
     }
-    let outside = |&p: &usize| mask.class(p) == 0 && special(patterns[p]);
-    let listed = (0..patterns.len()).filter(outside).map(|p| (p, patterns[p])).collect();
+    let mut mask = Mask { steps: 1, cells, classes: first };
+    if rest.len() > n / LISTED_SHARE {
+        mask = Mask { steps, cells, classes: mask.classes.repeat(steps) };
+        for &(p, pattern) in &rest {
+            mask.classes[p] = classes.of(pattern).unwrap_or(0);
+        }
+    }
+    rest.retain(|&(p, _)| mask.class(p) == 0);
     let mask = mask.classes.iter().any(|&c| c > 0).then_some(mask);
-    Found { mask, patterns: classes.patterns, listed }
+    Found { mask, patterns: classes.patterns, listed: rest }
 }
 
 /// Patterns numbered in order of appearance.
@@ -161,7 +174,7 @@ mod tests {
         let mut patterns: Vec<u64> = (100..1100).collect();
         (0..10).for_each(|t| patterns[t * 100 + 7] = 1);
         patterns[555] = 2;
-        let found = find(&patterns, 10, |p| p < 3, None);
+        let found = find(1000, |p| patterns[p], 10, (|p| p < 3, None));
         let mask = found.mask.unwrap();
         assert_eq!((mask.steps, mask.class(7), mask.class(907), mask.class(8)), (1, 1, 1, 0));
         assert_eq!((found.patterns, found.listed), (vec![1], vec![(555, 2)]));
@@ -171,7 +184,7 @@ mod tests {
     fn masks_written_come_back_and_many_patterns_are_listed() {
         for kinds in [1u64, 2, 3, 9, 40] {
             let patterns: Vec<u64> = (0..600).map(|p| if p % 3 == 0 { p / 3 % kinds } else { 1000 + p }).collect();
-            let found = find(&patterns, 3, |p| p < 100, None);
+            let found = find(600, |p| patterns[p], 3, (|p| p < 100, None));
             let mask = found.mask.unwrap();
             assert_eq!(Mask::from_bytes(&mask.to_bytes()), Ok(mask.clone()));
             let listed: BTreeMap<usize, u64> = found.listed.iter().copied().collect();
@@ -186,7 +199,7 @@ mod tests {
     #[test]
     fn a_plateau_is_masked_only_where_it_holds_still() {
         let patterns: Vec<u64> = (0..40).map(|p| if p % 10 < 3 || p == 15 { 0 } else { p }).collect();
-        let found = find(&patterns, 4, |_| false, Some(0));
+        let found = find(40, |p| patterns[p], 4, (|_| false, Some(0)));
         let mask = found.mask.unwrap();
         assert!((0..40).all(|p| (mask.class(p) == 1) == (p % 10 < 3)));
         assert!(found.listed.is_empty());

@@ -98,10 +98,9 @@ pub fn encode_tile(values: &Values, prediction: Option<&[f32]>, spec: &TileSpec)
 }
 
 fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) -> Result<CodedTile, CodecError> {
-    let patterns: Vec<u64> = values.iter().map(|v| v.pattern()).collect();
     let special = |pattern: u64| !T::from_pattern(pattern).is_finite() || spec.fills.contains(&pattern);
-    let plateau = if spec.bound == Bound::Unbounded { None } else { plateau(&patterns, special) };
-    let found = mask::find(&patterns, spec.shape[0], special, plateau);
+    let plateau = if spec.bound == Bound::Unbounded { None } else { plateau(values, special) };
+    let found = mask::find(values.len(), |p| values[p].pattern(), spec.shape[0], (&special, plateau));
     let known = plateau.and_then(|p| found.patterns.iter().position(|q| *q == p)).map_or(0, |i| i as u8 + 1);
     let listed: Vec<usize> = found.listed.iter().map(|l| l.0).collect();
     let cells = cells(spec.shape, found.mask.as_ref(), &listed, known);
@@ -144,10 +143,10 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
 }
 
 /// A pattern that a good part of the values share, if any: the most frequent one of a sample.
-fn plateau(patterns: &[u64], special: impl Fn(u64) -> bool) -> Option<u64> {
+fn plateau<T: Sample>(values: &[T], special: impl Fn(u64) -> bool) -> Option<u64> {
     const SAMPLES: usize = 512;
-    let every = patterns.len().div_ceil(SAMPLES) | 1;
-    let mut sample: Vec<u64> = patterns.iter().copied().step_by(every).filter(|&p| !special(p)).collect();
+    let every = values.len().div_ceil(SAMPLES) | 1;
+    let mut sample: Vec<u64> = values.iter().step_by(every).map(|v| v.pattern()).filter(|&p| !special(p)).collect();
     sample.sort_unstable();
     let longest = sample.chunk_by(|a, b| a == b).max_by_key(|run| run.len())?;
     (longest.len() >= 8 && longest.len() * 50 >= sample.len()).then(|| longest[0])
@@ -158,12 +157,15 @@ fn cells(shape: [usize; 4], mask: Option<&Mask>, listed: &[usize], known: u8) ->
     if mask.is_none() && listed.is_empty() {
         return None;
     }
-    let cell = |p: usize| match mask.map_or(0, |mask| mask.class(p)) {
+    let cell = |&class: &u8| match class {
         0 => Cell::Coded,
         class if class == known => Cell::Known,
         _ => Cell::Filled,
     };
-    let mut cells: Vec<Cell> = (0..shape.iter().product()).map(cell).collect();
+    let n: usize = shape.iter().product();
+    let classes: Vec<Cell> =
+        mask.map_or_else(|| vec![Cell::Coded; n], |mask| mask.classes().iter().map(cell).collect());
+    let mut cells = classes.repeat(n / classes.len());
     listed.iter().for_each(|&p| cells[p] = Cell::Filled);
     Some(cells)
 }
@@ -298,13 +300,13 @@ fn decode<T: Sample>(
 }
 
 fn put_mask<T: Sample>(mask: &Mask, patterns: &[u64], values: &mut [T], reader: &Reader) -> Result<(), CodecError> {
-    for (p, value) in values.iter_mut().enumerate() {
-        let class = usize::from(mask.class(p));
-        if class > 0 {
-            let pattern = patterns.get(class - 1);
-            let pattern =
-                pattern.ok_or_else(|| reader.out_of_range("class of a mask", class as u64, patterns.len() as u64))?;
-            *value = T::from_pattern(*pattern);
+    let largest = usize::from(mask.classes().iter().copied().max().unwrap_or(0));
+    if largest > patterns.len() {
+        return Err(reader.out_of_range("class of a mask", largest as u64, patterns.len() as u64));
+    }
+    for step in values.chunks_exact_mut(mask.len()) {
+        for (value, &class) in step.iter_mut().zip(mask.classes()).filter(|(_, class)| **class > 0) {
+            *value = T::from_pattern(patterns[usize::from(class) - 1]);
         }
     }
     Ok(())

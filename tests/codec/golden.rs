@@ -1,0 +1,98 @@
+//! Streams of format version 1 that every later program must read to the same bits.
+
+use sci_hpc::archive::{ElementType, Values};
+use sci_hpc::codec::{
+    Bound, LatentShape, Limits, Mask, Predictor, TileFrame, TileSpec, decode_latent, decode_tile, encode_latent,
+    encode_tile, hash,
+};
+
+use crate::fields::{spec, stored, wave, within};
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/codec_v1.txt");
+const SHAPE: [usize; 4] = [3, 4, 9, 14];
+const LATENTS: LatentShape = LatentShape { steps: 3, cells: 4, channels: 5 };
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
+fn prediction() -> Vec<f32> {
+    wave(SHAPE).iter().map(|&v| v as f32 * 3.0 + 7.05).collect()
+}
+
+/// Lines of name, type, whether the prediction is given, stream, mask, hash of the values.
+fn lines() -> Vec<String> {
+    let fills = [u64::from(1e20f32.to_bits())];
+    let mut wild = stored(ElementType::F32, SHAPE);
+    if let Values::F32(v) = &mut wild {
+        v[40] = f32::NAN;
+        v[700] = 1e30;
+        (0..3).for_each(|t| v[t * 504 + 9..t * 504 + 20].fill(1e20));
+    }
+    let rms = Bound::Within(Limits { abs: None, pw_rel: None, rmse: Some(0.01) });
+    let cases = [
+        ("interpolation", stored(ElementType::F32, SHAPE), within(Some(1e-2), None), Predictor::Interpolation, false),
+        ("interpolation-mask", wild.clone(), within(Some(1e-2), None), Predictor::Interpolation, false),
+        ("lorenzo", stored(ElementType::F64, SHAPE), within(Some(1e-4), None), Predictor::Lorenzo, false),
+        ("logarithmic", wild.clone(), within(Some(0.05), Some(1e-2)), Predictor::Auto, false),
+        ("rmse", stored(ElementType::F32, SHAPE), rms, Predictor::Auto, false),
+        ("lossless", wild.clone(), Bound::Lossless, Predictor::Auto, false),
+        ("constant", stored(ElementType::F32, SHAPE), within(Some(50.0), None), Predictor::Auto, false),
+        ("integers", stored(ElementType::I16, SHAPE), within(Some(0.4), None), Predictor::Auto, false),
+        ("predicted", wild.clone(), within(Some(1e-2), None), Predictor::Given, true),
+        ("bare", wild, Bound::Unbounded, Predictor::Given, true),
+    ];
+    let mut lines = Vec::new();
+    for (name, values, bound, predictor, given) in cases {
+        let prediction = given.then(prediction);
+        let spec = TileSpec { fills: &fills, predictor, ..spec(SHAPE, bound) };
+        let coded = encode_tile(&values, prediction.as_deref(), &spec).unwrap();
+        let mask = coded.mask.as_ref().map_or_else(|| "-".into(), |mask| hex(&mask.to_bytes()));
+        let line = format!("{name} {} {given} {} {mask}", values.element(), hex(&coded.stream));
+        lines.push(format!("{line} {}", hex(&hash(read(&line).bytes()))));
+    }
+    let symbols: Vec<i32> = (0..60).map(|i| i * i % 23 - 11).collect();
+    lines.push(format!("latent {}", hex(&encode_latent(&symbols, LATENTS))));
+    lines
+}
+
+fn read(line: &str) -> Values {
+    let words: Vec<&str> = line.split(' ').collect();
+    let element = match words[1] {
+        "f32" => ElementType::F32,
+        "f64" => ElementType::F64,
+        "i16" => ElementType::I16,
+        other => panic!("{other}"),
+    };
+    let mask = (words[4] != "-").then(|| Mask::from_bytes(&unhex(words[4])).unwrap());
+    let prediction = (words[2] == "true").then(prediction);
+    let frame = TileFrame { shape: SHAPE, element, mask: mask.as_ref(), prediction: prediction.as_deref() };
+    decode_tile(&unhex(words[3]), &frame).unwrap()
+}
+
+#[test]
+fn golden_streams_of_version_1_decode_to_the_same_bits() {
+    let text = std::fs::read_to_string(PATH).unwrap();
+    let mut n = 0;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        if words[0] == "latent" {
+            let symbols: Vec<i32> = (0..60).map(|i| i * i % 23 - 11).collect();
+            assert_eq!(decode_latent(&unhex(words[1]), LATENTS), Ok(symbols));
+        } else {
+            assert_eq!(hex(&hash(read(line).bytes())), words[5], "{}", words[0]);
+        }
+        n += 1;
+    }
+    assert_eq!(n, 11);
+}
+
+#[test]
+#[ignore = "writes tests/data/codec_v1.txt: only together with a new format version"]
+fn golden_bytes_rewrite() {
+    std::fs::write(PATH, lines().join("\n") + "\n").unwrap();
+}

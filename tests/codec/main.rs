@@ -1,0 +1,9 @@
+//! The codec from outside: round trips, the promise on every value, golden bytes, damage.
+//!
+//! Golden bytes are in `tests/data/codec_v1.txt`, written by `golden_bytes_rewrite` (ignored; run it only together with
+//! a new format version).
+
+mod damage;
+mod fields;
+mod golden;
+mod promise;

@@ -1,0 +1,236 @@
+//! Every value keeps its promise, whatever its type, shape, bound and predictor.
+
+use sci_hpc::archive::{ElementType, Values};
+use sci_hpc::codec::{Bound, CodecError, Limits, Method, Predictor, TileSpec, encode_tile};
+
+use crate::fields::{decode, noise, round_trip, spec, stored, wave, within};
+
+const ELEMENTS: [ElementType; 10] = [
+    ElementType::I8,
+    ElementType::U8,
+    ElementType::I16,
+    ElementType::U16,
+    ElementType::I32,
+    ElementType::U32,
+    ElementType::I64,
+    ElementType::U64,
+    ElementType::F32,
+    ElementType::F64,
+];
+const SHAPES: [[usize; 4]; 8] = [
+    [1, 1, 1, 1],
+    [1, 1, 1, 2],
+    [1, 1, 1, 97],
+    [7, 1, 1, 1],
+    [1, 1, 13, 17],
+    [2, 3, 5, 7],
+    [5, 1, 11, 23],
+    [6, 8, 9, 20],
+];
+
+#[test]
+fn values_of_every_type_and_shape_keep_every_bound() {
+    for element in ELEMENTS {
+        for shape in SHAPES {
+            let values = stored(element, shape);
+            let unit = if element.is_integer() { 7.3 } else { 1e-3 };
+            for bound in
+                [Bound::Lossless, within(Some(unit), None), within(None, Some(0.02)), within(Some(unit), Some(0.3))]
+            {
+                round_trip(&values, None, &spec(shape, bound));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_predictor_keeps_the_bound() {
+    let shape = [6, 8, 17, 30];
+    let values = stored(ElementType::F32, shape);
+    for predictor in [Predictor::Interpolation, Predictor::Lorenzo, Predictor::Auto] {
+        for bound in [within(Some(0.05), None), within(Some(1e-5), None), within(None, Some(1e-3))] {
+            round_trip(&values, None, &TileSpec { predictor, ..spec(shape, bound) });
+        }
+    }
+}
+
+#[test]
+fn integers_under_half_a_quantum_are_exact() {
+    for element in ELEMENTS.into_iter().filter(|e| e.is_integer()) {
+        let shape = [3, 4, 9, 10];
+        let values = stored(element, shape);
+        let coded = round_trip(&values, None, &spec(shape, within(Some(0.49), None)));
+        assert_eq!(coded.report.max_abs_error, 0.0, "{element}");
+    }
+}
+
+#[test]
+fn integers_at_the_ends_of_their_type_come_back() {
+    let values = Values::I64((0..64).map(|i| if i % 2 == 0 { i64::MIN + i } else { i64::MAX - i }).collect());
+    round_trip(&values, None, &spec([1, 1, 8, 8], Bound::Lossless));
+    round_trip(&values, None, &spec([1, 1, 8, 8], within(Some(0.5), None)));
+    let values = Values::U8((0..64).map(|i| if i % 3 == 0 { 255 } else { i }).collect());
+    round_trip(&values, None, &spec([1, 1, 8, 8], within(Some(2.0), None)));
+}
+
+/// A smooth field full of everything that is not a number, or hardly one.
+fn wild(shape: [usize; 4]) -> Values {
+    let mut values: Vec<f32> = wave(shape).iter().map(|&v| v as f32).collect();
+    let strange = [
+        f32::NAN,
+        f32::from_bits(0x7fc0_1234),
+        f32::from_bits(0xff80_0001),
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        -0.0,
+        1e-45,
+        -3e-39,
+        1e20,
+        f32::MAX,
+        f32::MIN,
+    ];
+    for i in (0..values.len()).step_by(37) {
+        values[i] = strange[i / 37 % strange.len()];
+    }
+    Values::F32(values)
+}
+
+#[test]
+fn specials_come_back_bit_for_bit_and_the_rest_keeps_its_bound() {
+    let shape = [4, 6, 15, 21];
+    let fills = [u64::from(1e20f32.to_bits())];
+    for bound in [Bound::Lossless, within(Some(1e-3), None), within(None, Some(1e-2)), within(Some(1e-3), Some(1e-2))] {
+        for predictor in [Predictor::Auto, Predictor::Lorenzo] {
+            round_trip(&wild(shape), None, &TileSpec { fills: &fills, predictor, ..spec(shape, bound) });
+        }
+    }
+}
+
+#[test]
+fn a_mask_that_holds_still_is_shared_over_time_and_costs_little() {
+    let (steps, shape) = (12, [12, 4, 20, 30]);
+    let land = |p: usize| p % 600 % 30 < 8 && p % 600 / 30 > 5;
+    let wave = wave(shape);
+    let open = Values::F32(wave.iter().map(|&v| v as f32).collect());
+    let masked = Values::F32((0..open.len()).map(|p| if land(p) { 1e20 } else { wave[p] as f32 }).collect());
+    let fills = [u64::from(1e20f32.to_bits())];
+    let spec = TileSpec { fills: &fills, ..spec(shape, within(Some(1e-2), None)) };
+    let coded = round_trip(&masked, None, &spec);
+    let mask = coded.mask.clone().unwrap();
+    assert_eq!(mask.len() * steps, masked.len(), "one step of the mask stands for all");
+    assert!(mask.to_bytes().len() < 100, "{} bytes", mask.to_bytes().len());
+    let free = round_trip(&open, None, &spec).stream.len();
+    assert!(coded.stream.len() < free + free / 10, "{} bytes with a mask, {free} without", coded.stream.len());
+}
+
+#[test]
+fn walls_of_exact_zeros_cost_a_mask_and_not_more() {
+    let shape = [8, 6, 20, 30];
+    let wall = |p: usize| p % 600 % 10 < 3;
+    let values = wave(shape).iter().enumerate().map(|(p, &v)| if wall(p) { 0.0 } else { v as f32 }).collect();
+    let coded = round_trip(&Values::F32(values), None, &spec(shape, within(Some(1e-3), None)));
+    assert!(coded.mask.is_some());
+}
+
+#[test]
+fn constant_and_empty_of_numbers_take_a_few_bytes() {
+    let shape = [4, 8, 8, 8];
+    for value in [0.0, -0.0, 1e20, f32::NAN, 1e-45] {
+        for bound in [Bound::Lossless, within(Some(1e-3), None), within(None, Some(1e-3))] {
+            let coded = round_trip(&Values::F32(vec![value; 2048]), None, &spec(shape, bound));
+            assert_eq!(coded.report.method, Method::Constant);
+            assert!(coded.stream.len() < 30, "{value}: {} bytes", coded.stream.len());
+        }
+    }
+}
+
+#[test]
+fn noise_is_not_expanded() {
+    let shape = [1, 8, 16, 32];
+    let values = Values::F64((0..4096).map(|i| noise(i) * 1e9).collect());
+    for bound in [Bound::Lossless, within(Some(1e-12), None), within(None, Some(1e-15))] {
+        let coded = round_trip(&values, None, &spec(shape, bound));
+        assert!(coded.stream.len() < 8 * 4096 + 256, "{} bytes under {bound:?}", coded.stream.len());
+    }
+}
+
+#[test]
+fn psnr_is_met_and_not_by_much() {
+    let shape = [8, 8, 24, 32];
+    let values = stored(ElementType::F32, shape);
+    let range = 8.0;
+    for psnr in [35.0, 50.0, 70.0] {
+        let limits = Limits::resolve(None, None, (None, Some(psnr)), range);
+        let coded = encode_tile(&values, None, &spec(shape, limits.bound())).unwrap();
+        let back = decode(&coded, ElementType::F32, shape, None);
+        let square: f64 = (0..values.len()).map(|i| (values.get_f64(i) - back.get_f64(i)).powi(2)).sum();
+        let found = 20.0 * (range / (square / values.len() as f64).sqrt()).log10();
+        assert!(found >= psnr && found < psnr + 1.5, "asked for {psnr} dB, found {found}");
+    }
+}
+
+#[test]
+fn a_prediction_that_knows_more_pays_and_a_poor_one_is_not_used() {
+    let shape = [4, 8, 16, 32];
+    let n: usize = shape.iter().product();
+    let rough: Vec<f32> = wave(shape).iter().enumerate().map(|(i, &v)| (v + 0.3 * noise(i * 7)) as f32).collect();
+    let near: Vec<f32> = rough.iter().enumerate().map(|(i, v)| v + 1e-3 * noise(i) as f32).collect();
+    let values = Values::F32(rough);
+    let spec = spec(shape, within(Some(2e-3), None));
+    let alone = round_trip(&values, None, &spec);
+    let helped = round_trip(&values, Some(&near), &spec);
+    assert!(helped.report.predicted && helped.stream.len() * 4 < alone.stream.len());
+    let poor =
+        vec![0.0; n].iter().enumerate().map(|(i, v): (usize, &f32)| v + 5.0 * noise(i) as f32).collect::<Vec<_>>();
+    let ignored = round_trip(&values, Some(&poor), &spec);
+    assert!(!ignored.report.predicted && ignored.stream.len() == alone.stream.len());
+    for bound in [within(None, Some(1e-2)), within(Some(1e-2), Some(1e-1))] {
+        round_trip(&values, Some(&near), &TileSpec { bound, predictor: Predictor::Given, ..spec });
+    }
+    let integers = Values::from_f64(ElementType::I16, &near.iter().map(|&v| f64::from(v) * 900.0).collect::<Vec<_>>());
+    let expected: Vec<f32> = near.iter().map(|v| v * 900.0 + 0.4).collect();
+    round_trip(&integers, Some(&expected), &TileSpec { bound: Bound::Lossless, predictor: Predictor::Given, ..spec });
+}
+
+#[test]
+fn without_a_bound_the_prediction_is_kept_and_specials_stay() {
+    let shape = [1, 1, 20, 30];
+    let mut numbers: Vec<f32> = wave(shape).iter().map(|&v| v as f32).collect();
+    numbers[77] = f32::NAN;
+    let prediction: Vec<f32> = wave(shape).iter().map(|&v| v as f32 + 0.01).collect();
+    let values = Values::F32(numbers);
+    let spec = spec(shape, Bound::Unbounded);
+    let coded = round_trip(&values, Some(&prediction), &spec);
+    assert!(coded.stream.len() < 60 && coded.report.method == Method::Bare);
+    let back = decode(&coded, ElementType::F32, shape, Some(&prediction));
+    assert_eq!(back.get_f64(3), f64::from(prediction[3]));
+    assert_eq!(encode_tile(&values, None, &spec).unwrap_err(), CodecError::BoundMissing);
+}
+
+#[test]
+fn bounds_that_are_not_positive_are_refused() {
+    let values = Values::F32(vec![1.0; 8]);
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let result = encode_tile(&values, None, &spec([1, 2, 2, 2], within(Some(bad), None)));
+        assert!(matches!(result, Err(CodecError::BoundNotPositive { name: "abs", .. })), "{bad}");
+    }
+}
+
+#[test]
+fn a_smooth_field_compresses_far() {
+    let shape = [16, 16, 32, 48];
+    let values = stored(ElementType::F32, shape);
+    for (rel, least) in [(1e-2, 100.0), (1e-3, 25.0)] {
+        let coded = round_trip(&values, None, &spec(shape, within(Some(rel * 8.0), None)));
+        let ratio = (4 * values.len()) as f64 / coded.stream.len() as f64;
+        assert!(ratio > least, "ratio {ratio} at rel {rel}");
+    }
+}
+
+#[test]
+fn equal_tiles_give_equal_bytes() {
+    let shape = [5, 8, 16, 16];
+    let values = stored(ElementType::F32, shape);
+    let spec = spec(shape, within(Some(1e-3), None));
+    assert_eq!(encode_tile(&values, None, &spec).unwrap().stream, encode_tile(&values, None, &spec).unwrap().stream);
+}
