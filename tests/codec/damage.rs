@@ -10,8 +10,11 @@ use crate::fields::{spec, wave, within};
 
 const SHAPE: [usize; 4] = [2, 3, 6, 9];
 
-/// Small streams of every method, each with its mask.
-fn streams() -> Vec<(Vec<u8>, Option<Mask>, Option<Vec<f32>>)> {
+/// A stream, its mask, the prediction it was coded against.
+type Coded = (Vec<u8>, Option<Mask>, Option<Vec<f32>>);
+
+/// Small streams of every method.
+fn streams() -> Vec<Coded> {
     let mut numbers: Vec<f32> = wave(SHAPE).iter().map(|&v| v as f32).collect();
     let smooth = Values::F32(numbers.clone());
     numbers[5] = f32::NAN;
