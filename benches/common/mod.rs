@@ -1,4 +1,5 @@
 //! What the benches share: a clock and the peak of the machine.
+#![allow(dead_code)] // each bench uses its own part
 
 use std::time::Instant;
 
@@ -9,6 +10,20 @@ use sci_hpc::backend::simd::{Task, Vector, dispatch};
 pub struct Clock;
 
 impl Clock {
+    /// Median seconds of `reps` runs of `work` after two warm-ups, as PyTorch is timed.
+    pub fn median<T>(reps: usize, mut work: impl FnMut() -> T) -> f64 {
+        let mut once = || {
+            let start = Instant::now();
+            std::hint::black_box(work());
+            start.elapsed().as_secs_f64()
+        };
+        once();
+        once();
+        let mut times: Vec<f64> = (0..reps.max(1)).map(|_| once()).collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }
+
     /// Seconds of the fastest run of `work` after one warm-up; at least 5 runs, then until 0.4 s have passed.
     ///
     /// The fastest, because whatever else runs on the machine only adds.

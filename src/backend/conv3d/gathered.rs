@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::table::{Grid, List, Tables};
+use super::table::{Grid, Tables};
 use super::windows::Phase;
 use crate::backend::product::{Dots, Gather, Line, PANEL_REGISTERS, Shared, pack_panels};
 use crate::backend::{Cpu, Real};
@@ -69,12 +69,16 @@ impl<R: Real> Gathered<'_, R> {
             for prepared in &phases {
                 let positions = prepared.phase.positions();
                 let range = chunk * positions / chunks..(chunk + 1) * positions / chunks;
-                match prepared.form {
-                    Form::Lines => self.lines(prepared, range, &out),
-                    Form::Dots => self.dots(prepared, tables.fill(prepared.phase, range, &self.grid), &out),
-                    Form::Panels => {
-                        self.panels(prepared, tables.fill(prepared.phase, range, &self.grid), &out, &start);
-                    }
+                if prepared.form == Form::Lines {
+                    self.lines(prepared, range, &out);
+                    continue;
+                }
+                let [d_n, h_n, _] = prepared.phase.window();
+                let tables = tables.fill(prepared.phase, range, &self.grid, 0..d_n * h_n);
+                if prepared.form == Form::Dots {
+                    self.dots(prepared, tables, &out);
+                } else {
+                    self.panels(prepared, tables, &out, &start);
                 }
             }
         });
@@ -102,15 +106,12 @@ impl<R: Real> Gathered<'_, R> {
     }
 
     fn panels(&self, prepared: &Prepared<R>, tables: &Tables<R>, out: &Shared<R>, start: &[R]) {
-        for (List { rows, outputs }, runs, run_len) in tables.lists(prepared.phase, &self.grid) {
+        for list in tables.lists() {
             let job = Gather {
-                rows,
-                row_stride: tables.stride,
+                rows: list.rows(self.grid.channels),
                 out: out.0,
-                places: outputs,
+                places: &list.outputs,
                 out_stride: self.channels,
-                runs,
-                run_len,
                 panels: &prepared.weights,
                 start,
                 columns: self.channels,
@@ -122,15 +123,12 @@ impl<R: Real> Gathered<'_, R> {
 
     fn dots(&self, prepared: &Prepared<R>, tables: &Tables<R>, out: &Shared<R>) {
         let zeros = [R::ZERO; DOT_COLUMNS];
-        for (List { rows, outputs }, runs, run_len) in tables.lists(prepared.phase, &self.grid) {
+        for list in tables.lists() {
             let job = Dots {
-                rows,
-                row_stride: tables.stride,
+                rows: list.rows(self.grid.channels),
                 out: out.0,
-                places: outputs,
+                places: &list.outputs,
                 out_stride: self.channels,
-                runs,
-                run_len,
                 columns: &prepared.weights,
                 start: self.bias.unwrap_or(&zeros[..self.channels]),
             };

@@ -17,6 +17,8 @@ const CHUNK_POSITIONS: usize = 64;
 const PARTIAL_LEN: usize = 1 << 22;
 /// Elements of a partial sum that stay in the second-level cache.
 const CACHED_LEN: usize = 1 << 16;
+/// Elements of a row of x in one call: more would not stay in the first-level cache with their neighbors.
+const CALL_LEN: usize = 48;
 /// Positions of one sweep over the taps: their rows stay in the first-level cache.
 const STEP: usize = 96;
 
@@ -89,7 +91,7 @@ impl<R: Real> WeightProduct<'_, R> {
         let mut tables = Tables::default();
         for start in positions.clone().step_by(STEP) {
             let range = start..(start + STEP).min(positions.end);
-            self.add(tables.fill_runs(&self.phase, range, &self.x, runs.clone()), form, &mut sum);
+            self.add(tables.fill(&self.phase, range, &self.x, runs.clone()), form, &mut sum);
         }
         if form == Form::X {
             let run_len = width * c_x;
@@ -102,21 +104,29 @@ impl<R: Real> WeightProduct<'_, R> {
     /// Adds the outputs of some tables.
     fn add(&self, tables: &Tables<R>, form: Form, sum: &mut [R]) {
         let (c_x, c_y, width) = (self.x.channels, self.y.channels, self.phase.window()[2]);
-        for (list, taps) in [(&tables.inner, width), (&tables.border, 1)] {
+        let (mut x_offsets, y_offsets) = (Vec::new(), (0..c_y).collect::<Vec<_>>());
+        for list in tables.lists() {
             let y_rows: Vec<_> = list.outputs.iter().map(|&o| self.y.values[o * c_y..].as_ptr()).collect();
-            for (run, sum) in sum.chunks_exact_mut(width * c_x * c_y).enumerate() {
-                for tap in (0..width).step_by(taps) {
-                    let x_rows = &list.rows[(run * width + tap) / taps * tables.stride..][..y_rows.len()];
-                    let mut job = if form == Form::X {
-                        let c = &mut sum[tap * c_x..];
-                        Outer { a: &y_rows, b: x_rows, m: c_y, n: taps * c_x, c, c_stride: width * c_x }
-                    } else {
-                        let c = &mut sum[tap * c_x * c_y..];
-                        Outer { a: x_rows, b: &y_rows, m: taps * c_x, n: c_y, c, c_stride: c_y }
-                    };
-                    // SAFETY: rows point into x, y or at zeros
-                    unsafe { R::outer(&mut job) }
-                }
+            let rows = list.rows(c_x);
+            // runs with a table of starts of their own go one by one
+            let together = if rows.stride == 0 && form == Form::Y { (CALL_LEN / rows.len).max(1) } else { 1 };
+            for first in (0..rows.runs()).step_by(together) {
+                let runs = &rows.offsets[first..(first + together).min(rows.runs())];
+                let x_rows = &rows.starts[first * rows.stride..][..y_rows.len()];
+                x_offsets.clear();
+                x_offsets.extend(runs.iter().flat_map(|&offset| offset..offset + rows.len));
+                // taps of this call in the order (run, width)
+                let tap = first * list.width;
+                let mut job = if form == Form::X {
+                    let c = &mut sum[tap / width * width * c_x * c_y + tap % width * c_x..];
+                    let (a_offsets, b_offset) = (&y_offsets[..], rows.offsets[first]);
+                    Outer { a: &y_rows, a_offsets, b: x_rows, b_offset, n: rows.len, c, c_stride: width * c_x }
+                } else {
+                    let c = &mut sum[tap * c_x * c_y..];
+                    Outer { a: x_rows, a_offsets: &x_offsets, b: &y_rows, b_offset: 0, n: c_y, c, c_stride: c_y }
+                };
+                // SAFETY: rows point into x, y or at zeros
+                unsafe { R::outer(&mut job) }
             }
         }
     }

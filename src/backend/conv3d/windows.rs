@@ -169,6 +169,16 @@ impl Phase {
         })
     }
 
+    /// Where the first of the gathered rows of the outputs of a row starts, if all are inside.
+    pub fn first_row(&self, part: &RowPart) -> Option<usize> {
+        let [d, h, w] = &self.axes;
+        if !d.inside().contains(&part.d) || !h.inside().contains(&part.h) {
+            return None;
+        }
+        let [d_place, h_place] = [(d, part.d), (h, part.h)].map(|(axis, j)| axis.place(j, 0).unwrap_or(0));
+        Some(((part.n * d.extent + d_place) * h.extent + h_place) * w.extent)
+    }
+
     /// For every (d, h) tap of the outputs of a row: where the gathered row starts, unless outside.
     pub fn run_rows(&self, part: &RowPart, rows: &mut Vec<Option<usize>>) {
         let [d, h, w] = &self.axes;

@@ -1,25 +1,19 @@
 //! out[p][n] = start + sum_r sum_k row[r][p][k] b[n][r, k], lanes over k: for results of few columns.
 
-use super::tile::{balanced, load, rows_max, with_rows};
+use super::tile::{Rows, balanced, load, rows_max, with_rows};
 use crate::backend::Real;
 use crate::backend::simd::Vector;
 
 /// One call of [`dots`].
 pub struct Dots<'a, R> {
-    /// Pointers to the rows, `(runs, row_stride)`, the first `places.len()` of each run used.
-    pub rows: &'a [*const R],
-    /// Positions from one run to the next in `rows`.
-    pub row_stride: usize,
+    /// The gathered rows.
+    pub rows: Rows<'a, R>,
     /// The result.
     pub out: *mut R,
     /// Which row of `out` each position is.
     pub places: &'a [usize],
     /// Elements in a row of `out`.
     pub out_stride: usize,
-    /// Number of runs.
-    pub runs: usize,
-    /// Contracted elements per run.
-    pub run_len: usize,
     /// b, `(columns, runs, run_len)`.
     pub columns: &'a [R],
     /// What the sum starts from, one per column.
@@ -29,12 +23,12 @@ pub struct Dots<'a, R> {
 /// Computes all columns of the given positions.
 ///
 /// # Safety
-/// Instruction set of `V`; every row pointer is valid for `run_len` reads, every place for as many writes as
+/// Instruction set of `V`; every run is valid for `rows.len` reads, every place for as many writes as
 /// `start` has columns, by this thread alone.
 #[inline(always)]
 pub(super) unsafe fn dots<V: Vector<Element: Real>>(job: &Dots<V::Element>) {
-    assert!(job.rows.len() >= job.runs * job.row_stride && job.places.len() <= job.row_stride);
-    assert_eq!(job.columns.len(), job.start.len() * job.runs * job.run_len);
+    job.rows.check(job.places.len());
+    assert_eq!(job.columns.len(), job.start.len() * job.rows.runs() * job.rows.len);
     let mut column = 0;
     while column < job.start.len() {
         let pair = column + 1 < job.start.len();
@@ -62,20 +56,20 @@ unsafe fn tile<V: Vector<Element: Real>, const M: usize, const N: usize>(
 ) {
     // SAFETY: all offsets stay within the job by the bounds that `dots` has checked
     unsafe {
-        let len = job.run_len;
+        let len = job.rows.len;
         let mut sum = [[V::splat(V::Element::ZERO); N]; M];
         let whole = len / V::LANES * V::LANES;
-        for run in 0..job.runs {
-            let table = job.rows.as_ptr().add(run * job.row_stride + position);
-            let b = job.columns.as_ptr().add((column * job.runs + run) * len);
-            let next = job.runs * len;
+        for run in 0..job.rows.runs() {
+            let (row, first) = (job.rows.starts_of::<M>(run, position), job.rows.offsets[run]);
+            let b = job.columns.as_ptr().add((column * job.rows.runs() + run) * len);
+            let next = job.rows.runs() * len;
             let mut k = 0;
             while k < whole {
-                step::<V, M, N, false>(&mut sum, table, b.add(k), (k, next, V::LANES));
+                step::<V, M, N, false>(&mut sum, row, b.add(k), (first + k, next, V::LANES));
                 k += V::LANES;
             }
             if whole < len {
-                step::<V, M, N, true>(&mut sum, table, b.add(whole), (whole, next, len - whole));
+                step::<V, M, N, true>(&mut sum, row, b.add(whole), (first + whole, next, len - whole));
             }
         }
         for m in 0..M {
@@ -91,7 +85,7 @@ unsafe fn tile<V: Vector<Element: Real>, const M: usize, const N: usize>(
 #[inline(always)]
 unsafe fn step<V: Vector, const M: usize, const N: usize, const NARROW: bool>(
     sum: &mut [[V; N]; M],
-    table: *const *const V::Element,
+    row: [*const V::Element; M],
     b: *const V::Element,
     (k, next, lanes): (usize, usize, usize),
 ) {
@@ -102,9 +96,9 @@ unsafe fn step<V: Vector, const M: usize, const N: usize, const NARROW: bool>(
             factor[n] = load::<V, NARROW>(b.add(n * next), lanes);
         }
         for m in 0..M {
-            let row = load::<V, NARROW>((*table.add(m)).add(k), lanes);
+            let row = load::<V, NARROW>(row[m].add(k), lanes);
             for n in 0..N {
-                sum[m][n] = row.mul_add(factor[n], sum[m][n]);
+                sum[m][n] = row.mul_add(factor[n], sum[m][n]).settled();
             }
         }
     }

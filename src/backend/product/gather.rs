@@ -1,6 +1,6 @@
 //! out[p][n] = start + sum_r sum_k row[r][p][k] b[r, k][n], lanes over n.
 
-use super::tile::{balanced, rows_max, with_rows};
+use super::tile::{Rows, balanced, rows_max, with_rows};
 use crate::backend::Real;
 use crate::backend::simd::Vector;
 
@@ -9,20 +9,14 @@ const PANEL_BLOCK_BYTES: usize = 16 << 10;
 
 /// One call of [`gather`].
 pub struct Gather<'a, R> {
-    /// Pointers to the rows, `(runs, row_stride)`, the first `places.len()` of each run used.
-    pub rows: &'a [*const R],
-    /// Positions from one run to the next in `rows`.
-    pub row_stride: usize,
+    /// The gathered rows.
+    pub rows: Rows<'a, R>,
     /// The result.
     pub out: *mut R,
     /// Which row of `out` each position is.
     pub places: &'a [usize],
     /// Elements in a row of `out`.
     pub out_stride: usize,
-    /// Number of runs.
-    pub runs: usize,
-    /// Contracted elements per run.
-    pub run_len: usize,
     /// b in panels, see [`pack_panels`]; `(panels, runs * run_len, panel columns)`.
     pub panels: &'a [R],
     /// What the sum starts from, one per column, padded to whole panels.
@@ -48,35 +42,35 @@ pub(crate) fn pack_panels<R: Real>(k: usize, columns: usize, width: usize, at: i
 /// Computes all columns of the given positions.
 ///
 /// # Safety
-/// Instruction set of `V`; every row pointer is valid for `run_len` reads, the row of every place for `columns`
+/// Instruction set of `V`; every run is valid for `rows.len` reads, the row of every place for `columns`
 /// writes by this thread alone.
 #[inline(always)]
 pub(super) unsafe fn gather<V: Vector<Element: Real>>(job: &Gather<V::Element>) {
     let width = PANEL_REGISTERS * V::LANES;
-    let k_all = job.runs * job.run_len;
-    assert!(job.rows.len() >= job.runs * job.row_stride && job.places.len() <= job.row_stride);
+    let k_all = job.rows.runs() * job.rows.len;
+    job.rows.check(job.places.len());
     assert_eq!(job.panels.len(), job.columns.div_ceil(width) * k_all * width);
     assert!(job.start.len() >= job.columns.next_multiple_of(width));
     let k_block = (PANEL_BLOCK_BYTES / (width * size_of::<V::Element>())).max(1);
-    let runs_per_block = (k_block / job.run_len.max(1)).max(1);
+    let runs_per_block = (k_block / job.rows.len.max(1)).max(1);
     let mut run = 0;
     loop {
-        let runs = runs_per_block.min(job.runs - run);
+        let runs = runs_per_block.min(job.rows.runs() - run);
         let mut k = 0;
         loop {
-            let len = if runs == 1 { k_block.min(job.run_len - k) } else { job.run_len };
+            let len = if runs == 1 { k_block.min(job.rows.len - k) } else { job.rows.len };
             let span = Span { first_run: run, runs, k, len, first: run == 0 && k == 0 };
             for panel in 0..job.columns.div_ceil(width) {
                 // SAFETY: the span lies in the runs; passed on from the caller
                 unsafe { panel_block::<V>(job, &span, panel) }
             }
             k += len;
-            if k >= job.run_len {
+            if k >= job.rows.len {
                 break;
             }
         }
         run += runs;
-        if run >= job.runs {
+        if run >= job.rows.runs() {
             break;
         }
     }
@@ -96,7 +90,7 @@ struct Span {
 unsafe fn panel_block<V: Vector<Element: Real>>(job: &Gather<V::Element>, span: &Span, panel: usize) {
     let width = PANEL_REGISTERS * V::LANES;
     let columns = (job.columns - panel * width).min(width);
-    let k0 = panel * job.runs * job.run_len + span.first_run * job.run_len + span.k;
+    let k0 = panel * job.rows.runs() * job.rows.len + span.first_run * job.rows.len + span.k;
     // SAFETY: offsets within the slices, whose lengths `gather` has checked
     let (b, start) = unsafe { (job.panels.as_ptr().add(k0 * width), job.start.as_ptr().add(panel * width)) };
     if columns > V::LANES {
@@ -156,12 +150,9 @@ unsafe fn tile_rows<V: Vector<Element: Real>, const M: usize, const N: usize>(
         }
         let mut b = tile.b;
         for run in span.first_run..span.first_run + span.runs {
-            let table = job.rows.as_ptr().add(run * job.row_stride + tile.position);
-            let mut row = [std::ptr::null(); M];
-            for m in 0..M {
-                row[m] = (*table.add(m)).add(span.k);
-            }
-            for k in 0..span.len {
+            let row = job.rows.starts_of::<M>(run, tile.position);
+            let first = job.rows.offsets[run] + span.k;
+            for k in first..first + span.len {
                 let mut column = [V::splat(V::Element::ZERO); N];
                 for n in 0..N {
                     column[n] = V::load(b.add(n * V::LANES));

@@ -25,6 +25,7 @@ pub use gather::Gather;
 pub(crate) use gather::{PANEL_REGISTERS, pack_panels};
 pub use lines::{Line, LineProducts};
 pub use outer::Outer;
+pub use tile::Rows;
 pub(crate) use tile::Shared;
 
 use super::simd::{Lanes, Task, Vector, dispatch};
@@ -39,21 +40,21 @@ pub trait Kernels: Lanes {
     /// Computes all columns of the given positions.
     ///
     /// # Safety
-    /// Row pointers are valid for `run_len` reads, the row of `out` of every place for `columns` writes by this thread
+    /// Runs are valid for `rows.len` reads, the row of `out` of every place for `columns` writes by this thread
     /// alone.
     unsafe fn gather(job: &Gather<Self>);
 
     /// Computes all columns of the given positions.
     ///
     /// # Safety
-    /// Row pointers are valid for `run_len` reads, the row of `out` of every place for as many writes as `start` has
+    /// Runs are valid for `rows.len` reads, the row of `out` of every place for as many writes as `start` has
     /// columns, by this thread alone.
     unsafe fn dots(job: &Dots<Self>);
 
     /// Adds the product of the given positions to c.
     ///
     /// # Safety
-    /// Row pointers are valid for `m` and `n` reads.
+    /// Elements of a and b are readable at their offsets.
     unsafe fn outer(job: &mut Outer<Self>);
 
     /// Computes all positions of a row.

@@ -4,14 +4,19 @@ use super::tile::{balanced, load, rows_max, with_rows};
 use crate::backend::Real;
 use crate::backend::simd::Vector;
 
+/// Rows of a tile: their offsets and two pointers share the general registers.
+const OUTER_ROWS_MAX: usize = 8;
+
 /// One call of [`outer`].
 pub struct Outer<'a, R> {
     /// Row p of a starts here.
     pub a: &'a [*const R],
+    /// Where element m of a row of a is, from its start.
+    pub a_offsets: &'a [usize],
     /// Row p of b starts here.
     pub b: &'a [*const R],
-    /// Length of a row of a.
-    pub m: usize,
+    /// Where element 0 of a row of b is, from its start.
+    pub b_offset: usize,
     /// Length of a row of b.
     pub n: usize,
     /// c `(m, n)`; added to.
@@ -23,16 +28,16 @@ pub struct Outer<'a, R> {
 /// Adds the product of the given positions to c.
 ///
 /// # Safety
-/// Instruction set of `V`; row pointers are valid for `m` and `n` reads.
+/// Instruction set of `V`; elements of a and b are readable at their offsets.
 #[inline(always)]
 pub(super) unsafe fn outer<V: Vector<Element: Real>>(job: &mut Outer<V::Element>) {
     assert_eq!(job.a.len(), job.b.len());
-    assert!(job.n <= job.c_stride && job.c.len() + job.c_stride >= job.m * job.c_stride + job.n);
+    assert!(job.n <= job.c_stride && job.c.len() + job.c_stride >= job.a_offsets.len() * job.c_stride + job.n);
     let mut n = 0;
     while n < job.n {
         let lanes = job.n - n;
         let registers = if lanes >= 2 * V::LANES { 2 } else { 1 };
-        for (m, rows) in balanced(job.m, rows_max::<V>(registers)) {
+        for (m, rows) in balanced(job.a_offsets.len(), rows_max::<V>(registers).min(OUTER_ROWS_MAX)) {
             // SAFETY: rows and columns of the job
             unsafe {
                 if registers == 2 {
@@ -68,16 +73,18 @@ unsafe fn tile<V: Vector<Element: Real>, const M: usize, const N: usize, const N
                 sum[m][n] = load::<V, NARROW>(c.add(m * job.c_stride + n * V::LANES), lanes);
             }
         }
+        let mut offset = [0; M];
+        offset.copy_from_slice(&job.a_offsets[m0..m0 + M]);
         for p in 0..job.a.len() {
-            let (a, b) = ((*job.a.as_ptr().add(p)).add(m0), (*job.b.as_ptr().add(p)).add(n0));
+            let (a, b) = (*job.a.as_ptr().add(p), (*job.b.as_ptr().add(p)).add(job.b_offset + n0));
             let mut column = [V::splat(V::Element::ZERO); N];
             for n in 0..N {
                 column[n] = load::<V, NARROW>(b.add(n * V::LANES), lanes);
             }
             for m in 0..M {
-                let a = V::splat(*a.add(m));
+                let a = V::splat(*a.add(offset[m]));
                 for n in 0..N {
-                    sum[m][n] = a.mul_add(column[n], sum[m][n]);
+                    sum[m][n] = a.mul_add(column[n], sum[m][n]).settled();
                 }
             }
         }

@@ -38,6 +38,9 @@ pub trait Vector: Copy {
     unsafe fn store_first(self, to: *mut Self::Element, count: usize);
     /// `self * factor + addend`, rounded once where the machine can.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The same value, computed before any later load: keeps the compiler from gathering the loads of a tile first
+    /// and spilling its sums to make room.
+    unsafe fn settled(self) -> Self;
     /// Sum of the lanes, in an order that depends only on `LANES`.
     unsafe fn sum(self) -> Self::Element;
 }

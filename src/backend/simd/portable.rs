@@ -29,7 +29,8 @@ macro_rules! portable {
         impl Vector for Portable<$t, $lanes> {
             type Element = $t;
             const LANES: usize = $lanes;
-            const REGISTERS: usize = 16;
+            // on x86 only a fallback: small tiles keep the code small
+            const REGISTERS: usize = if cfg!(target_arch = "x86_64") { 8 } else { 32 };
 
             #[inline(always)]
             unsafe fn splat(value: $t) -> Self {
@@ -68,6 +69,10 @@ macro_rules! portable {
                     lanes[i] = self.0[i].fused(factor.0[i], lanes[i]);
                 }
                 Self(lanes)
+            }
+            #[inline(always)]
+            unsafe fn settled(self) -> Self {
+                self
             }
             #[inline(always)]
             unsafe fn sum(self) -> $t {

@@ -1,5 +1,6 @@
 //! AVX2 with FMA, and AVX-512.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::{Lanes, Task, Vector};
@@ -33,7 +34,7 @@ macro_rules! vector {
         $name:ident, $element:ty, $register:ty, $lanes:expr, $registers:expr,
         $splat:ident, $load:ident, $store:ident, $fma:ident,
         |$count:ident| $mask:expr, |$from:ident, $load_mask:ident| $load_first:expr,
-        |$to:ident, $value:ident, $store_count:ident| $store_first:expr, |$all:ident| $sum:expr
+        |$to:ident, $value:ident, $store_count:ident| $store_first:expr, |$all:ident| $sum:expr, $settled:ident
     ) => {
         #[doc = concat!(stringify!($lanes), " lanes of ", stringify!($element))]
         #[derive(Clone, Copy)]
@@ -77,6 +78,10 @@ macro_rules! vector {
                 unsafe { Self($fma(self.0, factor.0, addend.0)) }
             }
             #[inline(always)]
+            unsafe fn settled(self) -> Self {
+                unsafe { Self($settled(self.0)) }
+            }
+            #[inline(always)]
             unsafe fn sum(self) -> $element {
                 unsafe {
                     let $all = self.0;
@@ -100,7 +105,8 @@ vector!(
     |count| _mm256_loadu_si256(FIRST_32.as_ptr().add(8 - count).cast()),
     |from, mask| _mm256_maskload_ps(from, mask),
     |to, value, count| store_first_f32(to, value, count),
-    |all| sum_f32(all)
+    |all| sum_f32(all),
+    settled_f32
 );
 vector!(
     Avx2F64,
@@ -115,7 +121,8 @@ vector!(
     |count| _mm256_loadu_si256(FIRST_64.as_ptr().add(4 - count).cast()),
     |from, mask| _mm256_maskload_pd(from, mask),
     |to, value, count| store_first_f64(to, value, count),
-    |all| sum_f64(all)
+    |all| sum_f64(all),
+    settled_f64
 );
 vector!(
     Avx512F32,
@@ -130,7 +137,8 @@ vector!(
     |count| first_16(count),
     |from, mask| _mm512_maskz_loadu_ps(mask, from),
     |to, value, count| _mm512_mask_storeu_ps(to, first_16(count), value),
-    |all| _mm512_reduce_add_ps(all)
+    |all| _mm512_reduce_add_ps(all),
+    settled_f32_512
 );
 vector!(
     Avx512F64,
@@ -145,7 +153,8 @@ vector!(
     |count| first_8(count),
     |from, mask| _mm512_maskz_loadu_pd(mask, from),
     |to, value, count| _mm512_mask_storeu_pd(to, first_8(count), value),
-    |all| _mm512_reduce_add_pd(all)
+    |all| _mm512_reduce_add_pd(all),
+    settled_f64_512
 );
 
 /// The lowest `count` of 16 bits.
@@ -222,3 +231,20 @@ unsafe fn sum_f64(all: __m256d) -> f64 {
         _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
     }
 }
+
+macro_rules! settled {
+    ($name:ident, $register:ty, $class:ident, $features:literal) => {
+        /// No instruction, but one that the compiler believes to need `value` and to touch memory.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn $name(mut value: $register) -> $register {
+            // SAFETY: an empty instruction
+            unsafe { asm!("/* {0} */", inout($class) value, options(nostack, preserves_flags)) };
+            value
+        }
+    };
+}
+settled!(settled_f32, __m256, ymm_reg, "avx2,fma");
+settled!(settled_f64, __m256d, ymm_reg, "avx2,fma");
+settled!(settled_f32_512, __m512, zmm_reg, "avx512f");
+settled!(settled_f64_512, __m512d, zmm_reg, "avx512f");
