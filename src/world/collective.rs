@@ -236,7 +236,7 @@ impl World {
 
     /// Starts the sum over ranks of `nodes` (the complete tree nodes of this rank, see [`tree::nodes`], one vector of
     /// equal length each); goes on while the caller computes and polls. Collective: same order on every rank.
-    /// `chunks` is the number of virtual chunks, owned by [`shard::range`]; with `fast` each rank passes one vector
+    /// `chunks` is the number of virtual chunks, owned by [`range`](super::shard::range); with `fast` each rank passes one vector
     /// and the library adds in its own order.
     pub fn start_sum(&self, chunks: usize, nodes: Vec<Vec<f32>>, fast: bool) -> Pending {
         Pending::start(self, chunks, nodes, fast)
