@@ -110,6 +110,22 @@ impl Variable {
         text("long_name").or_else(|| text("standard_name")).unwrap_or(&self.name)
     }
 
+    /// Bit patterns of the stored numbers that mean "no value", in the low bits.
+    pub fn fill_patterns(&self) -> Vec<u64> {
+        let size = self.element.size();
+        let pattern = |number: &[u8]| {
+            let mut bytes = [0u8; 8];
+            if cfg!(target_endian = "little") {
+                bytes[..size].copy_from_slice(number);
+                u64::from_le_bytes(bytes)
+            } else {
+                bytes[8 - size..].copy_from_slice(number);
+                u64::from_be_bytes(bytes)
+            }
+        };
+        self.fills.bytes().chunks(size).map(pattern).collect()
+    }
+
     /// Physical value of a stored number.
     pub fn unpack(&self, stored: f64) -> f64 {
         self.packing.map_or(stored, |p| stored * p.scale + p.offset)

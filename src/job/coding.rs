@@ -18,6 +18,15 @@ pub(super) const SUMS: usize = 5 + CLASSES.len();
 /// Bytes of a tile in the index of the archive.
 const RECORD_BYTES: u64 = size_of::<IndexRecord>() as u64;
 
+/// Whether a tile is coded with the learned prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Without.
+    Classical,
+    /// With it.
+    Learned,
+}
+
 /// How the tiles of a group are coded.
 pub(super) struct Plan<'a> {
     /// The variables in the order of the group.
@@ -29,6 +38,7 @@ pub(super) struct Plan<'a> {
 }
 
 /// How one variable is coded.
+#[derive(Clone)]
 pub(super) struct VariablePlan<'a> {
     variable: &'a Variable,
     predictor: config::Predictor,
@@ -79,7 +89,7 @@ impl<'a> Plan<'a> {
                 variable,
                 predictor: section.predictor_of(&variable.name),
                 bound: limits.bound(),
-                fills: patterns(variable),
+                fills: variable.fill_patterns(),
                 bound_abs: largest_error(&limits, variable, measured),
                 mode: mode_of(&bound),
             }
@@ -88,6 +98,31 @@ impl<'a> Plan<'a> {
         let learned_only = variables.iter().all(VariablePlan::learned_only);
         let model = model.filter(|_| variables.iter().any(VariablePlan::may_learn));
         Self { variables, model, learned_only }
+    }
+
+    /// The same plan with `factor` times the bound of every variable; `None` where that is no bound of its kind.
+    pub fn scaled(&self, factor: f64) -> Option<Self> {
+        let scale = |v: &VariablePlan<'a>| {
+            let Bound::Within(limits) = v.bound else { return None };
+            let times = |limit: Option<f64>| limit.map(|x| x * factor);
+            let limits = Limits { abs: times(limits.abs), pw_rel: times(limits.pw_rel), rmse: times(limits.rmse) };
+            limits.pw_rel.is_none_or(|f| f < 1.0).then(|| VariablePlan { bound: limits.bound(), ..v.clone() })
+        };
+        let variables = self.variables.iter().map(scale).collect::<Option<_>>()?;
+        Some(Self { variables, model: self.model, learned_only: self.learned_only })
+    }
+}
+
+impl Way {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Classical, Self::Learned];
+
+    /// Its name in figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classical => "classical",
+            Self::Learned => "learned",
+        }
     }
 }
 
@@ -140,22 +175,6 @@ fn mode_of(bound: &ErrorBound) -> String {
     let parts = [("abs", bound.abs), ("rel", bound.rel), ("pw_rel", bound.pw_rel), ("psnr", bound.psnr)];
     let named: Vec<&str> = parts.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
     if named.is_empty() { "none".into() } else { named.join("+") }
-}
-
-/// Bit patterns of the numbers that mean "no value".
-fn patterns(variable: &Variable) -> Vec<u64> {
-    let size = variable.element.size();
-    let pattern = |number: &[u8]| {
-        let mut bytes = [0u8; 8];
-        if cfg!(target_endian = "little") {
-            bytes[..size].copy_from_slice(number);
-            u64::from_le_bytes(bytes)
-        } else {
-            bytes[8 - size..].copy_from_slice(number);
-            u64::from_be_bytes(bytes)
-        }
-    };
-    variable.fills.bytes().chunks(size).map(pattern).collect()
 }
 
 /// A prediction in physical units as stored numbers, in plain f64 arithmetic: the same bits for writer and reader.
@@ -274,6 +293,16 @@ pub(super) fn mask_number(code: u32) -> u32 {
 }
 
 impl CodedTile {
+    /// Bytes (with the share of the latents) and quality of variable `v` coded one way.
+    pub fn cost(&self, v: usize, way: Way) -> Option<(f64, Quality)> {
+        let latents = self.latents.as_ref().map_or(0, Vec::len) as f64 / self.variables.len() as f64;
+        let (coded, shared) = match (way, &self.variables[v]) {
+            (Way::Classical, (classical, _)) => (classical, 0.0),
+            (Way::Learned, (_, learned)) => (learned, latents),
+        };
+        coded.as_ref().map(|coded| (coded.len() as f64 + shared, coded.quality))
+    }
+
     /// Bytes that the learned prediction saves in this tile, latents paid; 0 if it costs.
     pub fn saved(&self) -> u64 {
         let Some(latents) = &self.latents else { return 0 };

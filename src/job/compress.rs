@@ -3,6 +3,7 @@
 //! ```text
 //! per file:  measure (range, mask) -> per group and tile: read, predict, code, decode again, compare
 //!            -> keep the learned prediction where it pays for its decoder -> write the archive -> metrics
+//! first file: figures (bits against quality; slices as a reader sees them)
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,7 @@ use super::groups::{self, Group};
 use super::measure::{self, Measured};
 use super::prediction::{self, Predictor};
 use super::tiling::tiles;
-use super::{Context, Input, JobError};
+use super::{Context, Input, JobError, rate, slices};
 
 /// What the archives of one variable add up to.
 #[derive(Debug, Clone, Default)]
@@ -42,14 +43,17 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     let models = prediction::find(ctx, &section)?;
     // 2. File after file.
     let inputs = if ctx.smoke { ctx.inputs[..1].to_vec() } else { ctx.inputs.clone() };
-    let mut totals = BTreeMap::new();
+    let mut totals: BTreeMap<String, Total> = BTreeMap::new();
     let (mut files, mut model_bytes) = (Vec::new(), 0);
-    for input in &inputs {
+    for (i, input) in inputs.iter().enumerate() {
         if ctx.stop_requested() {
             return Err(JobError::stopped(Stage::Compress));
         }
-        let made = File { ctx, section: &section, input }.compress(&models, &mut totals)?;
+        let made = File { ctx, section: &section, input, shown: i == 0 }.compress(&models)?;
         model_bytes += made.model_bytes;
+        for (name, total) in &made.totals {
+            totals.entry(name.clone()).or_default().join(total);
+        }
         files.push(json!({ "name": input.name, "file_bytes": made.original_bytes,
             "archive_bytes": made.archive_bytes, "ratio": ratio(made.original_bytes, made.archive_bytes) }));
     }
@@ -72,22 +76,21 @@ struct File<'c, 'w> {
     ctx: &'c Context<'w>,
     section: &'c Compress,
     input: &'c Input,
+    /// Whether the report has figures of it.
+    shown: bool,
 }
 
 /// What became of a file.
 #[derive(Default)]
 struct Made {
+    totals: BTreeMap<String, Total>,
     original_bytes: u64,
     archive_bytes: u64,
     model_bytes: u64,
 }
 
 impl File<'_, '_> {
-    fn compress(
-        &self,
-        models: &BTreeMap<String, Predictor>,
-        totals: &mut BTreeMap<String, Total>,
-    ) -> Result<Made, JobError> {
+    fn compress(&self, models: &BTreeMap<String, Predictor>) -> Result<Made, JobError> {
         let (ctx, path) = (self.ctx, self.ctx.output.archive(self.input));
         // 1. What is in it.
         let data = &ctx.config.data;
@@ -100,15 +103,26 @@ impl File<'_, '_> {
         let mut made = Made::default();
         // 2. Group after group: streams and what their reader needs.
         for group in &groups {
-            made.model_bytes += self.code_group(&source, group, models.get(&group.name), (&mut writer, totals))?;
+            made.model_bytes +=
+                self.code_group(&source, group, models.get(&group.name), (&mut writer, &mut made.totals))?;
         }
-        // 3. The file.
+        // 3. The file, and what its reader sees.
         made.archive_bytes = writer.finish()?;
+        if self.shown {
+            let bounds: Vec<(String, f64)> = names.iter().map(|n| (n.clone(), made.totals[n].bound)).collect();
+            slices::figures(ctx, (&source, &path), &bounds)?;
+        }
         let size = |path: &Path| std::fs::metadata(path).map(|m| m.len());
         made.original_bytes =
             size(&self.input.path).map_err(|source| JobError::Unreadable { path: self.input.path.clone(), source })?;
-        let ratio = ratio(made.original_bytes, made.archive_bytes);
-        ctx.report.log(format_args!("compress: {} -> {} ({ratio:.1} : 1)", self.input.name.display(), path.display()));
+        let whole = ratio(made.original_bytes, made.archive_bytes);
+        let sum = |bytes: &dyn Fn(&Total) -> u64| made.totals.values().map(bytes).sum();
+        let coded = ratio(sum(&|t| t.original_bytes), sum(&|t| t.compressed_bytes));
+        ctx.report.log(format_args!(
+            "compress: {} -> {}, {coded:.1} : 1 ({whole:.1} : 1 with what is kept as it is)",
+            self.input.name.display(),
+            path.display()
+        ));
         Ok(made)
     }
 
@@ -164,6 +178,12 @@ impl File<'_, '_> {
         writer.put_text(&format!("members/{}", group.name), &group.variables.join("\n"))?;
         writer.write_group(&group.name, streams)?;
         self.add_up((group, &variables), (&plan, boxes.len(), owned), &chosen, totals);
+        // 5. What other bounds would cost.
+        if let Some(middle) = boxes.get(boxes.len() / 2).filter(|_| self.shown) {
+            let of_all = variables.iter().map(|&v| (v, &totals[&v.name]));
+            let reached: Vec<_> = of_all.map(|(v, total)| (v, total.quality, total.bits_per_value())).collect();
+            rate::figures(self.ctx, (source, &plan), middle, &reached)?;
+        }
         Ok(if keep { decoder_bytes } else { 0 })
     }
 
@@ -217,28 +237,46 @@ impl File<'_, '_> {
                 [e[0].max(q.max_abs_error), e[1].max(-q.min), e[2].max(q.max)]
             });
             world.max(&mut extremes);
-            let total = totals.entry(name.clone()).or_default();
-            total.quality.join(&Quality {
+            let quality = Quality {
                 n: sum[0] as u64,
                 squared_error: sum[1],
                 squared_value: sum[2],
                 max_abs_error: extremes[0],
                 min: -extremes[1],
                 max: extremes[2],
-            });
-            total.original_bytes += (variables[v].count() * variables[v].element.size()) as u64;
-            total.compressed_bytes += sum[3] as u64;
-            total.violations += sum[4] as u64;
-            for (i, class) in coding::CLASSES.iter().enumerate() {
-                *total.tiles.entry(class).or_default() += sum[5 + i] as u64;
-            }
-            total.bound = total.bound.max(plan.variables[v].bound_abs);
-            total.mode.clone_from(&plan.variables[v].mode);
+            };
+            let total = Total {
+                quality,
+                original_bytes: variables[v].bytes() as u64,
+                compressed_bytes: sum[3] as u64,
+                violations: sum[4] as u64,
+                bound: plan.variables[v].bound_abs,
+                mode: plan.variables[v].mode.clone(),
+                tiles: coding::CLASSES.iter().zip(&sum[5..]).map(|(&class, &count)| (class, count as u64)).collect(),
+            };
+            totals.insert(name.clone(), total);
         }
     }
 }
 
 impl Total {
+    /// Adds the same variable of another file.
+    fn join(&mut self, other: &Self) {
+        self.quality.join(&other.quality);
+        self.original_bytes += other.original_bytes;
+        self.compressed_bytes += other.compressed_bytes;
+        self.violations += other.violations;
+        self.bound = self.bound.max(other.bound);
+        self.mode.clone_from(&other.mode);
+        for (class, count) in &other.tiles {
+            *self.tiles.entry(class).or_default() += count;
+        }
+    }
+
+    fn bits_per_value(&self) -> f64 {
+        8.0 * self.compressed_bytes as f64 / self.quality.n.max(1) as f64
+    }
+
     fn to_json(&self, model_bytes: f64) -> Value {
         let q = &self.quality;
         let values = self.original_bytes.max(1) as f64;
@@ -247,7 +285,7 @@ impl Total {
             "compressed_bytes": self.compressed_bytes,
             "ratio": ratio(self.original_bytes, self.compressed_bytes),
             "ratio_with_model": values / (self.compressed_bytes as f64 + model_bytes).max(1.0),
-            "bits_per_value": 8.0 * self.compressed_bytes as f64 / q.n.max(1) as f64,
+            "bits_per_value": self.bits_per_value(),
             "error_bound_mode": self.mode,
             "error_bound_abs": self.bound,
             "max_abs_error": q.max_abs_error,

@@ -149,5 +149,5 @@ fn draw(ctx: &Context, flow: &UrbanFlow, snapshot: &Snapshot) -> Result<(), JobE
         caption: format!("Last snapshot, {:.0} s after the start. Buildings are blank.", snapshot.time_s),
         panels,
     };
-    Ok(ctx.report.figure("generate", &Figure::Slices(figure))?)
+    Ok(ctx.report.figure("10-generate", &Figure::Slices(figure))?)
 }

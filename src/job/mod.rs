@@ -33,11 +33,13 @@ mod outcome;
 mod prediction;
 mod prepare;
 mod provenance;
+mod rate;
+mod slices;
 mod smoke;
 mod state;
 mod summary;
 mod threads;
-mod tiling;
+pub mod tiling;
 mod train;
 
 pub use context::{ARCHIVE_SUFFIX, Context, Input, Output};

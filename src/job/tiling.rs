@@ -10,7 +10,7 @@ const TILE_STEPS: usize = 16;
 
 /// Tiles in order (t slowest), edges shorter. Cells default to the whole grid, halved along its longest axis until a
 /// step has few enough; steps to what then fits.
-pub(super) fn tiles(shape: [usize; 4], tile: &Tile) -> Vec<Box4> {
+pub fn tiles(shape: [usize; 4], tile: &Tile) -> Vec<Box4> {
     let cells = tile.cells.unwrap_or_else(|| default_cells([shape[1], shape[2], shape[3]]));
     let volume = cells.iter().product::<usize>().max(1);
     let steps = tile.steps.unwrap_or_else(|| (TILE_VALUES / volume).clamp(1, TILE_STEPS));
@@ -30,6 +30,17 @@ pub(super) fn tiles(shape: [usize; 4], tile: &Tile) -> Vec<Box4> {
     boxes
 }
 
+/// Places of the values of `part`, in its order, among the row-major values of `whole`, which contains it.
+pub(super) fn places(whole: &Box4, part: &Box4) -> impl Iterator<Item = usize> {
+    let from: [usize; 4] = std::array::from_fn(|a| part.start[a] - whole.start[a]);
+    let (len, [_, depth, height, width]) = (part.len, whole.len);
+    let row = move |t: usize, z: usize, y: usize| {
+        (((from[0] + t) * depth + from[1] + z) * height + from[2] + y) * width + from[3]
+    };
+    let rows = (0..len[0]).flat_map(move |t| (0..len[1]).flat_map(move |z| (0..len[2]).map(move |y| row(t, z, y))));
+    rows.flat_map(move |first| first..first + len[3])
+}
+
 fn default_cells(mut grid: [usize; 3]) -> [usize; 3] {
     while grid.iter().product::<usize>() > TILE_VALUES {
         let longest = (0..3).max_by_key(|&axis| grid[axis]).expect("three axes");
@@ -41,6 +52,15 @@ fn default_cells(mut grid: [usize; 3]) -> [usize; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_those_of_the_part() {
+        let whole = Box4 { start: [2, 0, 1, 0], len: [3, 2, 3, 4] };
+        let part = Box4 { start: [3, 1, 2, 1], len: [1, 1, 2, 2] };
+        let flat = |t: usize, z: usize, y: usize, x: usize| ((t * 2 + z) * 3 + y) * 4 + x;
+        let want = [flat(1, 1, 1, 1), flat(1, 1, 1, 2), flat(1, 1, 2, 1), flat(1, 1, 2, 2)];
+        assert_eq!(places(&whole, &part).collect::<Vec<_>>(), want);
+    }
 
     #[test]
     fn tiles_cover_every_value_once() {

@@ -251,7 +251,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         at: &Progressing,
         (samples, seconds): (f64, f64),
     ) -> Result<serde_json::Value, JobError> {
-        ctx.report.figure(&format!("10-train-{}", self.group.name), &curves(&self.group.name, &at.epochs))?;
+        ctx.report.figure(&format!("20-train-{}", self.group.name), &curves(&self.group.name, &at.epochs))?;
         let finite = |v: f64| if v.is_finite() { json!(v) } else { json!(null) };
         let last = at.epochs.last();
         let of_last = |f: fn(&Epoch) -> f64| last.map_or(json!(null), |e| finite(f(e)));

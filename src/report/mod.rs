@@ -10,6 +10,7 @@
 //!
 //! This folder knows numbers and names, no stages; it is the only place with a wall clock besides `job/`.
 
+mod axis;
 mod color;
 pub mod figure;
 pub mod metrics;

@@ -1,72 +1,47 @@
 //! Figures as SVG text: curves by plotters, slices as embedded PNG with a color bar.
 
+use std::fmt::Write;
+
 use base64::Engine;
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
+use super::axis::Axis;
 use super::color;
 use super::figure::{Lines, Panel, Slices};
 
 /// Size of a curve figure in pixels.
 const LINES_SIZE: (u32, u32) = (760, 400);
+/// Width of the legend beside the curves in pixels.
+const LEGEND_WIDTH: u32 = 200;
 /// Height of the picture part of a slice panel in pixels; the width follows the grid.
 const PANEL_HEIGHT: f32 = 240.0;
 /// Widest picture of a panel in pixels.
 const PANEL_WIDTH_MAX: f32 = 420.0;
+/// Width of a row of panels in pixels: that of the page.
+const PAGE_WIDTH: f32 = 1170.0;
 /// Room for labels left of, above, right of and below a panel's picture in pixels.
 const MARGIN: [f32; 4] = [46.0, 26.0, 86.0, 40.0];
 
-/// Curves with axes, grid and legend.
+/// Curves with axes, grid and, beside them, a legend.
 pub(super) fn lines(figure: &Lines) -> String {
     let mut text = String::new();
-    let points = Points::of(figure);
-    // Drawing into a string fails only for coordinates that are not finite; those were left out.
-    if draw_lines(figure, &points, &mut text).is_err() {
+    // Drawing into a string fails only for coordinates that are not finite; those are left out.
+    if draw_lines(figure, &mut text).is_err() {
         text = "<p>(no finite values to draw)</p>".into();
     }
     text
 }
 
-/// The curves after the axis transforms, and the ranges they cover.
-struct Points {
-    series: Vec<Vec<(f64, f64)>>,
-    x: (f64, f64),
-    y: (f64, f64),
-}
-
-impl Points {
-    fn of(figure: &Lines) -> Self {
-        let transform = |v: f64, log: bool| if log { v.log10() } else { v };
-        let series: Vec<Vec<(f64, f64)>> = figure
-            .series
-            .iter()
-            .map(|s| s.points.iter().map(|&(x, y)| (transform(x, figure.x_log), transform(y, figure.y_log))))
-            .map(|points| points.filter(|(x, y)| x.is_finite() && y.is_finite()).collect())
-            .collect();
-        let all = || series.iter().flatten();
-        let x = padded(all().map(|p| p.0), 0.02);
-        let y = padded(all().map(|p| p.1), 0.06);
-        Self { series, x, y }
-    }
-}
-
-fn padded(values: impl Iterator<Item = f64>, share: f64) -> (f64, f64) {
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-    if low > high {
-        return (0.0, 1.0);
-    }
-    let pad = if high > low { share * (high - low) } else { 0.5 * low.abs().max(1e-3) };
-    (low - pad, high + pad)
-}
-
-fn draw_lines(figure: &Lines, points: &Points, text: &mut String) -> Result<(), Box<dyn std::error::Error>> {
-    let root = SVGBackend::with_string(text, LINES_SIZE).into_drawing_area();
+fn draw_lines(figure: &Lines, text: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+    let all = || figure.series.iter().flat_map(|s| &s.points);
+    let x = Axis::covering(all().map(|p| p.0), figure.x_log, 0.02);
+    let y = Axis::covering(all().map(|p| p.1), figure.y_log, 0.06);
+    let legend = if figure.series.len() > 1 { LEGEND_WIDTH } else { 0 };
+    let root = SVGBackend::with_string(text, (LINES_SIZE.0 + legend, LINES_SIZE.1)).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .margin(12)
-        .x_label_area_size(44)
-        .y_label_area_size(74)
-        .build_cartesian_2d(points.x.0..points.x.1, points.y.0..points.y.1)?;
+    let (curves, beside) = root.split_horizontally(LINES_SIZE.0);
+    let mut chart =
+        ChartBuilder::on(&curves).margin(12).x_label_area_size(44).y_label_area_size(74).build_cartesian_2d(x, y)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -75,52 +50,29 @@ fn draw_lines(figure: &Lines, points: &Points, text: &mut String) -> Result<(), 
         .label_style(("sans-serif", 12))
         .x_desc(&figure.x_label)
         .y_desc(&figure.y_label)
-        .x_label_formatter(&|v| tick(*v, figure.x_log))
-        .y_label_formatter(&|v| tick(*v, figure.y_log))
         .draw()?;
-    for (i, (series, points)) in figure.series.iter().zip(&points.series).enumerate() {
-        draw_series(&mut chart, &series.name, points, (i, series.markers))?;
-    }
-    if figure.series.len() > 1 {
-        chart
-            .configure_series_labels()
-            .background_style(WHITE.mix(0.85))
-            .border_style(RGBColor(200, 200, 200))
-            .label_font(("sans-serif", 12))
-            .draw()?;
+    for (i, series) in figure.series.iter().enumerate() {
+        let [r, g, b] = color::CURVES[i % color::CURVES.len()];
+        let color = RGBColor(r, g, b);
+        let points = series.points.iter().copied().filter(|p| x.shows(p.0) && y.shows(p.1));
+        let line = 24 + 20 * i32::try_from(i).expect("few curves");
+        let dots = series.markers || series.points.len() == 1;
+        if dots {
+            chart.draw_series(points.map(|p| Circle::new(p, 4, color.filled())))?;
+        } else {
+            chart.draw_series(LineSeries::new(points, color.stroke_width(2)))?;
+        }
+        if legend > 0 {
+            let name = Text::new(series.name.clone(), (26, line - 6), ("sans-serif", 13));
+            beside.draw(&name)?;
+            match dots {
+                true => beside.draw(&Circle::new((11, line), 4, color.filled()))?,
+                false => beside.draw(&PathElement::new([(2, line), (20, line)], color.stroke_width(2)))?,
+            }
+        }
     }
     root.present()?;
     Ok(())
-}
-
-type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-
-fn draw_series<'a>(
-    chart: &mut Chart<'a, '_>,
-    name: &str,
-    points: &[(f64, f64)],
-    (index, markers): (usize, bool),
-) -> Result<(), Box<dyn std::error::Error>>
-where
-{
-    let [r, g, b] = color::CURVES[index % color::CURVES.len()];
-    let color = RGBColor(r, g, b);
-    if markers || points.len() == 1 {
-        let drawn = chart.draw_series(points.iter().map(|&p| Circle::new(p, 3, color.filled())));
-        drawn.map_err(|e| e.to_string())?.label(name).legend(move |(x, y)| Circle::new((x + 9, y), 3, color.filled()));
-    } else {
-        let drawn = chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)));
-        drawn
-            .map_err(|e| e.to_string())?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
-    }
-    Ok(())
-}
-
-/// Tick label of an axis position; on a logarithmic axis the position is log10 of the value.
-fn tick(position: f64, log: bool) -> String {
-    number(if log { 10f64.powf(position) } else { position })
 }
 
 /// A number as a person writes it: at most four significant digits.
@@ -137,23 +89,25 @@ pub(super) fn number(v: f64) -> String {
     }
 }
 
-/// Panels side by side, each with its color bar.
+/// Panels side by side, in as many rows as the page needs, each with its color bar.
 pub(super) fn slices(figure: &Slices) -> String {
-    let mut x = 0.0;
-    let mut height: f32 = 0.0;
+    let (mut x, mut y, mut width, mut height): (f32, f32, f32, f32) = Default::default();
     let mut body = String::new();
     for panel in &figure.panels {
-        let (text, (w, h)) = slice(panel, x);
-        body.push_str(&text);
+        let (text, (w, h)) = slice(panel);
+        if x > 0.0 && x + w > PAGE_WIDTH {
+            (x, y) = (0.0, height);
+        }
+        let _ = write!(body, r#"<g transform="translate({x:.0} {y:.0})">{text}</g>"#);
         x += w;
-        height = height.max(h);
+        (width, height) = (width.max(x), height.max(y + h));
     }
     format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{x:.0}" height="{height:.0}" viewBox="0 0 {x:.0} {height:.0}" font-family="sans-serif" font-size="12">{body}</svg>"#
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" font-family="sans-serif" font-size="12">{body}</svg>"#
     )
 }
 
-fn slice(panel: &Panel, x: f32) -> (String, (f32, f32)) {
+fn slice(panel: &Panel) -> (String, (f32, f32)) {
     let columns = panel.columns.max(1);
     let rows = (panel.values.len() / columns).max(1);
     let aspect = columns as f32 / rows as f32;
@@ -164,13 +118,13 @@ fn slice(panel: &Panel, x: f32) -> (String, (f32, f32)) {
     let bar: Vec<u8> = (0..64u8).rev().flat_map(|i| color::at(f32::from(i) / 63.0, panel.diverging)).collect();
     let bar = data_uri(&bar, 1, 64);
     let [left, top, right, bottom] = MARGIN;
-    let (x0, x1) = (x + left, x + left + width);
+    let (x0, x1) = (left, left + width);
     let bar_x = x1 + 12.0;
     let label = |x: f32, y: f32, anchor: &str, text: &str| {
         format!(r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{}</text>"#, escape(text))
     };
     let middle = x0 + width / 2.0;
-    let (side_x, side_y) = (x + left - 14.0, top + height / 2.0);
+    let (side_x, side_y) = (left - 14.0, top + height / 2.0);
     let text = [
         image(x0, top, width, height, &picture),
         image(bar_x, top, 12.0, height, &bar),
@@ -249,11 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn log_axis_leaves_out_values_that_are_not_positive() {
+    fn curves_have_a_legend_and_leave_out_what_an_axis_cannot_show() {
+        let curve = |name: &str, points| Series { name: name.into(), points, markers: false };
         let series =
-            vec![Series { name: "a".into(), points: vec![(1.0, 0.0), (2.0, 10.0), (3.0, -1.0)], markers: false }];
-        let points = Points::of(&Lines { y_log: true, series, ..Lines::default() });
-        assert_eq!(points.series, vec![vec![(2.0, 1.0)]]);
+            vec![curve("first", vec![(1.0, 0.0), (2.0, 10.0), (3.0, -1.0), (4.0, 20.0)]), curve("second", vec![])];
+        let text = lines(&Lines { y_log: true, series, ..Lines::default() });
+        assert!(text.contains("first") && text.contains("second") && text.contains("polyline"), "{text}");
+        let nothing = lines(&Lines { series: vec![curve("only", vec![(1.0, f64::NAN)])], ..Lines::default() });
+        assert!(nothing.contains("</svg>") && !nothing.contains("only"));
     }
 
     #[test]

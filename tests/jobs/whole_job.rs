@@ -12,7 +12,11 @@ fn products_are_the_same_bits_on_1_2_and_4_ranks() {
         let here = folder(&format!("ranks-{ranks}"));
         write(&here, "job.yaml", JOB);
         finish(&here, ranks, &[]);
-        runs.push(products(&here));
+        let mut run = products(&here);
+        for figure in ["31-rate-u", "32-slices-tracer"] {
+            run.insert(figure.into(), std::fs::read(here.join(format!("out/figures/{figure}.json"))).unwrap());
+        }
+        runs.push(run);
         for file in ["metrics.json", "events.jsonl", "config.resolved.yaml", "provenance.json", "report.html"] {
             assert!(here.join("out").join(file).is_file(), "{file}");
         }
@@ -20,6 +24,42 @@ fn products_are_the_same_bits_on_1_2_and_4_ranks() {
     for run in &runs[1..] {
         assert_same(run, &runs[0], "rank count");
     }
+}
+
+#[test]
+fn report_shows_bits_against_quality_and_a_reconstruction_within_the_bound() {
+    let here = folder("report");
+    write(&here, "job.yaml", &until("decompress"));
+    finish(&here, 2, &[]);
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(here.join("out").join(name)).unwrap()).unwrap()
+    };
+    // 1. Looser bounds cost fewer bits and quality.
+    let rate = read("figures/31-rate-u.json");
+    let points = |i: usize| -> Vec<[f64; 2]> {
+        serde_json::from_value(rate["lines"]["series"][i]["points"].clone()).expect("pairs of numbers")
+    };
+    assert_eq!((points(0).len(), points(1).len(), points(2).len()), (6, 6, 1), "{rate}");
+    for curve in [points(0), points(1)] {
+        assert!(curve.windows(2).all(|p| p[0][0] < p[1][0] && p[0][1] < p[1][1]), "{curve:?}");
+    }
+    // 2. The cut is the field, and the archive gives it back within the bound.
+    let metrics = &read("metrics.json")["compress"]["variables"]["tracer"];
+    let slices = read("figures/32-slices-tracer.json");
+    let panel = |i: usize| -> Vec<Option<f64>> {
+        serde_json::from_value(slices["slices"]["panels"][i]["values"].clone()).expect("numbers, null where masked")
+    };
+    let (original, restored) = (panel(0), panel(1));
+    assert_eq!(original.len(), 16 * 12);
+    let largest = original.iter().flatten().fold(0.0, |l: f64, &x| l.max(x));
+    assert!(largest > 0.0, "a tracer was released");
+    let bound = metrics["error_bound_abs"].as_f64().unwrap() * (1.0 + 1e-6);
+    for (x, y) in original.iter().zip(&restored) {
+        let within = x.is_none() == y.is_none() && x.zip(*y).is_none_or(|(x, y)| (x - y).abs() <= bound);
+        assert!(within, "{x:?} {y:?} {bound}");
+    }
+    let page = std::fs::read_to_string(here.join("out/report.html")).unwrap();
+    assert!(page.contains("Rate and distortion of u") && page.contains("from the archive"));
 }
 
 #[test]

@@ -99,9 +99,11 @@ impl GroupReport {
             write_atomic(&folder.join(name.of("states.csv")), self.states_csv(states).as_bytes())?;
             write_atomic(&folder.join(name.of("cost.csv")), self.cost_csv(states).as_bytes())?;
         }
-        ctx.report.figure(&name.of("assimilate-1-error"), &Figure::Lines(self.errors(states)))?;
-        ctx.report.figure(&name.of("assimilate-2-cost"), &Figure::Lines(self.costs()))?;
-        Ok(ctx.report.figure(&name.of("assimilate-3-fields"), &Figure::Slices(self.slices(states, truth)))?)
+        ctx.report.figure(&format!("50-{}", name.of("assimilate-1-error")), &Figure::Lines(self.errors(states)))?;
+        ctx.report.figure(&format!("50-{}", name.of("assimilate-2-cost")), &Figure::Lines(self.costs()))?;
+        Ok(ctx
+            .report
+            .figure(&format!("50-{}", name.of("assimilate-3-fields")), &Figure::Slices(self.slices(states, truth)))?)
     }
 
     fn states_csv(&self, states: &States) -> String {
