@@ -5,136 +5,219 @@
 //!            -> keep the learned prediction where it pays for its decoder -> write the archive -> metrics
 //! first file: figures (bits against quality; slices as a reader sees them)
 //! ```
+//!
+//! Teams of ranks work through the files side by side. An archive carries the summary of what it came to: after an
+//! interruption the archives that are there are counted, not made again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::archive::{ArchiveWriter, IndexRecord, Source, Streams, Variable};
+use crate::archive::{Archive, ArchiveWriter, IndexRecord, Source, Streams, Variable};
 use crate::config::{Compress, Stage};
 use crate::report::metrics::Quality;
-use crate::world::shard;
+use crate::world::{World, shard};
 
 use super::coding::{self, Chosen, CodedTile, Plan};
 use super::groups::{self, Group};
 use super::measure::{self, Measured};
 use super::prediction::{self, Predictor};
+use super::teams::Team;
 use super::tiling::tiles;
-use super::{Context, Input, JobError, rate, slices};
+use super::total::{Total, ratio};
+use super::{Context, Input, JobError, failure, rate, slices};
 
-/// What the archives of one variable add up to.
-#[derive(Debug, Clone, Default)]
-struct Total {
-    quality: Quality,
-    original_bytes: u64,
-    compressed_bytes: u64,
-    violations: u64,
-    bound: f64,
-    mode: String,
-    tiles: BTreeMap<&'static str, u64>,
+/// The part of an archive that holds its [`Summary`].
+const SUMMARY: &str = "summary";
+
+/// What a file came to, or several; travels in the archive.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Summary {
+    /// By variable.
+    pub variables: BTreeMap<String, Total>,
+    /// Bytes of the decoders.
+    pub model_bytes: u64,
 }
 
 /// Runs the stage on all ranks.
 pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     let section = ctx.config.compress.clone().expect("the stage runs because its section is there");
     let started = ctx.report.seconds();
-    // 1. The models, on every rank.
+    // 1. The models, on every rank; the folders of the archives.
     let models = prediction::find(ctx, &section)?;
-    // 2. File after file.
     let inputs = if ctx.smoke { ctx.inputs[..1].to_vec() } else { ctx.inputs.clone() };
-    let mut totals: BTreeMap<String, Total> = BTreeMap::new();
-    let (mut files, mut model_bytes) = (Vec::new(), 0);
-    for (i, input) in inputs.iter().enumerate() {
-        if ctx.stop_requested() {
-            return Err(JobError::stopped(Stage::Compress));
-        }
-        let made = File { ctx, section: &section, input, shown: i == 0 }.compress(&models)?;
-        model_bytes += made.model_bytes;
-        for (name, total) in &made.totals {
-            totals.entry(name.clone()).or_default().join(total);
-        }
-        files.push(json!({ "name": input.name, "file_bytes": made.original_bytes,
-            "archive_bytes": made.archive_bytes, "ratio": ratio(made.original_bytes, made.archive_bytes) }));
+    let folders: BTreeSet<_> =
+        inputs.iter().filter_map(|i| ctx.output.archive(i).parent().map(Path::to_path_buf)).collect();
+    for folder in &folders {
+        ctx.make_folder(folder)?;
+    }
+    // 2. File after file, by this rank's team.
+    let team = Team::of(ctx, &inputs)?;
+    let (mut sum, mut files) = (Summary::default(), Vec::new());
+    let mut stopped = false;
+    for &i in &team.files {
+        failure::inject(ctx.world, (Stage::Compress, 1 + i as u64), &ctx.stop);
+        let file = File { ctx, team: &team.world, section: &section, input: &inputs[i], shown: i == 0 };
+        let Some((made, sizes)) = file.compress(&models)? else {
+            stopped = true;
+            break;
+        };
+        sum.join(&made);
+        files.push((i, sizes));
+    }
+    if ctx.world.any(stopped) {
+        return Err(JobError::stopped(Stage::Compress));
     }
     // 3. Metrics.
+    let mine = team.world.is_root().then_some((sum, files));
     let seconds = ctx.report.seconds() - started;
-    let bytes: u64 = totals.values().map(|t| t.original_bytes).sum();
-    let share = |t: &Total| model_bytes as f64 * t.original_bytes as f64 / bytes.max(1) as f64;
-    let variables: Map<String, Value> = totals.iter().map(|(name, t)| (name.clone(), t.to_json(share(t)))).collect();
-    let metrics = json!({ "variables": variables, "files": files, "model_bytes": model_bytes, "seconds": seconds,
-        "mb_per_s": bytes as f64 * 1e-6 / seconds, "ranks": ctx.world.size() });
-    ctx.report.metrics("compress", metrics)?;
-    match totals.iter().find(|(_, total)| total.violations > 0) {
-        Some((name, total)) => Err(JobError::BoundViolated { variable: name.clone(), values: total.violations }),
+    match ctx.world.gather_bytes(&serde_json::to_vec(&mine).expect("plain data")) {
+        Some(teams) => ctx
+            .report
+            .metrics("compress", metrics(&teams, &inputs, (seconds, ctx.world.size())))
+            .map_err(JobError::from),
         None => Ok(()),
+    }
+}
+
+/// What the roots of the teams send, `null` from other ranks.
+type Sent = Option<(Summary, Vec<(usize, [u64; 2])>)>;
+
+/// The metrics of the stage from what every team did.
+fn metrics(teams: &[Vec<u8>], inputs: &[Input], (seconds, ranks): (f64, usize)) -> Value {
+    let (mut sum, mut files) = (Summary::default(), Vec::new());
+    let sent = teams.iter().filter_map(|t| serde_json::from_slice::<Sent>(t).expect("written by a rank"));
+    for (team, its_files) in sent {
+        sum.join(&team);
+        files.extend(its_files);
+    }
+    files.sort_unstable();
+    let bytes: u64 = sum.variables.values().map(|t| t.original_bytes).sum();
+    let share = |t: &Total| sum.model_bytes as f64 * t.original_bytes as f64 / bytes.max(1) as f64;
+    let variables: Map<String, Value> =
+        sum.variables.iter().map(|(name, t)| (name.clone(), t.to_json(share(t)))).collect();
+    let file = |&(i, [file, archive]): &(usize, [u64; 2])| json!({ "name": inputs[i].name, "file_bytes": file, "archive_bytes": archive, "ratio": ratio(file, archive) });
+    let files: Vec<Value> = files.iter().map(file).collect();
+    json!({ "variables": variables, "files": files, "model_bytes": sum.model_bytes, "seconds": seconds,
+        "mb_per_s": bytes as f64 * 1e-6 / seconds, "ranks": ranks })
+}
+
+impl Summary {
+    fn join(&mut self, other: &Self) {
+        for (name, total) in &other.variables {
+            self.variables.entry(name.clone()).or_default().join(total);
+        }
+        self.model_bytes += other.model_bytes;
+    }
+
+    /// The summary of a finished archive.
+    pub fn read(archive: &Archive) -> Option<Self> {
+        serde_json::from_str(&archive.text(SUMMARY).ok()?).ok()
+    }
+
+    /// Bytes before over bytes after, of the values that were coded.
+    pub fn ratio(&self) -> f64 {
+        let sum = |bytes: &dyn Fn(&Total) -> u64| self.variables.values().map(bytes).sum();
+        ratio(sum(&|t| t.original_bytes), sum(&|t| t.compressed_bytes))
     }
 }
 
 /// One input file on its way into its archive.
 struct File<'c, 'w> {
     ctx: &'c Context<'w>,
+    /// The ranks that work on it.
+    team: &'c World,
     section: &'c Compress,
     input: &'c Input,
     /// Whether the report has figures of it.
     shown: bool,
 }
 
-/// What became of a file.
-#[derive(Default)]
-struct Made {
-    totals: BTreeMap<String, Total>,
-    original_bytes: u64,
-    archive_bytes: u64,
-    model_bytes: u64,
-}
-
 impl File<'_, '_> {
-    fn compress(&self, models: &BTreeMap<String, Predictor>) -> Result<Made, JobError> {
+    /// Makes the archive, unless it is there; its summary, and the bytes of the file and of the archive. `None` if a
+    /// signal came. Collective over the team.
+    fn compress(&self, models: &BTreeMap<String, Predictor>) -> Result<Option<(Summary, [u64; 2])>, JobError> {
         let (ctx, path) = (self.ctx, self.ctx.output.archive(self.input));
+        let source = Source::open_with(&self.input.path, groups::axis(&ctx.config.data).as_deref())?;
+        let summary = match self.finished(&path) {
+            Some(summary) => {
+                ctx.report.log(format_args!("compress: {} was made by an earlier run", path.display()));
+                summary
+            }
+            None => match self.code(&source, &path, models)? {
+                Some(summary) => summary,
+                None => return Ok(None),
+            },
+        };
+        if self.shown {
+            let bounds: Vec<(String, f64)> = summary.variables.iter().map(|(n, t)| (n.clone(), t.bound)).collect();
+            slices::figures(ctx, (&source, &path), &bounds)?;
+        }
+        let size = |path: &Path| {
+            let found = std::fs::metadata(path).map(|m| m.len());
+            found.map_err(|source| JobError::Unreadable { path: path.into(), source })
+        };
+        let sizes = [size(&self.input.path)?, size(&path)?];
+        ctx.report.log(format_args!(
+            "compress: {} -> {}, {:.1} : 1 ({:.1} : 1 with what is kept as it is)",
+            self.input.name.display(),
+            path.display(),
+            summary.ratio(),
+            ratio(sizes[0], sizes[1])
+        ));
+        Ok(Some((summary, sizes)))
+    }
+
+    /// What an earlier run of this job made of the file.
+    fn finished(&self, path: &Path) -> Option<Summary> {
+        let read = || if path.exists() { Summary::read(&Archive::open(path).ok()?) } else { None };
+        let found = self.team.is_root().then(read);
+        self.team.broadcast(found.as_ref())
+    }
+
+    fn code(
+        &self,
+        source: &Source,
+        path: &Path,
+        models: &BTreeMap<String, Predictor>,
+    ) -> Result<Option<Summary>, JobError> {
         // 1. What is in it.
-        let data = &ctx.config.data;
-        let source = Source::open_with(&self.input.path, groups::axis(data).as_deref())?;
+        let data = &self.ctx.config.data;
         let available: Vec<String> = source.select(groups::names(data))?.iter().map(|v| v.name.clone()).collect();
         let groups = groups::of(data, &available)?;
         let names: Vec<String> = groups.iter().flat_map(|g| g.variables.clone()).collect();
-        ctx.make_folder(path.parent().expect("archives lie in a folder of the output"))?;
-        let mut writer = ArchiveWriter::create(ctx.world, &path, &source, &names)?;
-        let mut made = Made::default();
+        let mut writer = ArchiveWriter::create(self.team, path, source, &names)?;
+        let mut summary = Summary::default();
         // 2. Group after group: streams and what their reader needs.
         for group in &groups {
-            made.model_bytes +=
-                self.code_group(&source, group, models.get(&group.name), (&mut writer, &mut made.totals))?;
+            let into = (&mut writer, &mut summary.variables);
+            match self.code_group(source, group, models.get(&group.name), into)? {
+                Some(decoder_bytes) => summary.model_bytes += decoder_bytes,
+                None => return Ok(None),
+            }
         }
-        // 3. The file, and what its reader sees.
-        made.archive_bytes = writer.finish()?;
-        if self.shown {
-            let bounds: Vec<(String, f64)> = names.iter().map(|n| (n.clone(), made.totals[n].bound)).collect();
-            slices::figures(ctx, (&source, &path), &bounds)?;
+        // 3. Only what keeps its promise becomes an archive.
+        if let Some((name, total)) = summary.variables.iter().find(|(_, total)| total.violations > 0) {
+            return Err(JobError::BoundViolated { variable: name.clone(), values: total.violations });
         }
-        let size = |path: &Path| std::fs::metadata(path).map(|m| m.len());
-        made.original_bytes =
-            size(&self.input.path).map_err(|source| JobError::Unreadable { path: self.input.path.clone(), source })?;
-        let whole = ratio(made.original_bytes, made.archive_bytes);
-        let sum = |bytes: &dyn Fn(&Total) -> u64| made.totals.values().map(bytes).sum();
-        let coded = ratio(sum(&|t| t.original_bytes), sum(&|t| t.compressed_bytes));
-        ctx.report.log(format_args!(
-            "compress: {} -> {}, {coded:.1} : 1 ({whole:.1} : 1 with what is kept as it is)",
-            self.input.name.display(),
-            path.display()
-        ));
-        Ok(made)
+        writer.put_text(SUMMARY, &serde_json::to_string(&summary).expect("plain data"))?;
+        writer.finish()?;
+        Ok(Some(summary))
     }
 
-    /// Codes a group and hands its streams to the writer; returns the bytes of its decoder.
+    /// Codes a group and hands its streams to the writer; returns the bytes of its decoder, `None` if a signal
+    /// came.
     fn code_group(
         &self,
         source: &Source,
         group: &Group,
         model: Option<&Predictor>,
         (writer, totals): (&mut ArchiveWriter, &mut BTreeMap<String, Total>),
-    ) -> Result<u64, JobError> {
-        let world = self.ctx.world;
+    ) -> Result<Option<u64>, JobError> {
+        let world = self.team;
         let variables: Vec<&Variable> = group.variables.iter().map(|n| source.variable(n)).collect::<Result<_, _>>()?;
         // 1. Range and mask of every variable; what they promise.
         let measured: Vec<Measured> =
@@ -147,10 +230,16 @@ impl File<'_, '_> {
         let mut progress = self.ctx.report.progress(&format!("tiles of {}", group.name), owned.len() as u64);
         let mut coded: Vec<CodedTile> = Vec::with_capacity(owned.len());
         for region in &boxes[owned.clone()] {
+            if self.ctx.stop.load(Ordering::Relaxed) {
+                break;
+            }
             coded.push(coding::code(source, &plan, region)?);
             progress.advance(1);
         }
         drop(progress);
+        if world.any(self.ctx.stop.load(Ordering::Relaxed)) {
+            return Ok(None);
+        }
         // 3. The learned prediction stays if what it saves in all tiles pays for the decoder.
         let parts = model.map_or_else(Vec::new, |m| m.reader().to_parts(&group.name));
         let decoder_bytes: u64 = parts.iter().map(|(_, bytes)| bytes.len() as u64).sum();
@@ -182,9 +271,9 @@ impl File<'_, '_> {
         if let Some(middle) = boxes.get(boxes.len() / 2).filter(|_| self.shown) {
             let of_all = variables.iter().map(|&v| (v, &totals[&v.name]));
             let reached: Vec<_> = of_all.map(|(v, total)| (v, total.quality, total.bits_per_value())).collect();
-            rate::figures(self.ctx, (source, &plan), middle, &reached)?;
+            rate::figures((self.ctx, world), (source, &plan), middle, &reached)?;
         }
-        Ok(if keep { decoder_bytes } else { 0 })
+        Ok(Some(if keep { decoder_bytes } else { 0 }))
     }
 
     /// Stores the distinct masks of all ranks once, in the order of their bytes; returns their places. Collective.
@@ -194,7 +283,7 @@ impl File<'_, '_> {
         tiles: &[Chosen],
         writer: &mut ArchiveWriter,
     ) -> Result<BTreeMap<Vec<u8>, u32>, JobError> {
-        let world = self.ctx.world;
+        let world = self.team;
         let mine: BTreeSet<Vec<u8>> = tiles.iter().flat_map(|t| &t.variables).filter_map(|v| v.mask()).collect();
         let gathered = world.gather_bytes(&serde_json::to_vec(&mine).expect("bytes are plain data"));
         let all: Option<BTreeSet<Vec<u8>>> = gathered.map(|ranks| {
@@ -228,7 +317,7 @@ impl File<'_, '_> {
         tiles: &[coding::Chosen],
         totals: &mut BTreeMap<String, Total>,
     ) {
-        let world = self.ctx.world;
+        let world = self.team;
         for (v, name) in group.variables.iter().enumerate() {
             let sums: Vec<Vec<f64>> = tiles.iter().map(|t| t.variables[v].sums(t.latent_share())).collect();
             let sum = world.tree_sum(n_tiles, &owned, &sums, coding::SUMS);
@@ -252,53 +341,13 @@ impl File<'_, '_> {
                 violations: sum[4] as u64,
                 bound: plan.variables[v].bound_abs,
                 mode: plan.variables[v].mode.clone(),
-                tiles: coding::CLASSES.iter().zip(&sum[5..]).map(|(&class, &count)| (class, count as u64)).collect(),
+                tiles: coding::CLASSES
+                    .iter()
+                    .zip(&sum[5..])
+                    .map(|(&class, &count)| (class.to_string(), count as u64))
+                    .collect(),
             };
             totals.insert(name.clone(), total);
         }
     }
-}
-
-impl Total {
-    /// Adds the same variable of another file.
-    fn join(&mut self, other: &Self) {
-        self.quality.join(&other.quality);
-        self.original_bytes += other.original_bytes;
-        self.compressed_bytes += other.compressed_bytes;
-        self.violations += other.violations;
-        self.bound = self.bound.max(other.bound);
-        self.mode.clone_from(&other.mode);
-        for (class, count) in &other.tiles {
-            *self.tiles.entry(class).or_default() += count;
-        }
-    }
-
-    fn bits_per_value(&self) -> f64 {
-        8.0 * self.compressed_bytes as f64 / self.quality.n.max(1) as f64
-    }
-
-    fn to_json(&self, model_bytes: f64) -> Value {
-        let q = &self.quality;
-        let values = self.original_bytes.max(1) as f64;
-        json!({
-            "original_bytes": self.original_bytes,
-            "compressed_bytes": self.compressed_bytes,
-            "ratio": ratio(self.original_bytes, self.compressed_bytes),
-            "ratio_with_model": values / (self.compressed_bytes as f64 + model_bytes).max(1.0),
-            "bits_per_value": self.bits_per_value(),
-            "error_bound_mode": self.mode,
-            "error_bound_abs": self.bound,
-            "max_abs_error": q.max_abs_error,
-            "bound_violations": self.violations,
-            "nrmse": q.nrmse(),
-            "psnr_db": q.psnr_db(),
-            "rel_l2": q.rel_l2(),
-            "tiles": self.tiles,
-            "physics": {},
-        })
-    }
-}
-
-fn ratio(original: u64, compressed: u64) -> f64 {
-    original as f64 / compressed.max(1) as f64
 }

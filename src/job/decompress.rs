@@ -1,6 +1,8 @@
 //! Stage `decompress`: archives back into files of their original format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
@@ -8,59 +10,87 @@ use crate::archive::{Archive, Box4, IndexRecord, Piece, Restorer, Values, Variab
 use crate::codec::{self, CodecError, Mask, TileFrame};
 use crate::config::Stage;
 use crate::model::integer::SYMBOL_MAX;
-use crate::world::shard;
+use crate::world::{World, shard};
 
 use super::coding::{latent_shape, mask_number, stored_units};
 use super::prediction::Prediction;
-use super::{Context, Input, JobError};
+use super::teams::Team;
+use super::{Context, Input, JobError, failure};
 
 /// Bytes of decoded numbers that a rank holds before it writes them.
 const PIECES_BYTES: usize = 1 << 28;
 
-/// Runs the stage on all ranks.
+/// Bytes and seconds of restored variables by name.
+type Restored = BTreeMap<String, (u64, f64)>;
+
+/// Runs the stage on all ranks: teams of them work through the archives side by side.
 pub fn run(ctx: &mut Context) -> Result<(), JobError> {
-    let mut variables: Map<String, Value> = Map::new();
+    // 1. The folders.
     let archives = if ctx.smoke { ctx.archives[..1].to_vec() } else { ctx.archives.clone() };
-    for input in &archives {
-        if ctx.stop_requested() {
-            return Err(JobError::stopped(Stage::Decompress));
-        }
-        let path = ctx.output.decompressed(input);
-        ctx.make_folder(path.parent().expect("restored files lie in a folder of the output"))?;
-        for (name, bytes, seconds) in restore(ctx, input)? {
-            let entry = variables.entry(name).or_insert_with(|| json!({ "bytes": 0u64, "seconds": 0.0 }));
-            entry["bytes"] = json!(entry["bytes"].as_u64().unwrap_or(0) + bytes);
-            entry["seconds"] = json!(entry["seconds"].as_f64().unwrap_or(0.0) + seconds);
-        }
-        ctx.report.log(format_args!("decompress: {} -> {}", input.name.display(), path.display()));
+    let files = archives.iter().map(|archive| ctx.output.decompressed(archive));
+    let folders: BTreeSet<_> = files.filter_map(|file| file.parent().map(Path::to_path_buf)).collect();
+    for folder in &folders {
+        ctx.make_folder(folder)?;
     }
-    for entry in variables.values_mut() {
-        let (bytes, seconds) = (entry["bytes"].as_f64().unwrap_or(0.0), entry["seconds"].as_f64().unwrap_or(0.0));
-        entry["mb_per_s"] = json!(bytes * 1e-6 / seconds.max(1e-9));
+    // 2. Archive after archive; files that an earlier run finished are left as they are.
+    let team = Team::of(ctx, &archives)?;
+    let mut sum = Restored::new();
+    let mut stopped = false;
+    for &i in &team.files {
+        failure::inject(ctx.world, (Stage::Decompress, 1 + i as u64), &ctx.stop);
+        let Some(restored) = restore(ctx, &team.world, &archives[i])? else {
+            stopped = true;
+            break;
+        };
+        add(&mut sum, restored);
     }
+    if ctx.world.any(stopped) {
+        return Err(JobError::stopped(Stage::Decompress));
+    }
+    // 3. Metrics.
+    let mine = if team.world.is_root() { sum } else { Restored::new() };
+    let Some(teams) = ctx.world.gather_bytes(&serde_json::to_vec(&mine).expect("plain data")) else { return Ok(()) };
+    let mut sum = Restored::new();
+    teams.iter().for_each(|t| add(&mut sum, serde_json::from_slice(t).expect("written by a rank")));
+    let numbers = |(bytes, seconds): (u64, f64)| json!({ "bytes": bytes, "seconds": seconds, "mb_per_s": bytes as f64 * 1e-6 / seconds.max(1e-9) });
+    let variables: Map<String, Value> = sum.into_iter().map(|(name, v)| (name, numbers(v))).collect();
     Ok(ctx.report.metrics("decompress", json!({ "variables": variables }))?)
 }
 
-/// Restores one file; name, bytes and seconds of every coded variable.
-fn restore(ctx: &Context, input: &Input) -> Result<Vec<(String, u64, f64)>, JobError> {
+fn add(sum: &mut Restored, more: Restored) {
+    for (name, (bytes, seconds)) in more {
+        let entry = sum.entry(name).or_default();
+        *entry = (entry.0 + bytes, entry.1 + seconds);
+    }
+}
+
+/// Restores one file, unless it is there; `None` if a signal came. Collective over the team.
+fn restore(ctx: &Context, team: &World, input: &Input) -> Result<Option<Restored>, JobError> {
     // 1. The archive, and the file with everything but the coded variables.
     let archive = Archive::open(&input.path)?;
     let path = ctx.output.decompressed(input);
-    let mut restorer = Restorer::create(ctx.world, &archive, &path)?;
-    let mut done = Vec::new();
+    if team.any(team.is_root() && path.exists()) {
+        ctx.report.log(format_args!("decompress: {} is there", path.display()));
+        return Ok(Some(Restored::new()));
+    }
+    let mut restorer = Restorer::create(team, &archive, &path)?;
+    let mut done = Restored::new();
     // 2. Group after group, this rank's tiles, written together when enough are decoded.
     let names: Vec<String> = archive.groups().map(String::from).collect();
     for name in names {
         let decoder = GroupDecoder::open(&archive, &name)?;
         let tiles = decoder.tiles();
-        let owned = shard::range(tiles.len(), ctx.world.size(), ctx.world.rank());
+        let owned = shard::range(tiles.len(), team.size(), team.rank());
         let started = ctx.report.seconds();
         let mut pending: Vec<Vec<Piece>> = vec![Vec::new(); decoder.variables.len()];
         let per_tile = tiles.first().map_or(1, |t| t.count() * 8 * decoder.variables.len());
         let round = (PIECES_BYTES / per_tile).max(1);
         let mut rounds = [owned.len().div_ceil(round) as u64];
-        ctx.world.max(&mut rounds);
+        team.max(&mut rounds);
         for r in 0..usize::try_from(rounds[0]).expect("a number of tiles") {
+            if team.any(ctx.stop.load(Ordering::Relaxed)) {
+                return Ok(None);
+            }
             let first = (owned.start + r * round).min(owned.end);
             for region in &tiles[first..(first + round).min(owned.end)] {
                 for (pieces, values) in pending.iter_mut().zip(decoder.decode(region, None)?) {
@@ -72,12 +102,12 @@ fn restore(ctx: &Context, input: &Input) -> Result<Vec<(String, u64, f64)>, JobE
             }
         }
         let seconds = (ctx.report.seconds() - started) / decoder.variables.len() as f64;
-        let bytes = |v: &Variable| (v.count() * v.element.size()) as u64;
-        done.extend(decoder.variables.iter().map(|v| (v.name.clone(), bytes(v), seconds)));
+        done.extend(decoder.variables.iter().map(|v| (v.name.clone(), (v.bytes() as u64, seconds))));
     }
     // 3. The file gets its name.
     restorer.finish()?;
-    Ok(done)
+    ctx.report.log(format_args!("decompress: {} -> {}", input.name.display(), path.display()));
+    Ok(Some(done))
 }
 
 /// Everything that decoding the tiles of one group takes.

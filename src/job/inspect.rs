@@ -9,6 +9,7 @@ use crate::model::weights::{FORMAT, TrainedModel};
 
 use super::JobError;
 use super::command::print;
+use super::compress::Summary;
 use super::decompress::GroupDecoder;
 
 /// Prints what `file` holds, for people or as JSON; `verify`: decodes every tile of an archive.
@@ -59,6 +60,10 @@ fn archive(file: &Path, verify: bool) -> Result<Value, JobError> {
     }
     let mut found = json!({ "format": "sci-hpc archive, version 1", "original_format": archive.original_format().name(),
         "groups": groups, "parts_bytes": parts });
+    if let Some(summary) = Summary::read(&archive) {
+        let variables = summary.variables.iter().map(|(name, total)| (name.clone(), total.to_json(0.0)));
+        found["quality"] = variables.collect::<Map<String, Value>>().into();
+    }
     if verify {
         found["verified"] = json!("every stream decodes");
     }

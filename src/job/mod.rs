@@ -38,8 +38,10 @@ mod slices;
 mod smoke;
 mod state;
 mod summary;
+mod teams;
 mod threads;
 pub mod tiling;
+mod total;
 mod train;
 
 pub use context::{ARCHIVE_SUFFIX, Context, Input, Output};

@@ -4,6 +4,7 @@ use crate::archive::{Box4, Source, Variable};
 use crate::report::Figure;
 use crate::report::figure::{Lines, Series};
 use crate::report::metrics::Quality;
+use crate::world::World;
 
 use super::coding::{self, Plan, Way};
 use super::{Context, JobError};
@@ -15,10 +16,10 @@ const SAMPLE_VALUES: usize = 1 << 22;
 /// What is told of one coded sample: bits per value and PSNR.
 const NUMBERS: usize = 2;
 
-/// Codes the first steps of the tile `region` of a group under multiples of its bound, which the ranks share, and keeps
-/// a figure per variable; `reached`: what its archive reached. Collective.
+/// Codes the first steps of the tile `region` of a group under multiples of its bound, which the ranks of `world`
+/// share, and keeps a figure per variable; `reached`: what its archive reached. Collective.
 pub(super) fn figures(
-    ctx: &Context,
+    (ctx, world): (&Context, &World),
     (source, plan): (&Source, &Plan),
     region: &Box4,
     reached: &[(&Variable, Quality, f64)],
@@ -28,7 +29,7 @@ pub(super) fn figures(
     let step = region.len[1..].iter().product::<usize>().max(1);
     sample.len[0] = region.len[0].min((SAMPLE_VALUES / step).max(1));
     // 2. This rank's multiples; sums with zero join them.
-    let (world, row) = (ctx.world, reached.len() * Way::ALL.len() * NUMBERS);
+    let row = reached.len() * Way::ALL.len() * NUMBERS;
     let mut table = vec![0.0; FACTORS.len() * row];
     for (i, factor) in FACTORS.into_iter().enumerate().filter(|(i, _)| i % world.size() == world.rank()) {
         let Some(plan) = plan.scaled(factor) else { continue };

@@ -14,7 +14,7 @@ use super::{Input, JobError, Output};
 /// Everything a run may leave in its output; `--fresh` removes these and nothing else.
 const OWN: &[&str] = &[
     "archive",
-    "assimilate",
+    "assimilation",
     "checkpoints",
     "config.resolved.yaml",
     "decompressed",

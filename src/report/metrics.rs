@@ -1,20 +1,36 @@
 //! Quality of a reconstruction, accumulated in f64 over any number of pieces.
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 /// Running sums of the error x' - x over values that count (finite and unmasked).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Values counted.
     pub n: u64,
     /// Sum of (x' - x)^2, in squared units of the variable.
+    #[serde(deserialize_with = "or_infinity")]
     pub squared_error: f64,
     /// Sum of x^2.
+    #[serde(deserialize_with = "or_infinity")]
     pub squared_value: f64,
     /// Largest |x' - x|.
+    #[serde(deserialize_with = "or_infinity")]
     pub max_abs_error: f64,
     /// Smallest x.
+    #[serde(deserialize_with = "or_infinity")]
     pub min: f64,
     /// Largest x.
+    #[serde(deserialize_with = "or_minus_infinity")]
     pub max: f64,
+}
+
+/// Reads a number, infinity for the `null` that JSON has in its place.
+pub fn or_infinity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+}
+
+fn or_minus_infinity<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    or_infinity(deserializer).map(|v| if v == f64::INFINITY { f64::NEG_INFINITY } else { v })
 }
 
 impl Default for Quality {

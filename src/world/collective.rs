@@ -55,6 +55,13 @@ impl World {
         Self { comm: None, _universe: None }
     }
 
+    /// The ranks that give the same `color`, in their order, as a world of their own; a rank alone is serial. Collective.
+    pub fn split(&self, color: usize) -> Self {
+        let color = i32::try_from(color).expect("fewer colors than ranks");
+        let part = self.comm.as_ref().and_then(|comm| comm.split_by_color(mpi::topology::Color::with_value(color)));
+        Self { comm: part.filter(|part| part.size() > 1), _universe: None }
+    }
+
     /// This rank, from 0.
     pub fn rank(&self) -> usize {
         self.comm.as_ref().map_or(0, |c| to_usize(c.rank()))

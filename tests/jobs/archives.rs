@@ -1,7 +1,7 @@
 //! Archives as a user meets them: bounds, parts, damage.
 
-use super::process::{folder, sci_hpc, write};
-use super::toy::{JOB, finish};
+use super::process::{folder, mpirun, sci_hpc, write};
+use super::toy::{JOB, assert_same, finish, flow, products};
 
 /// The numbers of a variable as `ncdump` prints them.
 fn numbers(file: &std::path::Path, variable: &str) -> Vec<f64> {
@@ -41,4 +41,43 @@ fn an_archive_is_inspected_extracted_and_damage_is_an_error_that_names_the_strea
     let bytes = std::fs::read(&archive).unwrap();
     std::fs::write(here.join("cut.sci.h5"), &bytes[..bytes.len() / 2]).unwrap();
     sci_hpc(&here, &["inspect", "cut.sci.h5", "--verify"]).refused(3, &["cut.sci.h5"]);
+}
+
+#[test]
+fn many_files_are_shared_by_teams_and_go_on_after_a_signal() {
+    const FILES: &str = "job: {name: files, output: out}\ndata: {inputs: ['in/*.nc'], variables: [u, tracer]}\n\
+                         compress: {error_bound: {rel: 1.0e-3}}\ndecompress: {}\n";
+    let prepare = |name: &str| {
+        let here = folder(name);
+        std::fs::create_dir(here.join("in")).unwrap();
+        for file in ["a", "b", "c", "d", "e"] {
+            std::fs::copy(flow(), here.join(format!("in/{file}.nc"))).unwrap();
+        }
+        write(&here, "job.yaml", FILES);
+        here
+    };
+    let whole = prepare("files-whole");
+    finish(&whole, 0, &[]);
+    // Rank 1 has the second and the fourth file and is stopped before the fourth, then before the fourth is restored.
+    let here = prepare("files-stopped");
+    for stage in ["compress", "decompress"] {
+        let run = mpirun(&here, 2, &format!("stop:rank=1:stage={stage}:step=4"), &["--config", "job.yaml"]);
+        run.refused(75, &[&format!("stopped in stage {stage}")]);
+        let made = |name: &str| here.join("out").join(name).exists();
+        assert!(made("archive/b.nc.sci.h5") && made("archive/e.nc.sci.h5"));
+        assert_eq!(made("archive/d.nc.sci.h5"), stage == "decompress");
+        assert_eq!(made("decompressed/b.nc"), stage == "decompress");
+    }
+    let log = finish(&here, 3, &[]);
+    assert!(log.contains("decompressed/a.nc is there"), "{log}");
+    assert_same(&products(&here), &products(&whole), "stopped and resumed");
+    // The metrics count what every run made.
+    let metrics = |here: &std::path::Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(here.join("out/metrics.json")).unwrap()).unwrap()
+    };
+    let (got, want) = (metrics(&here), metrics(&whole));
+    assert_eq!(got["compress"]["files"], want["compress"]["files"]);
+    for key in ["original_bytes", "compressed_bytes", "ratio", "max_abs_error", "tiles"] {
+        assert_eq!(got["compress"]["variables"]["u"][key], want["compress"]["variables"]["u"][key], "{key}");
+    }
 }

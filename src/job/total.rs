@@ -1,0 +1,85 @@
+//! What compressing a variable came to: the figures of `metrics.json`, and the summary that travels in the archive.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::report::metrics::{Quality, or_infinity};
+
+/// What the archives of one variable add up to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Total {
+    pub quality: Quality,
+    pub original_bytes: u64,
+    pub compressed_bytes: u64,
+    pub violations: u64,
+    /// The largest error allowed anywhere, physical units; infinite without a bound.
+    #[serde(deserialize_with = "or_infinity")]
+    pub bound: f64,
+    pub mode: String,
+    /// Tiles by class of their predictor.
+    pub tiles: BTreeMap<String, u64>,
+}
+
+impl Total {
+    /// Adds the same variable of another file.
+    pub fn join(&mut self, other: &Self) {
+        self.quality.join(&other.quality);
+        self.original_bytes += other.original_bytes;
+        self.compressed_bytes += other.compressed_bytes;
+        self.violations += other.violations;
+        self.bound = self.bound.max(other.bound);
+        self.mode.clone_from(&other.mode);
+        for (class, count) in &other.tiles {
+            *self.tiles.entry(class.clone()).or_default() += count;
+        }
+    }
+
+    /// Bits per value that counts (finite and unmasked).
+    pub fn bits_per_value(&self) -> f64 {
+        8.0 * self.compressed_bytes as f64 / self.quality.n.max(1) as f64
+    }
+
+    /// The keys of the contract; `model_bytes`: the share of the decoder.
+    pub fn to_json(&self, model_bytes: f64) -> Value {
+        let q = &self.quality;
+        json!({
+            "original_bytes": self.original_bytes,
+            "compressed_bytes": self.compressed_bytes,
+            "ratio": ratio(self.original_bytes, self.compressed_bytes),
+            "ratio_with_model": self.original_bytes as f64 / (self.compressed_bytes as f64 + model_bytes).max(1.0),
+            "bits_per_value": self.bits_per_value(),
+            "error_bound_mode": self.mode,
+            "error_bound_abs": self.bound,
+            "max_abs_error": q.max_abs_error,
+            "bound_violations": self.violations,
+            "nrmse": q.nrmse(),
+            "psnr_db": q.psnr_db(),
+            "rel_l2": q.rel_l2(),
+            "tiles": self.tiles,
+            "physics": {},
+        })
+    }
+}
+
+/// Bytes before over bytes after.
+pub(super) fn ratio(original: u64, compressed: u64) -> f64 {
+    original as f64 / compressed.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_keeps_every_bit_also_of_what_json_has_no_number_for() {
+        let mut total = Total { bound: f64::INFINITY, mode: "none".into(), ..Total::default() };
+        let back = |total: &Total| -> Total { serde_json::from_str(&serde_json::to_string(total).unwrap()).unwrap() };
+        assert_eq!(back(&total), total, "no values: the range is empty");
+        total.quality.add(0.1, 0.1 + 1e-9);
+        total.tiles.insert("classical".into(), 3);
+        total.bound = 1.0 / 3.0;
+        assert_eq!(back(&total), total);
+    }
+}
