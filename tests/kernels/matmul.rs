@@ -7,7 +7,7 @@ use crate::common::{assert_close, integers, noise};
 use crate::{device_f32, device_f64, on_threads, reference, sum_tolerance, widened};
 
 /// Extents 1, primes, register and cache blocks and their neighbours.
-const EXTENTS: [[usize; 3]; 14] = [
+const EXTENTS: [[usize; 3]; 17] = [
     [1, 1, 1],
     [1, 7, 5],
     [7, 1, 3],
@@ -22,6 +22,9 @@ const EXTENTS: [[usize; 3]; 14] = [
     [31, 8, 600],
     [130, 259, 67],
     [300, 5, 300],
+    [32, 129, 4097],
+    [33, 127, 65],
+    [3, 2, 9001],
 ];
 
 fn cases() -> impl Iterator<Item = MatmulDims> {
