@@ -186,31 +186,43 @@ pub(super) fn stored_units(variable: &Variable, physical: &[f64]) -> Vec<f32> {
     }
 }
 
-/// Reads and codes a tile of the group of `plan`.
-pub(super) fn code(source: &Source, plan: &Plan, region: &Box4) -> Result<CodedTile, JobError> {
-    // 1. The numbers.
-    let stored: Vec<Stored> =
-        plan.variables.iter().map(|v| source.read(v.variable, region)).collect::<Result<_, _>>()?;
-    // 2. The learned prediction, as the reader will have it.
-    let mut predictions: Vec<Option<Vec<f32>>> = vec![None; stored.len()];
-    let mut latents = None;
-    if let Some(model) = plan.model {
+/// A tile of a group with everything its coding starts from.
+pub(super) struct Tile {
+    /// By variable.
+    stored: Vec<Stored>,
+    /// The learned prediction as the reader will have it, by variable.
+    predictions: Vec<Option<Vec<f32>>>,
+    latents: Option<Vec<u8>>,
+}
+
+impl Tile {
+    /// Reads the numbers and predicts them.
+    pub fn read(source: &Source, plan: &Plan, region: &Box4) -> Result<Self, JobError> {
+        let stored: Vec<Stored> =
+            plan.variables.iter().map(|v| source.read(v.variable, region)).collect::<Result<_, _>>()?;
+        let Some(model) = plan.model else {
+            return Ok(Self { predictions: vec![None; stored.len()], stored, latents: None });
+        };
         let fields: Vec<Field<f64>> = plan.variables.iter().zip(&stored).map(|(v, s)| v.variable.field64(s)).collect();
         let symbols = model.symbols(&fields);
         let physical = model.reader().fields(&symbols);
-        predictions = physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();
-        latents = Some(codec::encode_latent(&symbols, latent_shape(region, model.reader().latent())));
+        let predictions =
+            physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();
+        let latents = codec::encode_latent(&symbols, latent_shape(region, model.reader().latent()));
+        Ok(Self { stored, predictions, latents: Some(latents) })
     }
-    // 3. Every variable, both ways.
-    let code = |((v, stored), prediction): ((&VariablePlan, &Stored), &Option<Vec<f32>>)| {
-        let given = prediction.as_deref().filter(|_| v.may_learn());
-        let classical = if v.learned_only() && given.is_some() { None } else { Some(code_one(v, stored, None)?) };
-        let learned = given.map(|p| code_one(v, stored, Some(p))).transpose()?;
-        Ok((classical, learned))
-    };
-    let variables =
-        plan.variables.iter().zip(&stored).zip(&predictions).map(code).collect::<Result<Vec<_>, JobError>>()?;
-    Ok(CodedTile { variables, latents })
+
+    /// Codes every variable, both ways where both are allowed.
+    pub fn code(&self, plan: &Plan) -> Result<CodedTile, JobError> {
+        let code = |((v, stored), prediction): ((&VariablePlan, &Stored), &Option<Vec<f32>>)| {
+            let given = prediction.as_deref().filter(|_| v.may_learn());
+            let classical = if v.learned_only() && given.is_some() { None } else { Some(code_one(v, stored, None)?) };
+            let learned = given.map(|p| code_one(v, stored, Some(p))).transpose()?;
+            Ok((classical, learned))
+        };
+        let variables = plan.variables.iter().zip(&self.stored).zip(&self.predictions).map(code);
+        Ok(CodedTile { variables: variables.collect::<Result<_, JobError>>()?, latents: self.latents.clone() })
+    }
 }
 
 /// Extents of the latents of a tile: the grid of the latent as cells, its channels as channels.

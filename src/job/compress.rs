@@ -21,7 +21,7 @@ use crate::config::{Compress, Stage};
 use crate::report::metrics::Quality;
 use crate::world::{World, shard};
 
-use super::coding::{self, Chosen, CodedTile, Plan};
+use super::coding::{self, Chosen, CodedTile, Plan, Tile};
 use super::groups::{self, Group};
 use super::measure::{self, Measured};
 use super::prediction::{self, Predictor};
@@ -233,7 +233,7 @@ impl File<'_, '_> {
             if self.ctx.stop.load(Ordering::Relaxed) {
                 break;
             }
-            coded.push(coding::code(source, &plan, region)?);
+            coded.push(Tile::read(source, &plan, region)?.code(&plan)?);
             progress.advance(1);
         }
         drop(progress);

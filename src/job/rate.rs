@@ -6,7 +6,7 @@ use crate::report::figure::{Lines, Series};
 use crate::report::metrics::Quality;
 use crate::world::World;
 
-use super::coding::{self, Plan, Way};
+use super::coding::{Plan, Tile, Way};
 use super::{Context, JobError};
 
 /// Multiples of the bound that are tried.
@@ -31,9 +31,10 @@ pub(super) fn figures(
     // 2. This rank's multiples; sums with zero join them.
     let row = reached.len() * Way::ALL.len() * NUMBERS;
     let mut table = vec![0.0; FACTORS.len() * row];
+    let tile = if world.rank() < FACTORS.len() { Some(Tile::read(source, plan, &sample)?) } else { None };
     for (i, factor) in FACTORS.into_iter().enumerate().filter(|(i, _)| i % world.size() == world.rank()) {
-        let Some(plan) = plan.scaled(factor) else { continue };
-        let coded = coding::code(source, &plan, &sample)?;
+        let Some((tile, plan)) = tile.as_ref().zip(plan.scaled(factor)) else { continue };
+        let coded = tile.code(&plan)?;
         let numbers = &mut table[i * row..(i + 1) * row];
         for (slot, (v, way)) in numbers.chunks_mut(NUMBERS).zip(ways(reached.len())) {
             let span = reached[v].1.max - reached[v].1.min;
