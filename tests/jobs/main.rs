@@ -3,6 +3,7 @@
 mod archives;
 mod command_line;
 mod generate;
+mod learned;
 mod process;
 mod toy;
 mod train;

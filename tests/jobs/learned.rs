@@ -1,0 +1,119 @@
+//! Archives in which the learned prediction pays: rough patterns whose amplitudes change at random, so that neighbors in
+//! space and time say nothing, and a small autoencoder everything.
+
+use std::path::Path;
+
+use sci_hpc::archive::{Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Values};
+use sci_hpc::backend::random::{Purpose, Stream};
+use sci_hpc::world::World;
+use serde_json::Value;
+
+use super::process::{folder, mpirun, sci_hpc, write};
+use super::toy::{assert_same, finish, products};
+
+const CELLS: [usize; 3] = [8, 16, 16];
+const STEPS: usize = 96;
+const PATTERNS: usize = 3;
+
+const JOB: &str = "\
+job: {name: learned, output: out}
+data: {inputs: [patterns.nc], split: {train: 0.75}}
+train: {model: {name: dense, hidden: [], latent: 3}, epochs: 150, batch: 12, shards: 4, learning_rate: 1.0e-2}
+compress: {error_bound: {rel: 1.0e-3}, tile: {steps: 32}}
+decompress: {}
+";
+
+#[allow(clippy::cast_possible_truncation)]
+fn noise(sample: usize, i: usize) -> f64 {
+    Stream::new(5, Purpose::Model, sample as u64, 0).normals(i as u32)[0]
+}
+
+/// Writes the patterns as one variable `s` and gives its values.
+fn patterns(path: &Path) -> Vec<f32> {
+    let cells: usize = CELLS.iter().product();
+    let value = |t: usize, i: usize| (0..PATTERNS).map(|k| noise(1000 + k, t) * noise(k, i)).sum::<f64>();
+    #[allow(clippy::cast_possible_truncation)]
+    let values: Vec<f32> = (0..STEPS * cells).map(|at| value(at / cells, at % cells) as f32).collect();
+    let grid = CellGrid { cells: CELLS, spacing_m: [1.0; 3], origin_m: [0.0; 3] };
+    let times = (0..STEPS).map(|t| t as f64).collect();
+    let spec = FieldSpec::cartesian(&grid, times, vec![FieldVariable::new("s", "1", "rough patterns")]);
+    let world = World::serial();
+    let mut file = FieldWriter::create(&world, path, &spec).unwrap();
+    let region = Box4 { start: [0; 4], len: [STEPS, CELLS[0], CELLS[1], CELLS[2]] };
+    file.write("s", vec![Piece { region, values: Values::F32(values.clone()) }]).unwrap();
+    file.finish().unwrap();
+    values
+}
+
+fn metrics(here: &Path) -> Value {
+    let found: Value = serde_json::from_slice(&std::fs::read(here.join("out/metrics.json")).unwrap()).unwrap();
+    found["compress"]["variables"]["s"].clone()
+}
+
+fn restored(here: &Path) -> Vec<f32> {
+    let source = sci_hpc::archive::Source::open(&here.join("out/decompressed/patterns.nc")).unwrap();
+    let (_, values) = source.read_all("s").unwrap();
+    values.to_f64().into_iter().map(|x| x as f32).collect()
+}
+
+#[test]
+fn learned_prediction_is_taken_where_it_pays_and_gives_the_same_bits_at_every_rank_count() {
+    let mut runs = Vec::new();
+    for ranks in [1, 3] {
+        let here = folder(&format!("learned-{ranks}"));
+        let values = patterns(&here.join("patterns.nc"));
+        write(&here, "job.yaml", JOB);
+        finish(&here, ranks, &[]);
+        // 1. It is taken, and pays for its decoder.
+        let learned = metrics(&here);
+        assert_eq!(learned["tiles"]["learned"], 3, "{learned}");
+        assert_eq!(learned["bound_violations"], 0);
+        // 2. Every value is within the bound.
+        let bound = learned["error_bound_abs"].as_f64().unwrap();
+        let back = restored(&here);
+        assert_eq!(back.len(), values.len());
+        let worst = back.iter().zip(&values).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+        assert!(worst > 0.1 * bound && worst <= bound * (1.0 + 1e-6), "{worst} {bound}");
+        runs.push((here, learned));
+    }
+    let (here, learned) = &runs[0];
+    assert_same(&products(&runs[1].0), &products(here), "rank count");
+    // 3. Without it the archive is larger.
+    let classical = folder("learned-classical");
+    std::fs::copy(here.join("patterns.nc"), classical.join("patterns.nc")).unwrap();
+    let model = format!("compress.model={}", here.join("out/model.h5").display());
+    write(&classical, "job.yaml", &JOB.lines().filter(|l| !l.starts_with("train")).collect::<Vec<_>>().join("\n"));
+    finish(&classical, 2, &["--set", &model, "--set", "compress.predictor=interpolation"]);
+    let without = metrics(&classical);
+    assert_eq!(without["tiles"]["learned"], 0);
+    let ratio = |found: &Value| found["ratio_with_model"].as_f64().unwrap();
+    assert!(ratio(learned) > 1.3 * ratio(&without), "{} {}", ratio(learned), ratio(&without));
+    // 4. A box is read back from one tile, and an archive whose decoder is damaged says so.
+    let archive = here.join("out/archive/patterns.nc.sci.h5");
+    let archive = archive.to_str().unwrap();
+    sci_hpc(here, &["extract", archive, "-v", "s", "-t", "40:42", "-o", "part.nc"]).answer();
+    let source = sci_hpc::archive::Source::open(&here.join("part.nc")).unwrap();
+    let (_, part) = source.read_all("s").unwrap();
+    let whole = restored(here);
+    let cells: usize = CELLS.iter().product();
+    assert_eq!(part.to_f64(), whole[40 * cells..42 * cells].iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_a_bound_the_archive_is_the_latents_alone() {
+    let here = folder("learned-unbounded");
+    let values = patterns(&here.join("patterns.nc"));
+    write(&here, "job.yaml", JOB);
+    let run = mpirun(&here, 2, "", &["--config", "job.yaml", "--set", "compress.error_bound={}"]);
+    run.answer();
+    let found = metrics(&here);
+    assert_eq!((&found["tiles"]["learned"], &found["error_bound_mode"]), (&3.into(), &"none".into()), "{found}");
+    assert!(found["ratio"].as_f64().unwrap() > 100.0, "{found}");
+    // The quality it tells is that of the values that come back.
+    let back = restored(&here);
+    let squares = back.iter().zip(&values).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+    let norm = values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+    let told = found["rel_l2"].as_f64().unwrap();
+    assert!(((squares / norm).sqrt() / told - 1.0).abs() < 1e-3, "{} {told}", (squares / norm).sqrt());
+    assert!(told < 0.1, "{told}");
+}
