@@ -3,7 +3,7 @@
 //! Near the borders, and everywhere if `fitted` is 0, the prediction is the Lorenzo predictor over a set of axes: the
 //! alternating sum over the corners of the box one step back. An axis on whose border the point lies is left out. Inside,
 //! a fitted stencil can be better: the points up to two steps back along every axis of space, and with time the 27
-//! neighbors in the step before, with stored weights.
+//! neighbors in the step before, with stored weights. Along axes of up to four points it reaches one step back only.
 //!
 //! ```text
 //! axes       u8        of the Lorenzo predictor, bit a for axis a of (t, z, y, x)
@@ -41,11 +41,14 @@ pub(super) struct Options {
 impl Options {
     /// What is worth trying on a tile of this shape.
     pub fn candidates(shape: [usize; 4]) -> Vec<Self> {
-        let long = (0..4).filter(|&a| shape[a] > 1).fold(0u8, |set, a| set | 1 << a);
-        let mut candidates = vec![Self { axes: long & 14, fitted: true }];
-        if shape[0] > 1 {
-            candidates.push(Self { axes: long, fitted: true });
-        }
+        let above = |length: usize| (0..4).filter(|&a| shape[a] > length).fold(0u8, |set, a| set | 1 << a);
+        let (all, time) = (above(1), 1);
+        // Short axes are mostly border: without them the fitted stencil holds in more places.
+        let long = all & (above(2 * REACH) | time);
+        let fitted = [all & !time, all, long].map(|axes| Self { axes, fitted: true });
+        let mut candidates = fitted.to_vec();
+        candidates.push(Self { axes: all, fitted: false });
+        candidates.dedup();
         candidates
     }
 }
@@ -83,15 +86,25 @@ impl Plan {
         plan
     }
 
-    /// Whether the stencil reaches along an axis.
-    fn reaches(&self, axis: usize) -> bool {
-        self.axes & (1 << axis) != 0 && self.shape[axis] > 2 * REACH
+    /// Steps back of the stencil along an axis of space.
+    fn reach(&self, axis: usize) -> usize {
+        match self.shape[axis] {
+            _ if self.axes & (1 << axis) == 0 => 0,
+            1 => 0,
+            length if length > 2 * REACH => REACH,
+            _ => 1,
+        }
+    }
+
+    /// Steps ahead of the stencil in the step before: none along short axes, which are mostly border.
+    fn ahead(&self, axis: usize) -> usize {
+        usize::from(self.axes & 1 != 0 && self.reach(axis) == REACH)
     }
 
     fn stencil(&self) -> Vec<isize> {
         let stride = |axis: usize| self.strides[axis].cast_signed();
-        let back = |axis: usize| if self.reaches(axis) { 0..=REACH.cast_signed() } else { 0..=0 };
-        let beside = |axis: usize| if self.reaches(axis) { -1..=1 } else { 0..=0 };
+        let back = |axis: usize| 0..=self.reach(axis).cast_signed();
+        let beside = |axis: usize| -self.reach(axis).min(1).cast_signed()..=self.ahead(axis).cast_signed();
         let mut points = Vec::new();
         for z in back(1) {
             for y in back(2) {
@@ -114,21 +127,18 @@ impl Plan {
         let weights = std::iter::once(&rest).chain(weights);
         let taps = self.points.iter().zip(weights).filter(|(_, w)| **w != 0);
         let taps = taps.map(|(&d, &w)| (d, f64::from(w) / f64::from(WEIGHT_ONE)));
-        let row = REACH.cast_signed();
-        let in_row = |d: isize| self.reaches(3) && (-row..0).contains(&d);
+        let in_row = |d: isize| (-self.reach(3).cast_signed()..0).contains(&d);
         let (row, rows) = taps.partition(|(d, _)| in_row(*d));
         self.fitted = Taps { rows, row };
     }
 
     /// The x range in which the fitted stencil holds in a row, given the position of the row.
     fn inside(&self, at: [usize; 3]) -> std::ops::Range<usize> {
-        let reach_beside = usize::from(self.axes & 1 != 0);
-        let holds =
-            |axis: usize| !self.reaches(axis) || (at[axis] >= REACH && at[axis] + reach_beside < self.shape[axis]);
+        let holds = |axis: usize| at[axis] >= self.reach(axis) && at[axis] + self.ahead(axis) < self.shape[axis];
         if self.points.is_empty() || (self.axes & 1 != 0 && at[0] == 0) || !holds(1) || !holds(2) {
             return 0..0;
         }
-        if self.reaches(3) { REACH..self.shape[3] - reach_beside } else { 0..self.shape[3] }
+        self.reach(3)..self.shape[3] - self.ahead(3)
     }
 
     /// Calls `visit` with every run in raster order: start, count, taps, and the magnitudes' neighbors in other rows.
