@@ -1,7 +1,9 @@
 //! What the headers of a file say, the same for NetCDF and HDF5.
 
+use std::collections::BTreeSet;
+
 use hdf5::types::{TypeDescriptor, VarLenAscii, VarLenUnicode};
-use hdf5::{Attribute, Dataset, File, Group, LocationType};
+use hdf5::{Attribute, Dataset, File, Group, LinkType, LocationType};
 
 use super::attributes::{AttributeValue, Attributes};
 use super::axes::{Dimension, direction};
@@ -91,25 +93,27 @@ fn walk_netcdf(
 pub(crate) fn of_hdf5(file: &File, root: &str) -> h5::H5Result<Contents> {
     let group = if root.is_empty() { file.as_group()? } else { file.group(root)? };
     let mut contents = Contents { attributes: attributes_of(&group)?, ..Contents::default() };
-    walk_hdf5(&group, "", 0, &mut contents)?;
+    let mut seen = BTreeSet::from([h5::address_of(&group, "")?]);
+    walk_hdf5(&group, "", &mut seen, &mut contents)?;
     Ok(contents.with_directions())
 }
 
-/// Groups deeper than this are a loop of hard links.
-const DEPTH_MAX: usize = 32;
-
-fn walk_hdf5(group: &Group, prefix: &str, depth: usize, contents: &mut Contents) -> h5::H5Result<()> {
-    for name in h5::member_names(group)? {
+/// Walks the datasets of a group, then its groups, along hard links: every object of the file has one, and a soft or
+/// external link may lead nowhere or elsewhere. An object with several names is taken once, under the first.
+fn walk_hdf5(group: &Group, prefix: &str, seen: &mut BTreeSet<u64>, contents: &mut Contents) -> h5::H5Result<()> {
+    let mut groups = Vec::new();
+    for (name, link) in h5::links(group)? {
+        if link != LinkType::Hard || !seen.insert(h5::address_of(group, &name)?) {
+            continue;
+        }
         let path = format!("{prefix}{name}");
-        // A dangling link is no reason to refuse the rest.
-        let Ok(kind) = group.loc_type_by_name(&name) else { continue };
-        if kind == LocationType::Dataset {
-            contents.headers.push(header_of(path, &group.dataset(&name)?)?);
-        } else if kind == LocationType::Group && depth < DEPTH_MAX {
-            walk_hdf5(&group.group(&name)?, &format!("{path}/"), depth + 1, contents)?;
+        match group.loc_type_by_name(&name)? {
+            LocationType::Dataset => contents.headers.push(header_of(path, &group.dataset(&name)?)?),
+            LocationType::Group => groups.push((path, group.group(&name)?)),
+            _ => {}
         }
     }
-    Ok(())
+    groups.into_iter().try_for_each(|(path, inner)| walk_hdf5(&inner, &format!("{path}/"), seen, contents))
 }
 
 fn header_of(name: String, dataset: &Dataset) -> h5::H5Result<Header> {

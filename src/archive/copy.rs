@@ -7,12 +7,9 @@
 //! `H5Ocopy` would do most of this, but it keeps object times (bytes would depend on the clock) and in HDF5 1.10
 //! crashes on sequences of references in more than eight attributes, which is what NetCDF-4 dimension lists are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hdf5::{
-    Dataset, Datatype, Group, IndexType, IterationOrder, LinkType, Location, LocationToken, LocationType,
-    ObjectReference, ObjectReference1,
-};
+use hdf5::{Dataset, Datatype, Group, LinkType, Location, LocationToken, LocationType};
 use hdf5_metno_sys::{h5i::H5I_type_t, h5l, h5o, h5p};
 
 use super::axes::leaf;
@@ -30,8 +27,10 @@ pub(crate) fn dataset_path(group: &Group, name: &str) -> String {
 
 /// Copies all attributes and members of `from` to `to`; `coded` are dataset paths below `from`, stored as `storage`.
 pub(crate) fn copy_tree(from: &Group, to: &Group, coded: &[String], storage: Storage) -> H5Result<()> {
+    // By address, because a dataset may have several names.
+    let coded = coded.iter().map(|path| h5::address_of(from, path)).collect::<H5Result<_>>()?;
     let mut copy = Copy { to, coded, storage, objects: Vec::new(), places: BTreeMap::new(), types: Vec::new() };
-    copy.places.insert(address_of(from, "")?, String::new());
+    copy.places.insert(h5::address_of(from, "")?, String::new());
     copy.group(from, to, "")?;
     copy.translate_references(from)
 }
@@ -39,7 +38,8 @@ pub(crate) fn copy_tree(from: &Group, to: &Group, coded: &[String], storage: Sto
 struct Copy<'a> {
     /// The group everything goes to.
     to: &'a Group,
-    coded: &'a [String],
+    /// Addresses of the coded datasets in the old file.
+    coded: BTreeSet<u64>,
     storage: Storage,
     /// Paths of all objects below the copied group; the empty one is the group itself.
     objects: Vec<String>,
@@ -53,7 +53,7 @@ impl Copy<'_> {
     fn group(&mut self, from: &Group, to: &Group, prefix: &str) -> H5Result<()> {
         self.attributes(from, to)?;
         self.objects.push(prefix.trim_end_matches('/').into());
-        for (name, kind) in links(from)? {
+        for (name, kind) in h5::links(from)? {
             match kind {
                 LinkType::Hard => self.object(from, to, prefix, &name)?,
                 LinkType::Soft => to.link_soft(&text_before_nul(&link_value(from, &name)?), &name)?,
@@ -68,7 +68,7 @@ impl Copy<'_> {
 
     fn object(&mut self, from: &Group, to: &Group, prefix: &str, name: &str) -> H5Result<()> {
         let path = format!("{prefix}{name}");
-        let address = address_of(from, name)?;
+        let address = h5::address_of(from, name)?;
         if let Some(known) = self.places.get(&address) {
             // A second hard link to an object that was copied already; only absolute paths reach other groups.
             let absolute = format!("{}/{known}", self.to.name().trim_end_matches('/'));
@@ -81,7 +81,7 @@ impl Copy<'_> {
                 self.group(&inner, &create_group_like(&inner, to, name)?, &format!("{path}/"))
             }
             LocationType::Dataset => {
-                let storage = if self.coded.contains(&path) { self.storage } else { Storage::Same };
+                let storage = if self.coded.contains(&address) { self.storage } else { Storage::Same };
                 self.objects.push(path);
                 self.dataset(&from.dataset(name)?, to, name, storage)
             }
@@ -126,7 +126,7 @@ impl Copy<'_> {
     fn translate_references(&self, from: &Group) -> H5Result<()> {
         let mut addresses = BTreeMap::new();
         for (&old, path) in &self.places {
-            addresses.insert(old, address_of(self.to, path)?);
+            addresses.insert(old, h5::address_of(self.to, path)?);
         }
         for path in &self.objects {
             let (old, new) = (open_object(from, path)?, open_object(self.to, path)?);
@@ -135,7 +135,7 @@ impl Copy<'_> {
                 object::translate(&a, &b, &addresses)?;
             }
             // The crate's casts do not look at the kind of object.
-            if old.id_type() == H5I_type_t::H5I_DATASET && !self.coded.contains(path) {
+            if old.id_type() == H5I_type_t::H5I_DATASET && !self.coded.contains(&h5::address_of(from, path)?) {
                 object::translate(&old.as_container()?, &new.as_container()?, &addresses)?;
             }
         }
@@ -150,13 +150,6 @@ pub(crate) fn create_group_like(like: &Group, parent: &Group, name: &str) -> H5R
     let (links, attributes) = (plist.get_link_creation_order()?, plist.get_attr_creation_order()?);
     let builder = parent.create_group_builder().obj_track_times(false);
     builder.with_gcpl(|p| p.link_creation_order(links).attr_creation_order(attributes)).create(name)
-}
-
-/// Names and kinds of the links of a group, in creation order where the file keeps it.
-fn links(group: &Group) -> H5Result<Vec<(String, LinkType)>> {
-    let by_creation = group.links(IndexType::CreationOrder, IterationOrder::Increasing);
-    let all = by_creation.or_else(|_| group.links(IndexType::Name, IterationOrder::Increasing))?;
-    Ok(all.into_iter().map(|(name, info)| (name, info.link_type)).collect())
 }
 
 /// Target of a soft or external link as the library keeps it, padded with zeros.
@@ -182,13 +175,6 @@ fn external_target(value: &[u8]) -> H5Result<(String, String)> {
     let file = text_before_nul(&value[1..]);
     let object = text_before_nul(&value[(file.len() + 2).min(value.len())..]);
     Ok((file, object))
-}
-
-/// Address of an object of this file: what object references hold.
-fn address_of(group: &Group, path: &str) -> H5Result<u64> {
-    let reference: ObjectReference1 = group.reference(if path.is_empty() { "." } else { path })?;
-    // SAFETY: a reference of this kind is one address (hobj_ref_t).
-    Ok(unsafe { reference.ptr().cast::<u64>().read_unaligned() })
 }
 
 /// Opens a group, dataset or committed type.

@@ -51,10 +51,30 @@ pub enum ArchiveError {
         found: String,
     },
     /// A file without fields.
-    #[error("{}: holds no field that can be coded: name the variables in data.variables", path.display())]
+    #[error("{}: holds no field that can be coded (numbers on a grid, 64 or more, no coordinates or flags); other numeric variables: {}; name what is to be coded in data.variables", path.display(), list(available))]
     NothingToCode {
         /// The file.
         path: PathBuf,
+        /// Numeric variables that can be asked for by name.
+        available: Vec<String>,
+    },
+    /// A filter that the HDF5 library does not have.
+    #[error("{}: `{variable}` is compressed with filter {filter}, which this HDF5 library does not have: install its plugin and name the folder in HDF5_PLUGIN_PATH, or store the file without it (h5repack -f NONE)", path.display())]
+    FilterMissing {
+        /// The file.
+        path: PathBuf,
+        /// The dataset.
+        variable: String,
+        /// Registered number of the filter.
+        filter: i32,
+    },
+    /// More values along one axis than the indices of tiles can tell apart.
+    #[error("{}: variable `{variable}` has 2^32 values or more along one axis: cut it into several files", path.display())]
+    AxisTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
     },
     /// A variable without values.
     #[error("{}: variable `{variable}` is empty (a dimension of length 0)", path.display())]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use hdf5::plist::{DatasetCreate, FileAccess};
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
-use hdf5::{Dataset, Dataspace, Datatype, File, Group, PropertyList};
+use hdf5::{Dataset, Dataspace, Datatype, File, Group, LinkType, ObjectReference, ObjectReference1, PropertyList};
 use hdf5_metno_sys::{h5a, h5d, h5p, h5s};
 
 use super::{ElementType, Values};
@@ -260,11 +260,17 @@ pub(crate) fn c_string(text: &str) -> H5Result<std::ffi::CString> {
     std::ffi::CString::new(text).map_err(|_| hdf5::Error::Internal("a name holds a NUL byte".into()))
 }
 
+/// Names and kinds of the links of a group, in creation order where the file keeps it.
+pub(crate) fn links(group: &Group) -> H5Result<Vec<(String, LinkType)>> {
+    use hdf5::{IndexType, IterationOrder};
+    let by_creation = group.links(IndexType::CreationOrder, IterationOrder::Increasing);
+    let all = by_creation.or_else(|_| group.links(IndexType::Name, IterationOrder::Increasing))?;
+    Ok(all.into_iter().map(|(name, info)| (name, info.link_type)).collect())
+}
+
 /// Names of the members of a group, in creation order where the file keeps it.
 pub(crate) fn member_names(group: &Group) -> H5Result<Vec<String>> {
-    use hdf5::{IndexType, IterationOrder};
-    let by_creation = group.member_names_by(IndexType::CreationOrder, IterationOrder::Increasing);
-    by_creation.or_else(|_| group.member_names_by(IndexType::Name, IterationOrder::Increasing))
+    Ok(links(group)?.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Names of the attributes of an object, in the order they are stored in.
@@ -350,4 +356,11 @@ pub(crate) fn make_groups(file: &File, path: &str) -> H5Result<Group> {
         group = if group.link_exists(name) { group.group(name)? } else { create_group(&group, name)? };
     }
     Ok(group)
+}
+
+/// Address of an object of this file: what object references hold.
+pub(crate) fn address_of(group: &Group, path: &str) -> H5Result<u64> {
+    let reference: ObjectReference1 = group.reference(if path.is_empty() { "." } else { path })?;
+    // SAFETY: a reference of this kind is one address (hobj_ref_t).
+    Ok(unsafe { reference.ptr().cast::<u64>().read_unaligned() })
 }

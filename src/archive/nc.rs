@@ -157,15 +157,6 @@ impl NcFile {
         })
     }
 
-    /// Whether an HDF5 file was written as NetCDF-4 (or has its dimension scales), rather than as plain HDF5.
-    pub(crate) fn is_netcdf4(&self) -> bool {
-        let mut flag = 0;
-        // SAFETY: the name ends with NUL; the pointer is valid for the one int of this hidden attribute.
-        let status =
-            call(|| unsafe { sys::nc_get_att_int(self.id, sys::NC_GLOBAL, c"_IsNetcdf4".as_ptr(), &mut flag) });
-        status.is_ok() && flag != 0
-    }
-
     /// Ends the definitions.
     pub(crate) fn end_definitions(&self) -> NcResult<()> {
         // SAFETY: the file is open.

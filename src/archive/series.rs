@@ -251,9 +251,9 @@ fn sort_by_time(sources: &mut Vec<Source>) -> Result<(), ArchiveError> {
     Ok(())
 }
 
-/// First value and units of the time coordinate of the first field that has one.
+/// First value and units of the time coordinate of the first variable that has one.
 fn first_time(source: &Source) -> Result<Option<(f64, String)>, ArchiveError> {
-    let timed = source.variables().iter().find(|v| v.has_time);
+    let timed = source.all_variables().find(|v| v.has_time);
     let Some(dim) = timed.and_then(|v| v.layout.time.last().map(|&d| v.dims[d].clone())) else { return Ok(None) };
     let coordinate = source.coordinate(&dim)?;
     let units = coordinate.attributes.text("units").unwrap_or_default().to_string();

@@ -1,7 +1,6 @@
 //! One input file: its variables, and slabs of them.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -9,9 +8,11 @@ use super::attributes::{Attributes, Axis};
 use super::axes::{self, Dimension, leaf};
 use super::contents::{self, Contents, Header};
 use super::h5::Slab;
-use super::nc::{self, NcFile, NcKind};
+use super::handle::{self, Handle, Opened};
+use super::nc::{self, NcKind};
+use super::survey::MissingFilter;
 use super::variable::{Field, Stored, Variable, meaning};
-use super::{ArchiveError, Box4, ElementType, Values, classic, h5, slab};
+use super::{ArchiveError, Box4, ElementType, Values, h5, slab};
 
 /// Format of a file on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +57,6 @@ impl Format {
     }
 }
 
-/// An open file of one of the two libraries.
-#[derive(Debug)]
-pub(crate) enum Handle {
-    Netcdf(NcFile),
-    Hdf5(hdf5::File),
-}
-
 /// An input file whose headers have been read. Opened by each rank on its own; reading is independent.
 #[derive(Debug)]
 pub struct Source {
@@ -75,6 +69,7 @@ pub struct Source {
     contents: Contents,
     fields: Vec<Variable>,
     others: Vec<Variable>,
+    filters_missing: Vec<MissingFilter>,
     handle: Mutex<Option<Handle>>,
 }
 
@@ -110,7 +105,10 @@ impl Source {
         axis: Option<&str>,
         format: Option<Format>,
     ) -> Result<Self, ArchiveError> {
-        let (handle, format) = open_handle(path, format)?;
+        let Opened { handle, format, filters_missing } = match format {
+            Some(format) => Opened { handle: handle::open_known(path, format)?, format, filters_missing: Vec::new() },
+            None => handle::open(path)?,
+        };
         let contents = match &handle {
             Handle::Netcdf(file) => contents::of_netcdf(file, root).map_err(|e| ArchiveError::unreadable(path, e))?,
             Handle::Hdf5(file) => contents::of_hdf5(file, root).map_err(|e| ArchiveError::unreadable(path, e))?,
@@ -123,6 +121,7 @@ impl Source {
             contents,
             fields: Vec::new(),
             others: Vec::new(),
+            filters_missing,
             handle: Mutex::new(Some(handle)),
         };
         source.sort_variables(axis)?;
@@ -182,14 +181,36 @@ impl Source {
             Some(names) => names.iter().map(|n| self.variable(n)).collect::<Result<_, _>>()?,
             None => self.fields.iter().collect(),
         };
-        let nothing = || ArchiveError::NothingToCode { path: self.path.clone() };
         if found.is_empty() {
-            return Err(nothing());
+            let available = self.others.iter().map(|v| v.name.clone()).collect();
+            return Err(ArchiveError::NothingToCode { path: self.path.clone(), available });
         }
-        match found.iter().find(|v| v.count() == 0) {
-            Some(empty) => Err(ArchiveError::Empty { path: self.path.clone(), variable: empty.name.clone() }),
-            None => Ok(found),
+        if let Some(empty) = found.iter().find(|v| v.count() == 0) {
+            return Err(ArchiveError::Empty { path: self.path.clone(), variable: empty.name.clone() });
         }
+        let of_found = |missing: &&MissingFilter| found.iter().any(|v| is_stored_as(&missing.dataset, &v.name));
+        self.filters_missing
+            .iter()
+            .find(of_found)
+            .map_or(Ok(found.clone()), |missing| Err(self.filter_missing(missing)))
+    }
+
+    /// Whether an archive can hold the file: every dataset can be written again, and no axis of the `coded` variables
+    /// is longer than the indices of tiles.
+    pub fn check_archivable(&self, coded: &[&Variable]) -> Result<(), ArchiveError> {
+        if let Some(missing) = self.filters_missing.iter().find(|missing| !missing.optional) {
+            return Err(self.filter_missing(missing));
+        }
+        let too_long = |v: &&&Variable| v.shape.iter().any(|&len| u32::try_from(len).is_err());
+        match coded.iter().find(too_long) {
+            Some(v) => Err(ArchiveError::AxisTooLong { path: self.path.clone(), variable: v.name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn filter_missing(&self, missing: &MissingFilter) -> ArchiveError {
+        let (path, variable) = (self.path.clone(), missing.dataset.clone());
+        ArchiveError::FilterMissing { path, variable, filter: missing.id }
     }
 
     /// Stored numbers of a box, canonical order; nothing outside the box is kept in memory.
@@ -260,7 +281,7 @@ impl Source {
     fn read_raw(&self, name: &str, element: ElementType, slab: &Slab) -> Result<Values, ArchiveError> {
         let mut guard = self.lock();
         if guard.is_none() {
-            *guard = Some(open_handle(&self.path, Some(self.format))?.0);
+            *guard = Some(handle::open_known(&self.path, self.format)?);
         }
         let path = if self.root.is_empty() { name.to_string() } else { format!("{}/{name}", self.root) };
         match guard.as_ref().expect("opened above") {
@@ -321,51 +342,9 @@ impl Source {
     }
 }
 
-/// Opens a file with the library that reads it best; `known` is its format if it was opened before.
-fn open_handle(path: &Path, known: Option<Format>) -> Result<(Handle, Format), ArchiveError> {
-    let mut magic = [0u8; 4];
-    let bytes = match std::fs::File::open(path) {
-        Ok(mut file) => file.read(&mut magic).and_then(|n| Ok((n, file.metadata()?.len()))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(ArchiveError::FileMissing { path: path.into() });
-        }
-        Err(e) => Err(e),
-    };
-    let bytes = match bytes {
-        Ok((0, _)) => return Err(ArchiveError::unreadable(path, "the file is empty")),
-        Ok((_, bytes)) => bytes,
-        Err(e) => return Err(ArchiveError::unreadable(path, e)),
-    };
-    if &magic[..3] == b"CDF" {
-        let expected = classic::bytes_expected(path).map_err(|e| ArchiveError::unreadable(path, e))?;
-        if let Some(expected) = expected.filter(|&n| n > bytes) {
-            let reason = format!("the file has {bytes} bytes where its header asks for {expected}");
-            return Err(ArchiveError::unreadable(path, reason));
-        }
-    }
-    if known != Some(Format::Hdf5)
-        && let Ok(file) = NcFile::open(path, false)
-    {
-        let found = match known {
-            Some(format) => Some(format),
-            None => netcdf_format(&file).map_err(|e| ArchiveError::unreadable(path, e))?,
-        };
-        if let Some(format) = found {
-            return Ok((Handle::Netcdf(file), format));
-        }
-    }
-    let file = hdf5::File::open(path).map_err(|e| ArchiveError::unreadable(path, e))?;
-    Ok((Handle::Hdf5(file), Format::Hdf5))
-}
-
-/// Format of a file libnetcdf can open; `None` for HDF5 files that are not NetCDF-4.
-fn netcdf_format(file: &NcFile) -> nc::NcResult<Option<Format>> {
-    Ok(match file.kind()? {
-        NcKind::Classic => Some(Format::Netcdf3),
-        NcKind::Offset64 => Some(Format::Netcdf3Offset64),
-        NcKind::Data64 => Some(Format::Netcdf3Data64),
-        NcKind::Netcdf4 | NcKind::Netcdf4Classic => file.is_netcdf4().then_some(Format::Netcdf4),
-    })
+/// Whether `dataset` is where NetCDF-4 or HDF5 keeps the variable `name` (netcdf-c, `NON_COORD_PREPEND`).
+fn is_stored_as(dataset: &str, name: &str) -> bool {
+    dataset == name || dataset.replacen("_nc4_non_coord_", "", 1) == name
 }
 
 /// Variables that others point to: auxiliary coordinates, bounds, grid mappings, cell measures.

@@ -43,11 +43,14 @@ pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
         return Ok(());
     }
     if job.train.is_some() || job.assimilate.is_some() {
-        return of_series(&job.data, inputs).map(|_| ());
+        of_series(&job.data, inputs)?;
     }
     for input in inputs {
         let source = Source::open_with(&input.path, axis(&job.data).as_deref())?;
         let variables = source.select(names(&job.data))?;
+        if job.compress.is_some() {
+            source.check_archivable(&variables)?;
+        }
         of(&job.data, &names_of(variables.into_iter()))?;
     }
     Ok(())
