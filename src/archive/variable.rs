@@ -216,9 +216,15 @@ pub(crate) fn meaning(
     (packing, fills, valid_range(element, attributes, packing))
 }
 
-/// Fill numbers in the type of the variable: exact if the types agree, else the nearest number.
+/// Fill numbers in the type of the variable: exact if the types agree, else the nearest float, or the same integer.
+/// What an integer type cannot hold is no number of the variable.
 fn convert(list: &Values, element: ElementType) -> Values {
-    if list.element() == element { list.clone() } else { Values::from_f64(element, &list.to_f64()) }
+    if list.element() == element {
+        return list.clone();
+    }
+    let mut numbers = list.to_f64();
+    numbers.retain(|&n| !element.is_integer() || Values::from_f64(element, &[n]).get_f64(0) == n);
+    Values::from_f64(element, &numbers)
 }
 
 fn append(fills: &mut Values, more: &Values) {
@@ -300,6 +306,15 @@ mod tests {
         let stored = Stored { shape: [1, 1, 1, 4], values: Values::F32(vec![1.0, 1e34, f32::NAN, f32::INFINITY]) };
         assert_eq!(v.valid(&stored.values).unwrap(), &[true, false, false, false]);
         assert_eq!(v.field64(&stored).values.as_slice().unwrap(), &[1.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn missing_value_that_an_integer_cannot_hold_masks_nothing() {
+        let mut attributes = Attributes::default();
+        attributes.put_numbers("_FillValue", vec![1e37f32]);
+        attributes.put_numbers("missing_value", vec![-9f64, 0.5]);
+        let v = variable(ElementType::I16, attributes);
+        assert_eq!(v.valid(&Values::I16(vec![i16::MAX, -9, 0, 1])).unwrap(), &[true, false, true, true]);
     }
 
     #[test]
