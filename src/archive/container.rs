@@ -12,7 +12,8 @@
 //! /parts/NAME           u8[N] or text: decoder, masks, headers of the codec; attribute `hash`
 //! ```
 //!
-//! A hash is the first 8 bytes of BLAKE3, as a little-endian u64. Object headers are those of HDF5 1.8 (`v18`), which carry checksums.
+//! A hash is the first 8 bytes of BLAKE3, as a little-endian u64. Behind the last byte of HDF5 comes a hash of
+//! everything but the streams, see [`super::seal`]. Object headers are those of HDF5 1.8 (`v18`).
 //! Rank 0 creates everything; then all ranks write their streams into space that exists. Nothing depends on the number
 //! of ranks, the clock or the place of the file.
 

@@ -5,32 +5,54 @@ use std::path::{Path, PathBuf};
 
 use super::ArchiveError;
 
-/// The name a file has while it is written: beside the final one, so that the rename stays on one file system.
-pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    path.with_file_name(name)
+/// A file while it is written: beside its final place, so that the rename stays on one file system. A rank that drops it
+/// before it is published has failed: the job ends, and what was written is removed.
+pub(crate) struct PendingFile {
+    tmp: PathBuf,
+    path: PathBuf,
 }
 
-/// Makes the folder of `path` and clears what an interrupted run left under its temporary name.
-pub(crate) fn prepare(path: &Path) -> Result<PathBuf, ArchiveError> {
-    if let Some(folder) = folder_of(path) {
-        fs::create_dir_all(folder).map_err(|e| ArchiveError::write(folder, e))?;
+impl PendingFile {
+    /// The file `path`. The rank that writes it first (`creates`) makes its folder and clears what a killed run left.
+    pub(crate) fn new(path: &Path, creates: bool) -> Result<Self, ArchiveError> {
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(".tmp");
+        let tmp = path.with_file_name(name);
+        if creates && let Some(folder) = folder_of(path) {
+            fs::create_dir_all(folder).map_err(|e| ArchiveError::write(folder, e))?;
+        }
+        if creates && tmp.exists() {
+            fs::remove_file(&tmp).map_err(|e| ArchiveError::write(&tmp, e))?;
+        }
+        Ok(Self { tmp, path: path.into() })
     }
-    let tmp = temporary(path);
-    if tmp.exists() {
-        fs::remove_file(&tmp).map_err(|e| ArchiveError::write(&tmp, e))?;
+
+    /// Where it is written.
+    pub(crate) fn tmp(&self) -> &Path {
+        &self.tmp
     }
-    Ok(tmp)
+
+    /// Where it will be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Flushes the complete file to disk and gives it its name.
+    pub(crate) fn publish(self) -> Result<(), ArchiveError> {
+        let fail = |e: std::io::Error| ArchiveError::write(&self.path, e);
+        File::open(&self.tmp).and_then(|f| f.sync_all()).map_err(fail)?;
+        fs::rename(&self.tmp, &self.path).map_err(fail)?;
+        // The rename itself is durable only when the folder is.
+        let folder = folder_of(&self.path).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| ArchiveError::write(&self.path, e))
+    }
 }
 
-/// Flushes the complete temporary file to disk and gives it its name.
-pub(crate) fn publish(tmp: &Path, path: &Path) -> Result<(), ArchiveError> {
-    let fail = |e: std::io::Error| ArchiveError::write(path, e);
-    File::open(tmp).and_then(|f| f.sync_all()).map_err(fail)?;
-    fs::rename(tmp, path).map_err(fail)?;
-    // The rename itself is durable only when the folder is.
-    File::open(folder_of(path).unwrap_or(Path::new("."))).and_then(|f| f.sync_all()).map_err(fail)
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        // Not there any more if it was published; another failure follows one that was already reported.
+        let _ = fs::remove_file(&self.tmp);
+    }
 }
 
 fn folder_of(path: &Path) -> Option<&Path> {

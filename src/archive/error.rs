@@ -135,6 +135,12 @@ pub enum ArchiveError {
         /// What the library said.
         reason: String,
     },
+    /// A file without the last bytes of an archive.
+    #[error("{}: is no complete archive: it was cut off, or not made by `compress`", path.display())]
+    NotSealed {
+        /// The file.
+        path: PathBuf,
+    },
     /// Bytes that do not have the hash they were written with.
     #[error("{}: {what} is damaged (its hash differs): copy the file again from where it was made", path.display())]
     Damaged {

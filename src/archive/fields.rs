@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::attributes::Attributes;
+use super::durable::PendingFile;
 use super::h5::Slab;
 use super::nc::{NcFile, NcKind, NcResult, NcVariable, xtype_of};
 use super::shared::{Piece, SharedFile};
-use super::{ArchiveError, Coordinate, ElementType, Values, durable, h5};
+use super::{ArchiveError, Coordinate, ElementType, Values, h5};
 use crate::world::World;
 
 /// A variable of a file to be written.
@@ -134,13 +135,12 @@ pub struct FieldWriter<'w> {
 impl<'w> FieldWriter<'w> {
     /// Creates the file under a temporary name with everything but the fields. Collective.
     pub fn create(world: &'w World, path: &Path, spec: &FieldSpec) -> Result<Self, ArchiveError> {
-        let tmp = durable::temporary(path);
+        let pending = PendingFile::new(path, world.is_root())?;
         if world.is_root() {
-            durable::prepare(path)?;
-            define(&tmp, spec).map_err(|e| ArchiveError::write(path, e))?;
-            extend(&tmp, spec).map_err(|e| ArchiveError::write(path, e))?;
+            define(pending.tmp(), spec).map_err(|e| ArchiveError::write(path, e))?;
+            extend(pending.tmp(), spec).map_err(|e| ArchiveError::write(path, e))?;
         }
-        let file = SharedFile::open(world, &tmp, path)?;
+        let file = SharedFile::open(world, pending)?;
         let variables = spec.variables.iter().map(|v| (v.name.clone(), v.clone())).collect();
         Ok(Self { file, path: path.into(), variables })
     }

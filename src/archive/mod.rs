@@ -32,6 +32,7 @@ mod handle;
 mod nc;
 mod reader;
 mod restore;
+mod seal;
 mod series;
 mod shared;
 mod slab;

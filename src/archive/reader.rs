@@ -8,7 +8,7 @@ use hdf5::{Dataset, Datatype, File};
 use super::container::{self, BYTE, IndexRecord};
 use super::h5::{self, H5Result, Slab};
 use super::source::Format;
-use super::{ArchiveError, Source, Variable};
+use super::{ArchiveError, Source, Variable, seal};
 
 /// An open archive: its index is in memory, its streams are on disk.
 #[derive(Debug)]
@@ -30,11 +30,9 @@ struct StreamGroup {
 }
 
 impl Archive {
-    /// Opens an archive and reads its index.
+    /// Checks an archive, opens it and reads its index.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        if !path.exists() {
-            return Err(ArchiveError::FileMissing { path: path.into() });
-        }
+        seal::check(path)?;
         let file = File::open(path).map_err(|e| ArchiveError::unreadable(path, e))?;
         check_format(path, &file)?;
         let [_, format, superblock, coded, axis] = container::ROOT_TEXTS;

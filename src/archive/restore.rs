@@ -1,6 +1,6 @@
 //! Gives the original file back: everything that was kept, and the decoded variables as the ranks write them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hdf5::File;
 use hdf5::plist::FileCreate;
@@ -8,10 +8,11 @@ use hdf5::plist::FileCreate;
 use super::copy::{copy_tree, dataset_path};
 use super::copy_classic::copy_classic;
 use super::copy_object::Storage;
+use super::durable::PendingFile;
 use super::h5::{H5Result, Slab};
 use super::nc::{NcFile, NcKind, NcResult};
 use super::shared::{Piece, SharedFile, publish};
-use super::{Archive, ArchiveError, Box4, Values, Variable, durable, slab};
+use super::{Archive, ArchiveError, Box4, Values, Variable, slab};
 use crate::world::World;
 
 /// A file being restored, of the format of the original. Every method is collective.
@@ -20,38 +21,33 @@ use crate::world::World;
 /// what the others send, piece by piece.
 pub struct Restorer<'w> {
     world: &'w World,
-    path: PathBuf,
-    tmp: PathBuf,
     target: Target<'w>,
 }
 
 enum Target<'w> {
     Shared(SharedFile<'w>),
     /// Open on rank 0 only.
-    Classic(Option<NcFile>),
+    Classic(Option<NcFile>, PendingFile),
 }
 
 impl<'w> Restorer<'w> {
     /// Creates the file under a temporary name with everything but the coded variables' data.
     pub fn create(world: &'w World, archive: &Archive, path: &Path) -> Result<Self, ArchiveError> {
-        let tmp = durable::temporary(path);
-        if world.is_root() {
-            durable::prepare(path)?;
-        }
+        let pending = PendingFile::new(path, world.is_root())?;
         let target = match archive.original_format().classic_kind() {
             Some(kind) => {
-                let lay_out = || lay_out_classic(&tmp, archive, kind);
+                let lay_out = || lay_out_classic(pending.tmp(), archive, kind);
                 let file = world.is_root().then(lay_out).transpose();
-                Target::Classic(file.map_err(|e| ArchiveError::write(path, e))?)
+                Target::Classic(file.map_err(|e| ArchiveError::write(path, e))?, pending)
             }
             None => {
                 if world.is_root() {
-                    lay_out_hdf5(&tmp, archive).map_err(|e| ArchiveError::write(path, e))?;
+                    lay_out_hdf5(pending.tmp(), archive).map_err(|e| ArchiveError::write(path, e))?;
                 }
-                Target::Shared(SharedFile::open(world, &tmp, path)?)
+                Target::Shared(SharedFile::open(world, pending)?)
             }
         };
-        Ok(Self { world, path: path.into(), tmp, target })
+        Ok(Self { world, target })
     }
 
     /// Writes decoded pieces of a coded variable as stored numbers, any number on each rank, disjoint.
@@ -70,7 +66,16 @@ impl<'w> Restorer<'w> {
                 let items: Vec<(Slab, Values)> = pieces.iter().flat_map(|p| slabs(variable, p)).collect();
                 file.write_values(&dataset, variable.element, &items)
             }
-            Target::Classic(file) => self.write_classic(file.as_ref(), variable, &pieces),
+            Target::Classic(file, pending) => {
+                let write = |piece: &Piece| {
+                    let target = file.as_ref().expect("open on rank 0, where pieces arrive").root();
+                    let target = target.variable(&variable.name)?;
+                    slabs(variable, piece).into_iter().try_for_each(|(slab, values)| target.write(&slab, &values))
+                };
+                self.to_root(variable, &pieces, |piece| {
+                    write(piece).map_err(|e| ArchiveError::write(pending.path(), e))
+                })
+            }
         }
     }
 
@@ -78,25 +83,27 @@ impl<'w> Restorer<'w> {
     pub fn finish(self) -> Result<u64, ArchiveError> {
         match self.target {
             Target::Shared(file) => file.finish(),
-            Target::Classic(file) => {
+            Target::Classic(file, pending) => {
                 let closed = file.map_or(Ok(()), NcFile::close);
-                closed.map_err(|e| ArchiveError::write(&self.path, e))?;
-                publish(self.world, &self.tmp, &self.path)
+                closed.map_err(|e| ArchiveError::write(pending.path(), e))?;
+                publish(self.world, pending)
             }
         }
     }
 
-    fn write_classic(&self, file: Option<&NcFile>, variable: &Variable, pieces: &[Piece]) -> Result<(), ArchiveError> {
+    /// Hands the pieces of all ranks to `write` on rank 0. Collective.
+    fn to_root(
+        &self,
+        variable: &Variable,
+        pieces: &[Piece],
+        write: impl Fn(&Piece) -> Result<(), ArchiveError>,
+    ) -> Result<(), ArchiveError> {
         let mut rounds = [pieces.len() as u64];
         self.world.max(&mut rounds);
         for round in 0..usize::try_from(rounds[0]).expect("fits: it is some rank's length") {
             let mine = pieces.get(round).map(pack).unwrap_or_default();
-            for message in self.world.gather_bytes(&mine).into_iter().flatten().filter(|m| !m.is_empty()) {
-                let piece = unpack(variable, &message);
-                let target = file.expect("open on rank 0, where messages arrive").root().variable(&variable.name);
-                let write = || slabs(variable, &piece).into_iter().try_for_each(|(slab, v)| target?.write(&slab, &v));
-                write().map_err(|e| ArchiveError::write(&self.path, e))?;
-            }
+            let messages = self.world.gather_bytes(&mine).into_iter().flatten().filter(|m| !m.is_empty());
+            messages.map(|m| unpack(variable, &m)).try_for_each(|piece| write(&piece))?;
         }
         Ok(())
     }

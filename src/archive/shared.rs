@@ -3,12 +3,13 @@
 //! Rank 0 alone creates every object, so the layout does not depend on the number of ranks; then all ranks open the
 //! file and write raw data into space that exists already. That is why bytes are the same at every rank count.
 
-use std::path::{Path, PathBuf};
+use std::mem::ManuallyDrop;
 
 use hdf5::{Dataset, File};
 
+use super::durable::PendingFile;
 use super::h5::{self, Slab, Transfer};
-use super::{ArchiveError, Box4, ElementType, Values, durable};
+use super::{ArchiveError, Box4, ElementType, Values};
 use crate::world::World;
 
 /// Numbers of a box of a variable, canonical order.
@@ -26,22 +27,23 @@ const CALL_BYTES_MAX: usize = 1 << 30;
 /// An HDF5 file under its temporary name, open for writing by all ranks.
 pub(crate) struct SharedFile<'w> {
     world: &'w World,
-    path: PathBuf,
-    tmp: PathBuf,
-    file: File,
+    pending: PendingFile,
+    /// Closing is collective, so a rank that fails must leave it open: it would wait for the others for ever.
+    file: ManuallyDrop<File>,
 }
 
 impl<'w> SharedFile<'w> {
-    /// Opens the file that rank 0 has laid out as `tmp`. Collective.
-    pub(crate) fn open(world: &'w World, tmp: &Path, path: &Path) -> Result<Self, ArchiveError> {
+    /// Opens the file that rank 0 has laid out. Collective.
+    pub(crate) fn open(world: &'w World, pending: PendingFile) -> Result<Self, ArchiveError> {
         world.barrier();
-        let file = h5::open_shared(tmp, world.raw_comm()).map_err(|e| ArchiveError::write(path, e))?;
-        Ok(Self { world, path: path.into(), tmp: tmp.into(), file })
+        let file =
+            h5::open_shared(pending.tmp(), world.raw_comm()).map_err(|e| ArchiveError::write(pending.path(), e))?;
+        Ok(Self { world, pending, file: ManuallyDrop::new(file) })
     }
 
     /// A dataset of the file.
     pub(crate) fn dataset(&self, name: &str) -> Result<Dataset, ArchiveError> {
-        self.file.dataset(name).map_err(|e| ArchiveError::write(&self.path, e))
+        self.file.dataset(name).map_err(|e| ArchiveError::write(self.pending.path(), e))
     }
 
     /// The root group.
@@ -67,7 +69,7 @@ impl<'w> SharedFile<'w> {
         element: ElementType,
         items: &[(Slab, &[u8])],
     ) -> Result<(), ArchiveError> {
-        let fail = |e: hdf5::Error| ArchiveError::write(&self.path, e);
+        let fail = |e: hdf5::Error| ArchiveError::write(self.pending.path(), e);
         let dtype = h5::native_type(element).map_err(fail)?;
         let items: Vec<_> = items.iter().flat_map(|(slab, bytes)| split(slab, bytes, element.size())).collect();
         let mut rounds = [items.len() as u64];
@@ -86,18 +88,26 @@ impl<'w> SharedFile<'w> {
 
     /// Closes the file, flushes it to disk and gives it its name; returns its length in bytes. Collective.
     pub(crate) fn finish(self) -> Result<u64, ArchiveError> {
-        self.file.close().map_err(|e| ArchiveError::write(&self.path, e))?;
-        publish(self.world, &self.tmp, &self.path)
+        let world = self.world;
+        publish(world, self.close()?)
+    }
+
+    /// Closes the file on all ranks. Collective.
+    pub(crate) fn close(self) -> Result<PendingFile, ArchiveError> {
+        let Self { world, pending, file } = self;
+        ManuallyDrop::into_inner(file).close().map_err(|e| ArchiveError::write(pending.path(), e))?;
+        world.barrier();
+        Ok(pending)
     }
 }
 
-/// Gives a complete file its name, on rank 0; returns its length in bytes on every rank. Collective.
-pub(crate) fn publish(world: &World, tmp: &Path, path: &Path) -> Result<u64, ArchiveError> {
-    world.barrier();
+/// Gives a complete file, closed by all, its name, on rank 0; returns its length in bytes on every rank. Collective.
+pub(crate) fn publish(world: &World, pending: PendingFile) -> Result<u64, ArchiveError> {
     let mut bytes = [0u64];
     if world.is_root() {
-        durable::publish(tmp, path)?;
-        bytes[0] = std::fs::metadata(path).map_err(|e| ArchiveError::write(path, e))?.len();
+        let path = pending.path().to_path_buf();
+        pending.publish()?;
+        bytes[0] = std::fs::metadata(&path).map_err(|e| ArchiveError::write(&path, e))?.len();
     }
     world.sum(&mut bytes);
     Ok(bytes[0])

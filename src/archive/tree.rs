@@ -25,7 +25,8 @@ use hdf5::types::TypeDescriptor;
 use hdf5::{Dataset, File, Group, LocationType};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{ArchiveError, Element, Values, durable, h5};
+use super::durable::PendingFile;
+use super::{ArchiveError, Element, Values, h5};
 
 /// One entry of a [`Tree`].
 #[derive(Debug, Clone, PartialEq)]
@@ -153,9 +154,9 @@ impl Tree {
 
     /// Writes the file: temporary name, fsync, rename.
     pub fn write(&self, path: &Path) -> Result<(), ArchiveError> {
-        let tmp = durable::prepare(path)?;
-        self.write_file(&tmp).map_err(|e| ArchiveError::write(path, e))?;
-        durable::publish(&tmp, path)
+        let pending = PendingFile::new(path, true)?;
+        self.write_file(pending.tmp()).map_err(|e| ArchiveError::write(path, e))?;
+        pending.publish()
     }
 
     fn write_file(&self, tmp: &Path) -> h5::H5Result<()> {

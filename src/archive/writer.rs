@@ -1,6 +1,6 @@
 //! Writes archives, collectively; see [`super::container`] for the tree.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hdf5::dataset::DatasetCreate;
 use hdf5::{Datatype, File, Group, Location};
@@ -9,17 +9,17 @@ use super::container::{self, BYTE, IndexRecord, Streams};
 use super::copy::{copy_tree, create_group_like, dataset_path};
 use super::copy_classic::copy_classic;
 use super::copy_object::Storage;
+use super::durable::PendingFile;
 use super::h5::{self, H5Result, Slab, Transfer};
 use super::nc::{NcFile, NcKind, NcResult};
-use super::shared::SharedFile;
-use super::{ArchiveError, Source, durable};
+use super::shared::{SharedFile, publish};
+use super::{ArchiveError, Source, seal};
 use crate::world::World;
 
 /// An archive being written. Every method is collective.
 pub struct ArchiveWriter<'w> {
     world: &'w World,
-    path: PathBuf,
-    tmp: PathBuf,
+    pending: PendingFile,
     /// Groups in order: name, the streams of this rank, where they start.
     groups: Vec<(String, Vec<u8>, u64)>,
 }
@@ -27,12 +27,11 @@ pub struct ArchiveWriter<'w> {
 impl<'w> ArchiveWriter<'w> {
     /// Starts an archive of `source` at `path` with everything but the data of the `coded` variables.
     pub fn create(world: &'w World, path: &Path, source: &Source, coded: &[String]) -> Result<Self, ArchiveError> {
-        let writer = Self { world, path: path.into(), tmp: durable::temporary(path), groups: Vec::new() };
         for name in coded {
             source.variable(name)?;
         }
+        let writer = Self { world, pending: PendingFile::new(path, world.is_root())?, groups: Vec::new() };
         if world.is_root() {
-            durable::prepare(path)?;
             writer.lay_out(source, coded)?;
         }
         Ok(writer)
@@ -79,16 +78,23 @@ impl<'w> ArchiveWriter<'w> {
         Ok(())
     }
 
-    /// Writes the streams, completes the file and gives it its name; returns its length in bytes.
+    /// Writes the streams, seals the file and gives it its name; returns its length in bytes.
     pub fn finish(self) -> Result<u64, ArchiveError> {
-        let file = SharedFile::open(self.world, &self.tmp, &self.path)?;
+        let (world, path) = (self.world, self.pending.path().to_path_buf());
+        let file = SharedFile::open(world, self.pending)?;
+        let mut places = Vec::new();
         for (name, bytes, first) in &self.groups {
             let dataset = file.dataset(&format!("groups/{name}/streams"))?;
             let start = usize::try_from(*first).expect("64-bit address space");
             let slab = Slab { start: vec![start], count: vec![bytes.len()] };
             file.write_bytes(&dataset, BYTE, &[(slab, bytes)])?;
+            places.extend(dataset.offset().map(|at| at..at + dataset.size() as u64));
         }
-        file.finish()
+        let pending = file.close()?;
+        if world.is_root() {
+            seal::append(pending.tmp(), places).map_err(|e| ArchiveError::write(&path, e))?;
+        }
+        publish(world, pending)
     }
 
     /// Runs rank 0's part on the file.
@@ -97,18 +103,19 @@ impl<'w> ArchiveWriter<'w> {
             return Ok(());
         }
         let run = || {
-            let file = h5::open_shared(&self.tmp, None)?;
+            let file = h5::open_shared(self.pending.tmp(), None)?;
             write(&file)?;
             file.close()
         };
-        run().map_err(|e| ArchiveError::write(&self.path, e))
+        run().map_err(|e| ArchiveError::write(self.pending.path(), e))
     }
 
     fn lay_out(&self, source: &Source, coded: &[String]) -> Result<(), ArchiveError> {
-        let fail = |e: hdf5::Error| ArchiveError::write(&self.path, e);
+        let fail = |e: hdf5::Error| ArchiveError::write(self.pending.path(), e);
         if source.format().classic_kind().is_some() {
-            lay_out_classic(&self.tmp, source, coded).map_err(|e| ArchiveError::write(&self.path, e))?;
-            finish_classic(&self.tmp, source, coded).map_err(fail)?;
+            lay_out_classic(self.pending.tmp(), source, coded)
+                .map_err(|e| ArchiveError::write(self.pending.path(), e))?;
+            finish_classic(self.pending.tmp(), source, coded).map_err(fail)?;
         } else {
             self.lay_out_hdf5(source, coded)?;
         }
@@ -129,13 +136,13 @@ impl<'w> ArchiveWriter<'w> {
     fn lay_out_hdf5(&self, source: &Source, coded: &[String]) -> Result<(), ArchiveError> {
         let original = File::open(source.path()).map_err(|e| ArchiveError::unreadable(source.path(), e))?;
         let run = || {
-            let file = h5::create(&self.tmp)?;
+            let file = h5::create(self.pending.tmp())?;
             let group = create_group_like(&original.group("/")?, &file, "original")?;
             let coded: Vec<String> = coded.iter().map(|name| dataset_path(&original, name)).collect();
             copy_tree(&original, &group, &coded, Storage::Skeleton)?;
             file.close()
         };
-        run().map_err(|e| ArchiveError::write(&self.path, e))
+        run().map_err(|e| ArchiveError::write(self.pending.path(), e))
     }
 }
 
