@@ -20,7 +20,10 @@ pub enum AssimilateError {
         path: PathBuf,
     },
     /// All training states are equal.
-    #[error("the training states do not vary: a background covariance needs at least two different states")]
+    #[error(
+        "the training states do not vary: a background covariance needs at least two different states; leave constant \
+         variables out of data.variables"
+    )]
     NoSpread,
     /// The observation file could not be read.
     #[error("cannot read observations from {path}: {source}")]

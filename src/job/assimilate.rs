@@ -40,7 +40,7 @@ pub fn run<B: Backend>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
     let mut states = 0;
     for group in &groups {
         let name = Name { group, single: groups.len() == 1 };
-        let (found, n_states) = assimilate_group(ctx, backend, &name)?;
+        let (found, n_states) = assimilate_group(ctx, backend, &name).map_err(|e| e.of_group(&group.name))?;
         methods.extend(found);
         states = states.max(n_states);
     }

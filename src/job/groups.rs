@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::{Series, Source, Variable};
 use crate::config::{Data, Job, Variables};
+use crate::dataset::{Normalizer, SampleSource};
 
 use super::{Class, Context, Input, JobError};
 
@@ -33,6 +34,29 @@ impl Context<'_> {
         let answer = self.world.is_root().then(|| read().map_err(|e| (e.class(), e.to_string())));
         let answer: Result<Vec<Group>, (Class, String)> = self.world.broadcast(answer.as_ref());
         answer.map_err(|(class, message)| JobError::Refused { class, message })
+    }
+}
+
+impl Context<'_> {
+    /// Statistics of a group over the samples `train`. Collective.
+    ///
+    /// Errors: of the files, and a variable without a single value, which every rank finds alike.
+    pub fn normalizer(
+        &self,
+        source: &mut dyn SampleSource,
+        train: &[usize],
+        group: &Group,
+    ) -> Result<Normalizer, JobError> {
+        let normalizer = Normalizer::fit(self.world, source, train, self.config.data.normalize)?;
+        let channels = normalizer.channels();
+        let empty = |c: &usize| !normalizer.mask.iter().skip(*c).step_by(channels).any(|&valid| valid);
+        match (0..channels).find(empty) {
+            Some(c) => {
+                let (variable, file) = (group.variables[c].clone(), self.inputs[0].path.clone());
+                Err(JobError::NoValues { variable, file, others: self.inputs.len() - 1 })
+            }
+            None => Ok(normalizer),
+        }
     }
 }
 

@@ -91,6 +91,27 @@ pub enum JobError {
     /// A background, its observations or a minimizer.
     #[error(transparent)]
     Assimilate(#[from] AssimilateError),
+    /// The same, and of which variables.
+    #[error("assimilate {group}: {source}")]
+    AssimilateGroup {
+        /// Name of the group of variables.
+        group: String,
+        /// What went wrong.
+        source: AssimilateError,
+    },
+    /// A variable of which the samples hold nothing.
+    #[error(
+        "{file}{}: `{variable}` has no value in any training sample: every cell is missing or not finite; leave it out \
+         of data.variables, or check its fill values", and_others(*others)
+    )]
+    NoValues {
+        /// The variable.
+        variable: String,
+        /// The first input.
+        file: PathBuf,
+        /// How many more there are.
+        others: usize,
+    },
     /// All samples train.
     #[error(
         "no test states: {train} of {samples} samples train; lower data.split.train, or give more samples \
@@ -116,6 +137,21 @@ pub enum JobError {
         /// Variables of the data.
         expected: String,
         /// Variables of the model.
+        found: String,
+    },
+    /// A model given for compression that no input fits.
+    #[error(
+        "compress.model: {model} predicts {} on the grid (z, y, x) = {grid:?}, but {found}; give a model of these data, or \
+         none for the classical predictors", variables.join(", ")
+    )]
+    ModelUnfit {
+        /// The model file.
+        model: PathBuf,
+        /// What it was trained on.
+        variables: Vec<String>,
+        /// Grid of a sample.
+        grid: [usize; 3],
+        /// What the inputs have instead.
         found: String,
     },
     /// A pattern of the job file that no file matches.
@@ -257,6 +293,14 @@ impl JobError {
         Self::Stopped { stage: stage.as_str() }
     }
 
+    /// The error with the group of variables it is about.
+    pub(super) fn of_group(self, group: &str) -> Self {
+        match self {
+            Self::Assimilate(source) => Self::AssimilateGroup { group: group.into(), source },
+            other => other,
+        }
+    }
+
     /// Whether every rank returns this same error, so that all can end in order.
     pub(super) fn is_agreed(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Stopped { .. })
@@ -282,11 +326,12 @@ impl JobError {
                 TrainError::Report(_) => Class::Output,
                 TrainError::Unreadable { .. } => Class::Input,
             },
-            Self::Assimilate(error) => of_assimilate(error),
+            Self::Assimilate(error) | Self::AssimilateGroup { source: error, .. } => of_assimilate(error),
             Self::Codec(CodecError::BoundMissing | CodecError::BoundNotPositive { .. }) => Class::Usage,
             Self::Codec(_) | Self::Undecodable { .. } => Class::Input,
             Self::BoundViolated { .. } => Class::Numerics,
             Self::NoTestStates { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => Class::Input,
+            Self::ModelUnfit { .. } | Self::NoValues { .. } => Class::Input,
             Self::Config(_)
             | Self::OtherJob { .. }
             | Self::Foreign { .. }
@@ -300,6 +345,10 @@ impl JobError {
             Self::Stopped { .. } => Class::Stopped,
         }
     }
+}
+
+fn and_others(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(" and {count} more") }
 }
 
 fn of_dataset(error: &DatasetError) -> Class {

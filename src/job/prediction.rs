@@ -10,18 +10,18 @@
 //! sharper, and per voxel they would otherwise outweigh the network.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Values};
 use crate::backend::Cpu;
 use crate::codec::{self, CodecError, Limits, Mask, TileFrame, TileSpec};
-use crate::config::{self, Compress};
+use crate::config::{self, Compress, Data};
 use crate::model::integer::Quantization;
 use crate::model::weights::TrainedModel;
 use crate::model::{Autoencoder, IntegerDecoder, Shape};
 
-use super::groups::axis;
-use super::{Context, Group, JobError};
+use super::groups::{axis, names, of};
+use super::{Context, Group, Input, JobError};
 
 /// Samples that calibrate the scales of the exact decoder.
 const CALIBRATION_SAMPLES: usize = 16;
@@ -72,18 +72,59 @@ pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<String,
     Ok(found)
 }
 
+/// Refuses a model of `compress.model` that fits no input: it would be left out. In a folder, models of other variables
+/// are none of this job's business.
+pub(super) fn check(section: &Compress, data: &Data, inputs: &[Input]) -> Result<(), JobError> {
+    let Some(given) = section.model.as_ref().filter(|_| !inputs.is_empty()) else { return Ok(()) };
+    for path in files_of(given)? {
+        let model = TrainedModel::read(&path)?;
+        let grid = model.graph.sample().grid;
+        let mut found = None;
+        let mut fits = false;
+        for input in inputs {
+            let source = Source::open_with(&input.path, axis(data).as_deref())?;
+            let Some(shape) = shape_in(&source, &model) else { continue };
+            let available: Vec<String> = source.select(names(data))?.iter().map(|v| v.name.clone()).collect();
+            let grouped = of(data, &available)?.iter().any(|group| group.variables == model.variables);
+            fits |= grouped && shape[1..] == grid;
+            let path = input.path.display();
+            found = Some(match grouped {
+                true => format!("{path} has them on {:?}", &shape[1..]),
+                false => format!("data.variables and data.groups make no group of them in {path}"),
+            });
+        }
+        if !fits && (found.is_some() || !given.is_dir()) {
+            let found = found.unwrap_or_else(|| "no input has them on one grid".into());
+            return Err(JobError::ModelUnfit { model: path, variables: model.variables, grid, found });
+        }
+    }
+    Ok(())
+}
+
+/// A model file, or the model files of a folder.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, JobError> {
+    if !path.is_dir() {
+        return Ok(vec![path.into()]);
+    }
+    let unreadable = |source| JobError::Unreadable { path: path.into(), source };
+    let entries: Result<Vec<_>, _> = std::fs::read_dir(path).map_err(unreadable)?.collect();
+    let mut files: Vec<PathBuf> = entries.map_err(unreadable)?.into_iter().map(|e| e.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "h5"));
+    files.sort();
+    Ok(files)
+}
+
+/// Shape (t, z, y, x) of the model's variables in a file; `None` if it lacks one, or they are not of one shape.
+fn shape_in(source: &Source, model: &TrainedModel) -> Option<[usize; 4]> {
+    let variables = source.select(Some(&model.variables)).ok()?;
+    let shape = variables[0].shape;
+    variables.iter().all(|v| v.shape == shape).then_some(shape)
+}
+
 /// `compress.model` (a file, or the files of a folder), or the models of this job, if it trains.
 fn model_files(ctx: &Context, section: &Compress) -> Result<Vec<PathBuf>, JobError> {
     match &section.model {
-        Some(path) if path.is_dir() => {
-            let unreadable = |source| JobError::Unreadable { path: path.clone(), source };
-            let entries: Result<Vec<_>, _> = std::fs::read_dir(path).map_err(unreadable)?.collect();
-            let mut files: Vec<PathBuf> = entries.map_err(unreadable)?.into_iter().map(|e| e.path()).collect();
-            files.retain(|file| file.extension().is_some_and(|e| e == "h5"));
-            files.sort();
-            Ok(files)
-        }
-        Some(path) => Ok(vec![path.clone()]),
+        Some(path) => files_of(path),
         None if ctx.config.train.is_some() => {
             let groups = ctx.groups()?;
             Ok(groups.iter().map(|group| ctx.output.model(&group.name, groups.len() == 1)).collect())
@@ -136,11 +177,9 @@ impl Predictor {
 fn calibration(ctx: &Context, model: &TrainedModel) -> Result<Vec<f32>, JobError> {
     for input in &ctx.inputs {
         let source = Source::open_with(&input.path, axis(&ctx.config.data).as_deref())?;
-        let Ok(variables) = source.select(Some(&model.variables)) else { continue };
-        let shape = variables[0].shape;
-        if shape[1..] != model.graph.sample().grid || variables.iter().any(|v| v.shape != shape) {
-            continue;
-        }
+        let shape = shape_in(&source, model).filter(|shape| shape[1..] == model.graph.sample().grid);
+        let Some(shape) = shape else { continue };
+        let variables = source.select(Some(&model.variables))?;
         let count = shape[0].min(CALIBRATION_SAMPLES);
         let mut samples = Vec::new();
         for i in 0..count {

@@ -10,7 +10,7 @@ use crate::world::World;
 use super::arguments::RunArguments;
 use super::lock::Lock;
 use super::state::{self, State};
-use super::{Class, Input, JobError, Output, groups, inputs, smoke};
+use super::{Class, Input, JobError, Output, groups, inputs, prediction, smoke};
 
 /// A job that may start.
 pub(super) struct Prepared {
@@ -88,6 +88,9 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<(Job, Vec<
     }
     let inputs = if job.reads_inputs() { inputs::expand("data.inputs", &job.data.inputs)? } else { Vec::new() };
     groups::check(&job, &inputs)?;
+    if let Some(section) = &job.compress {
+        prediction::check(section, &job.data, &inputs)?;
+    }
     let archives = match &job.decompress {
         Some(section) => inputs::expand("decompress.archives", &section.archives)?,
         None => Vec::new(),

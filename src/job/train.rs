@@ -66,7 +66,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             split.valid.truncate(section.batch);
         }
         // 2. Statistics of the training part.
-        let normalizer = Normalizer::fit(ctx.world, &mut source, &split.train, ctx.config.data.normalize)?;
+        let normalizer = ctx.normalizer(&mut source, &split.train, group)?;
         // 3. The model.
         let graph = zoo::build(&section.model, Shape { grid: extent.grid, channels: extent.channels })?;
         // 4. How a step is computed. Sums in the library's order need no fixed number of shards.

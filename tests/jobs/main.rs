@@ -4,6 +4,7 @@ mod archives;
 mod command_line;
 mod generate;
 mod learned;
+mod inputs;
 mod process;
 mod toy;
 mod train;

@@ -41,7 +41,7 @@ impl States {
         let (train, test) = split(ctx, extent.samples)?;
         let normalizer = match normalizer {
             Some(normalizer) => normalizer,
-            None => Normalizer::fit(ctx.world, &mut source, &train, data.normalize)?,
+            None => ctx.normalizer(&mut source, &train, group)?,
         };
         let cells = extent.grid.iter().product();
         let place = (ctx.world.size(), ctx.world.rank());

@@ -1,0 +1,176 @@
+//! Inputs as they should not be, on two ranks: each job works, or ends with the right code and the file and variable at
+//! fault, and leaves nothing half-written.
+
+use std::path::{Path, PathBuf};
+
+use sci_hpc::archive::{
+    Archive, AttributeValue, Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Source, Values,
+};
+use sci_hpc::world::World;
+
+use super::process::{Run, folder, mpirun, sci_hpc, write};
+
+const CELLS: [usize; 3] = [4, 5, 6];
+const STEPS: usize = 6;
+/// What stands for no value.
+const FILL: f32 = -999.0;
+
+/// Every stage on the files of `FILES`.
+const JOB: &str = "\
+job: {name: inputs, output: out}
+data: {inputs: [FILES], split: {train: 0.67}}
+train: {model: {name: dense, hidden: [8], latent: 3}, epochs: 2, batch: 4, shards: 4}
+compress: {error_bound: {rel: 1.0e-3}}
+decompress: {}
+assimilate: {methods: [{name: tsvd, modes: 2}], observations: {count: 0.5}}
+";
+
+/// The lines of the job whose sections are named, on these files.
+fn job(sections: &[&str], files: &str) -> String {
+    let wanted = |line: &&str| line.starts_with("job") || sections.iter().any(|s| line.starts_with(s));
+    JOB.lines().filter(wanted).map(|line| line.replace("FILES", files) + "\n").collect()
+}
+
+/// Writes `u` on these cells; value `k` of step `t` is `value(t, k)`.
+fn field(folder: &Path, name: &str, cells: [usize; 3], value: impl Fn(usize, usize) -> f32) -> PathBuf {
+    let grid = CellGrid { cells, spacing_m: [1.0; 3], origin_m: [0.0; 3] };
+    let mut u = FieldVariable::new("u", "m s-1", "wind");
+    u.attributes.0.push(("_FillValue".into(), AttributeValue::Numbers(vec![FILL].into())));
+    let spec = FieldSpec::cartesian(&grid, (0..STEPS).map(|t| t as f64).collect(), vec![u]);
+    let step: usize = cells.iter().product();
+    let values: Vec<f32> = (0..STEPS * step).map(|i| value(i / step, i % step)).collect();
+    let (world, path) = (World::serial(), folder.join(name));
+    let mut writer = FieldWriter::create(&world, &path, &spec).unwrap();
+    writer.write("u", vec![Piece { region: Box4::whole(spec.shape()), values: Values::F32(values) }]).unwrap();
+    writer.finish().unwrap();
+    path
+}
+
+fn wave(t: usize, k: usize) -> f32 {
+    (t as f32 * 0.7 + k as f32 * 0.1).sin()
+}
+
+fn run(folder: &Path, text: &str) -> Run {
+    write(folder, "job.yaml", text);
+    mpirun(folder, 2, "", &["--config", "job.yaml"])
+}
+
+/// The numbers of `u`.
+fn numbers(path: &Path) -> Vec<f64> {
+    Source::open(path).unwrap().read_all("u").unwrap().1.to_f64()
+}
+
+/// Asserts that no file below `out` has a temporary name.
+#[track_caller]
+fn assert_nothing_half_written(folder: &Path) {
+    let mut folders = vec![folder.join("out")];
+    while let Some(at) = folders.pop() {
+        for path in std::fs::read_dir(at).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            assert!(path.extension().is_none_or(|e| e != "tmp"), "{}", path.display());
+            folders.extend(path.is_dir().then_some(path));
+        }
+    }
+}
+
+#[test]
+fn constant_field_is_trained_and_coded_but_has_no_background_covariance() {
+    let here = folder("inputs-constant");
+    field(&here, "constant.nc", CELLS, |_, _| 3.25);
+    run(&here, &job(&["data", "train", "compress", "decompress"], "constant.nc")).answer();
+    assert_eq!(numbers(&here.join("out/decompressed/constant.nc")), vec![3.25; STEPS * 120]);
+    let assimilate = job(&["data", "assimilate"], "constant.nc").replace("output: out", "output: out/analysis");
+    run(&here, &assimilate).refused(3, &["assimilate u", "do not vary", "data.variables"]);
+    assert_nothing_half_written(&here);
+}
+
+#[test]
+fn field_without_a_value_is_coded_but_cannot_be_learned() {
+    let here = folder("inputs-missing");
+    field(&here, "missing.nc", CELLS, |_, _| FILL);
+    run(&here, &job(&["data", "compress", "decompress"], "missing.nc")).answer();
+    assert_eq!(numbers(&here.join("out/decompressed/missing.nc")), vec![f64::from(FILL); STEPS * 120]);
+    for sections in [&["data", "train"][..], &["data", "assimilate"]] {
+        let text = job(sections, "missing.nc").replace("output: out", &format!("output: out/{}", sections[1]));
+        run(&here, &text).refused(3, &["missing.nc", "`u` has no value in any training sample"]);
+    }
+    assert_nothing_half_written(&here);
+}
+
+#[test]
+fn files_of_different_grids_are_refused_where_they_must_continue_each_other() {
+    let here = folder("inputs-grids");
+    field(&here, "a.nc", CELLS, wave);
+    field(&here, "b.nc", [4, 5, 7], wave);
+    run(&here, &job(&["data", "train"], "a.nc, b.nc")).refused(3, &["b.nc", "a.nc", "`u`", "[4, 5, 7]", "[4, 5, 6]"]);
+    assert!(!here.join("out").exists(), "nothing is created before the inputs are read");
+    run(&here, &job(&["data", "compress", "decompress"], "a.nc, b.nc")).answer();
+    assert_eq!(numbers(&here.join("out/decompressed/b.nc")).len(), STEPS * 140);
+}
+
+#[test]
+fn model_of_another_grid_is_refused_and_not_left_out() {
+    let here = folder("inputs-model");
+    field(&here, "a.nc", CELLS, wave);
+    field(&here, "b.nc", [4, 5, 7], wave);
+    run(&here, &job(&["data", "train"], "a.nc")).answer();
+    let coded = |files: &str| {
+        let text = job(&["data", "compress"], files).replace("{error_bound", "{model: out/model.h5, error_bound");
+        run(&here, &text.replace("output: out", "output: coded"))
+    };
+    let words = ["model.h5", "u on the grid (z, y, x) = [4, 5, 6]", "b.nc has them on [4, 5, 7]"];
+    coded("b.nc").refused(3, &words);
+    assert!(!here.join("coded").exists(), "nothing is created before the model is read");
+    coded("a.nc").answer();
+}
+
+#[test]
+fn files_without_fields_or_without_steps_are_named() {
+    let here = folder("inputs-nothing");
+    let cdl = "netcdf x { dimensions: n = 80; variables: char label(n); data: label = \"some words\"; }";
+    ncgen(&here, "text", cdl);
+    let cdl = "netcdf x { dimensions: time = unlimited; y = 9; x = 9; variables: float u(time, y, x); }";
+    ncgen(&here, "steps", cdl);
+    for (file, variables, words) in [
+        ("text.nc", "all", ["text.nc", "no field that can be coded"]),
+        ("text.nc", "[label]", ["text.nc", "`label` holds text"]),
+        ("steps.nc", "[u]", ["steps.nc", "`u` is empty"]),
+    ] {
+        for sections in [&["data", "compress"][..], &["data", "train"]] {
+            let text = job(sections, file).replace("split", &format!("variables: {variables}, split"));
+            run(&here, &text).refused(3, &words);
+        }
+    }
+    assert!(!here.join("out").exists());
+}
+
+/// Makes the classic file `NAME.nc` from its text.
+fn ncgen(folder: &Path, name: &str, cdl: &str) {
+    write(folder, &format!("{name}.cdl"), cdl);
+    let mut command = std::process::Command::new("ncgen");
+    let made = command.args(["-o", &format!("{name}.nc"), &format!("{name}.cdl")]).current_dir(folder).status();
+    assert!(made.expect("ncgen is installed (netcdf-bin)").success());
+}
+
+#[test]
+fn damaged_stream_that_one_rank_meets_ends_all_ranks() {
+    let here = folder("inputs-damaged");
+    field(&here, "a.nc", CELLS, wave);
+    let text = job(&["data", "compress"], "a.nc").replace("{error_bound", "{tile: {steps: 2}, error_bound");
+    run(&here, &text).answer();
+    let path = here.join("out/archive/a.nc.sci.h5");
+    // The last of three tiles is rank 1's.
+    let found = Archive::open(&path).unwrap();
+    let last = *found.index("u").unwrap().last().unwrap();
+    assert_eq!(last.start, [4, 0, 0, 0]);
+    let stream = found.read_stream("u", &last).unwrap();
+    drop(found);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(stream.len()).position(|window| window == stream).unwrap();
+    bytes[at + stream.len() / 2] ^= 1;
+    std::fs::write(here.join("bad.nc.sci.h5"), bytes).unwrap();
+    write(&here, "job.yaml", "job: {name: back, output: back}\ndecompress: {archives: [bad.nc.sci.h5]}\n");
+    let words = ["bad.nc.sci.h5", "stream of tile [4, 0, 0, 0]", "damaged"];
+    mpirun(&here, 2, "", &["--config", "job.yaml"]).refused(3, &words);
+    assert_eq!(std::fs::read_dir(here.join("back/decompressed")).unwrap().count(), 0);
+    sci_hpc(&here, &["inspect", "bad.nc.sci.h5", "--verify"]).refused(3, &words);
+}
