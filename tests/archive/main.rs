@@ -1,7 +1,11 @@
 //! Disk: what is written comes back, what is damaged is refused, and bytes depend on content alone.
 
+mod damage;
 mod fields;
+mod series;
+mod slabs;
 mod tree;
+mod whole_file;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,6 +35,11 @@ pub fn scratch(name: &str) -> Scratch {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     Scratch(folder)
+}
+
+/// A file that scripts/reference/archive_files.py made.
+pub fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/archive").join(name)
 }
 
 const FOLDER: &str = "SCI_HPC_TEST_FOLDER";
