@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use hdf5::{Dataset, File, Group, LinkType, LocationType};
-use hdf5_metno_sys::h5p::H5Pget_filter2;
-use hdf5_metno_sys::h5p::H5Pget_nfilters;
+use hdf5_metno_sys::h5p::{H5Pget_filter2, H5Pget_nfilters};
 use hdf5_metno_sys::h5z::{H5Z_FLAG_OPTIONAL, H5Zfilter_avail};
 
 use super::h5::{self, H5Result};
@@ -39,8 +38,8 @@ impl Survey {
     /// Walks the file.
     pub(crate) fn of(file: &File) -> H5Result<Self> {
         let root = file.as_group()?;
-        let mut survey = Self::default();
-        survey.marked = has_any(&root, &["_NCProperties", "_nc3_strict"])?;
+        let marked = has_any(&root, &["_NCProperties", "_nc3_strict"])?;
+        let mut survey = Self { marked, ..Self::default() };
         let mut seen = BTreeSet::from([h5::address_of(&root, "")?]);
         survey.walk(&root, "", 0, &mut seen)?;
         Ok(survey)

@@ -247,6 +247,7 @@ fn links(group: &Group) -> Vec<(String, LinkType)> {
 fn target(group: &Group, name: &str) -> String {
     let name = std::ffi::CString::new(name).unwrap();
     let mut value = vec![0u8; 256];
+    // SAFETY: the name ends with NUL; at most the size of the buffer is written.
     let status = hdf5::sync::sync(|| unsafe {
         hdf5_metno_sys::h5l::H5Lget_val(group.id(), name.as_ptr(), value.as_mut_ptr().cast(), value.len(), 0)
     });
@@ -260,6 +261,7 @@ fn bytes(container: &Container, dtype: &Datatype) -> Vec<u8> {
     use hdf5_metno_sys::{h5a::H5Aread, h5d::H5Dread, h5i::H5I_type_t::H5I_ATTR};
     let mut bytes = vec![0u8; container.size() * dtype.size()];
     let out = bytes.as_mut_ptr().cast();
+    // SAFETY: the buffer holds every value in the type that is passed; 0 stands for all of it.
     let status = hdf5::sync::sync(|| unsafe {
         if container.id_type() == H5I_ATTR {
             H5Aread(container.id(), dtype.id(), out)
