@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::attributes::Attributes;
+use super::attributes::{AttributeValue, Attributes};
 use super::durable::PendingFile;
 use super::h5::Slab;
 use super::nc::{NcFile, NcKind, NcResult, NcVariable, xtype_of};
 use super::shared::{Piece, SharedFile};
+use super::variable::convert;
 use super::{ArchiveError, Coordinate, ElementType, Values, h5};
 use crate::world::World;
 
@@ -187,7 +188,7 @@ fn define(tmp: &Path, spec: &FieldSpec) -> NcResult<()> {
     let mut coordinates = Vec::new();
     for (coordinate, &dim) in spec.coordinates.iter().zip(&dims) {
         let variable = root.add_variable(&coordinate.name, xtype_of(ElementType::F64), &[dim])?;
-        variable.put_attributes(&coordinate.attributes)?;
+        variable.put_attributes(&writable(&coordinate.attributes, ElementType::F64))?;
         coordinates.push(variable);
     }
     if let Some(attributes) = &spec.grid_mapping {
@@ -212,8 +213,24 @@ fn skip(field: &FieldVariable) -> usize {
     usize::from(!field.has_time)
 }
 
+/// The attributes of a variable as the library takes them: one fill value of the variable's own type, and none of the
+/// names under which HDF5 keeps dimension scales.
+fn writable(attributes: &Attributes, element: ElementType) -> Attributes {
+    const RESERVED: [&str; 6] =
+        ["CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"];
+    let mut attributes = attributes.clone();
+    attributes.0.retain_mut(|(name, value)| match value {
+        AttributeValue::Numbers(fill) if name == "_FillValue" => {
+            *fill = convert(fill, element);
+            fill.len() == 1
+        }
+        _ => name != "_FillValue" && !RESERVED.contains(&name.as_str()),
+    });
+    attributes
+}
+
 fn define_field(variable: NcVariable<'_>, field: &FieldVariable, spec: &FieldSpec) -> NcResult<()> {
-    let mut attributes = field.attributes.clone();
+    let mut attributes = writable(&field.attributes, field.element);
     if spec.grid_mapping.is_some() {
         attributes.put_text("grid_mapping", "crs");
     }

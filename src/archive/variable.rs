@@ -218,7 +218,7 @@ pub(crate) fn meaning(
 
 /// Fill numbers in the type of the variable: exact if the types agree, else the nearest float, or the same integer.
 /// What an integer type cannot hold is no number of the variable.
-fn convert(list: &Values, element: ElementType) -> Values {
+pub(super) fn convert(list: &Values, element: ElementType) -> Values {
     if list.element() == element {
         return list.clone();
     }

@@ -88,6 +88,29 @@ fn fields_written_serially_read_back_with_coordinates_and_units() {
 }
 
 #[test]
+fn attributes_that_the_library_refuses_are_fitted_or_left_out() {
+    let folder = scratch("fields-attributes");
+    let fill = |numbers: Values| ("_FillValue".into(), AttributeValue::Numbers(numbers));
+    let text = |name: &str| (name.into(), AttributeValue::Text("x".into()));
+    for (given, want) in [(vec![-9.0f64], Some(vec![-9i8])), (vec![1e37], None), (vec![1.0, 2.0], None)] {
+        let mut spec = spec(false, None);
+        spec.coordinates[1].attributes.0.push(fill(Values::F32(vec![1e20])));
+        spec.variables[1].attributes.0.extend([fill(Values::F64(given)), text("CLASS"), text("comment")]);
+        let path = folder.join("a.nc");
+        write(&World::serial(), &path, &spec);
+        assert_complete(&path);
+        let source = Source::open(&path).unwrap();
+        let attributes = &source.variable("building").unwrap().attributes;
+        assert_eq!(attributes.numbers("_FillValue"), want.map(Values::I8).as_ref());
+        assert!(attributes.get("CLASS").is_none() && attributes.text("comment") == Some("x"));
+        assert_eq!(
+            source.variable("z").unwrap().attributes.numbers("_FillValue"),
+            Some(&Values::F64(vec![f64::from(1e20f32)]))
+        );
+    }
+}
+
+#[test]
 fn fields_written_by_1_2_3_ranks_are_complete_mpi2() {
     let folder = scratch("fields-ranks");
     for ranks in [1, 2, 3] {
