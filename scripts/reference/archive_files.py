@@ -55,6 +55,9 @@ def rich_netcdf(path):
     values[2, 3, :] = -999
     packed[:] = values
     time[:] = np.arange(6)
+    # Along the unlimited dimension there are steps that this one does not have on disk.
+    brief = f.createVariable("brief", "f4", ("time", "y", "x"), chunksizes=(1, 5, 7))
+    brief[:2] = wave(2, 5, 7)
     f.createVariable("big", ">f8", ("y", "x"), endian="big")[:] = wave(5, 7)
     f.createVariable("points", point, ("x",))[:] = np.array([(i, -i) for i in range(7)], point.dtype)
     f.createVariable("colors", color, ("x",))[:] = np.arange(7) % 2
@@ -142,9 +145,13 @@ def classic(path):
     d[:] = np.arange(72).reshape(6, 3, 4) * 1000003
     e = f.createVariable("e", "f8", ("t", "lon", "lat", "lev"))
     e[:] = wave(5, 6, 4, 3)
-    f.createVariable("label", "S1", ("n",))[:] = np.array(list("xyz"), "S1")
+    label = f.createVariable("label", "S1", ("n",))
+    label[:] = np.array(list("xyz"), "S1")
+    label.setncattr("_FillValuX", "-\0")
     t[:] = np.arange(5) * 0.5
     f.close()
+    # Old files have fill values that the library no longer writes: here two characters.
+    path.write_bytes(path.read_bytes().replace(b"_FillValuX", b"_FillValue"))
 
 
 if __name__ == "__main__":

@@ -169,6 +169,14 @@ pub enum ArchiveError {
         /// What was found.
         found: String,
     },
+    /// A file whose content an archive cannot hold.
+    #[error("{}: cannot be kept in an archive: {reason}", path.display())]
+    NotKept {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        reason: String,
+    },
     /// An output could not be written.
     #[error("{}: cannot be written: {reason}; check free space, quota and permissions", path.display())]
     WriteFailed {

@@ -27,6 +27,13 @@ impl std::fmt::Display for NcError {
     }
 }
 
+impl NcError {
+    /// Whether the system or HDF5 failed (disk, permissions), not the request.
+    pub(crate) fn is_of_system(self) -> bool {
+        self.0 > 0 || self.0 == sys::NC_EHDFERR
+    }
+}
+
 /// Result with a status of libnetcdf.
 pub(crate) type NcResult<T> = Result<T, NcError>;
 

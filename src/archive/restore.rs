@@ -9,7 +9,7 @@ use super::copy::{copy_tree, dataset_path};
 use super::copy_classic::copy_classic;
 use super::copy_object::Storage;
 use super::durable::PendingFile;
-use super::h5::{H5Result, Slab};
+use super::h5::{H5Result, Slab, set_extent};
 use super::nc::{NcFile, NcKind, NcResult};
 use super::shared::{Piece, SharedFile, publish};
 use super::{Archive, ArchiveError, Box4, Values, Variable, slab};
@@ -169,5 +169,12 @@ fn lay_out_hdf5(tmp: &Path, archive: &Archive) -> H5Result<()> {
         .create(tmp)?;
     let coded: Vec<String> = archive.coded_names().iter().map(|name| dataset_path(&original, name)).collect();
     copy_tree(&original, &file, &coded, Storage::Space)?;
+    // Along an unlimited dimension NetCDF-4 variables may have fewer steps on disk than the dimension has.
+    for (path, variable) in coded.iter().zip(archive.coded()) {
+        let (dataset, shape) = (file.dataset(path)?, variable.dims.iter().map(|d| d.len).collect::<Vec<_>>());
+        if dataset.shape() != shape {
+            set_extent(&dataset, &shape)?;
+        }
+    }
     file.close()
 }

@@ -113,8 +113,11 @@ impl<'w> ArchiveWriter<'w> {
     fn lay_out(&self, source: &Source, coded: &[String]) -> Result<(), ArchiveError> {
         let fail = |e: hdf5::Error| ArchiveError::write(self.pending.path(), e);
         if source.format().classic_kind().is_some() {
-            lay_out_classic(self.pending.tmp(), source, coded)
-                .map_err(|e| ArchiveError::write(self.pending.path(), e))?;
+            let laid_out = lay_out_classic(self.pending.tmp(), source, coded);
+            laid_out.map_err(|e| match e.is_of_system() {
+                true => ArchiveError::write(self.pending.path(), e),
+                false => ArchiveError::NotKept { path: source.path().into(), reason: e.to_string() },
+            })?;
             finish_classic(self.pending.tmp(), source, coded).map_err(fail)?;
         } else {
             self.lay_out_hdf5(source, coded)?;

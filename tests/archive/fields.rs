@@ -8,7 +8,7 @@ use sci_hpc::archive::{
 };
 use sci_hpc::world::{World, shard};
 
-use crate::{inner_world, scratch, under_mpirun};
+use crate::{inner_world, scratch, scratch_alone, under_mpirun};
 
 const SHAPE: [usize; 4] = [5, 3, 4, 6];
 
@@ -112,7 +112,7 @@ fn attributes_that_the_library_refuses_are_fitted_or_left_out() {
 
 #[test]
 fn fields_written_by_1_2_3_ranks_are_complete_mpi2() {
-    let folder = scratch("fields-ranks");
+    let folder = scratch_alone("fields-ranks");
     for ranks in [1, 2, 3] {
         under_mpirun("fields::fields_on_ranks", ranks, &folder);
         for name in ["a.nc", "b.nc", "c.nc"] {

@@ -9,32 +9,56 @@ mod whole_file;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sci_hpc::world::World;
 
+/// Tests that write files run side by side; one that starts processes runs alone, as its children would inherit open
+/// files and with them HDF5's locks.
+static TURN: RwLock<()> = RwLock::new(());
+
+enum Turn {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
 /// An empty folder of this test's own, removed at its end.
-pub struct Scratch(PathBuf);
+pub struct Scratch {
+    folder: PathBuf,
+    _turn: Turn,
+}
 
 impl std::ops::Deref for Scratch {
     type Target = Path;
 
     fn deref(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
 /// The folder of the test `name`.
 pub fn scratch(name: &str) -> Scratch {
+    let _guard = TURN.read().unwrap_or_else(PoisonError::into_inner);
+    Scratch { folder: empty_folder(name), _turn: Turn::Shared { _guard } }
+}
+
+/// The folder of the test `name`, which starts processes.
+pub fn scratch_alone(name: &str) -> Scratch {
+    let _guard = TURN.write().unwrap_or_else(PoisonError::into_inner);
+    Scratch { folder: empty_folder(name), _turn: Turn::Alone { _guard } }
+}
+
+fn empty_folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("sci-hpc-archive-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
-    Scratch(folder)
+    folder
 }
 
 /// A file that scripts/reference/archive_files.py made.

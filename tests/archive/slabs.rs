@@ -107,11 +107,17 @@ fn assert_masked(source: &Source, variable: &Variable, fills: &[f64], unpack: im
 fn netcdf4_file_gives_groups_byte_orders_and_scalars() {
     let source = Source::open(&data("rich.nc")).unwrap();
     assert_eq!(source.format(), Format::Netcdf4);
-    assert_eq!(names(&source), ["packed", "inner/v"]);
+    assert_eq!(names(&source), ["packed", "brief", "inner/v"]);
     assert_stored(&source, "packed", [6, 1, 5, 7], |[t, _, y, x]| {
         if (t, y) == (2, 3) { -999.0 } else { (wave((t * 5 + y) * 7 + x) * 1000.0).trunc() }
     });
     assert_stored(&source, "inner/v", [6, 3, 5, 7], |[t, z, y, x]| float(wave(((t * 3 + z) * 5 + y) * 7 + x)));
+    // Steps that were never written read as the fill value of the format.
+    let fill = float(9.969_209_968_386_869e36);
+    assert_stored(&source, "brief", [6, 1, 5, 7], |[t, _, y, x]| match t {
+        0..2 => float(wave((t * 5 + y) * 7 + x)),
+        _ => fill,
+    });
     assert_stored(&source, "/big", [1, 1, 5, 7], |[_, _, y, x]| wave(y * 7 + x));
     // A variable with the name of a dimension that is no coordinate.
     assert_stored(&source, "y", [1, 1, 5, 7], |[_, _, y, x]| float(wave(y * 7 + x)));

@@ -11,7 +11,7 @@ use sci_hpc::archive::{
 };
 use sci_hpc::world::World;
 
-use crate::{data, scratch};
+use crate::{data, scratch, scratch_alone};
 
 /// The variable in boxes of two steps.
 fn boxes(variable: &Variable) -> Vec<Box4> {
@@ -60,7 +60,8 @@ pub fn restore(archive: &Path, path: &Path) -> Result<(), ArchiveError> {
 }
 
 fn there_and_back(name: &str) -> (PathBuf, PathBuf, crate::Scratch) {
-    let folder = scratch(&format!("whole-{name}"));
+    // ncdump is a process of its own.
+    let folder = scratch_alone(&format!("whole-{name}"));
     let restored = folder.join(name);
     restore(&archive(&data(name), &folder.join("a.sci.h5")), &restored).unwrap();
     let left = std::fs::read_dir(&*folder).unwrap().count();

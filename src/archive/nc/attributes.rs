@@ -25,7 +25,10 @@ fn attribute_names(group: c_int, variable: c_int) -> NcResult<Vec<String>> {
 
 pub(super) fn read_attributes(group: c_int, variable: c_int) -> NcResult<Attributes> {
     let names = attribute_names(group, variable)?;
-    let read = |name: String| read_attribute(group, variable, &name).map(|value| (name, value));
+    let read = |name: String| {
+        let value = read_attribute(group, variable, &name)?;
+        Ok((if name == LOOSE_FILL { FILL.into() } else { name }, value))
+    };
     names.into_iter().map(read).collect::<NcResult<_>>().map(Attributes)
 }
 
@@ -90,11 +93,53 @@ pub(super) fn write_attributes(group: c_int, variable: c_int, attributes: &Attri
     Ok(())
 }
 
+/// Copies every attribute to a variable of another file, or between files (`NC_GLOBAL`).
+///
+/// Classic files may hold a `_FillValue` of any type and length, NetCDF-4 files only one value of the variable's type: any
+/// other has the name [`LOOSE_FILL`] there.
 pub(super) fn copy_attributes(from: (c_int, c_int), to: (c_int, c_int)) -> NcResult<()> {
     for name in attribute_names(from.0, from.1)? {
-        let name = c_name(&name)?;
-        // SAFETY: both files are open; the name ends with NUL.
-        call(|| unsafe { sys::nc_copy_att(from.0, from.1, name.as_ptr(), to.0, to.1) })?;
+        if name == LOOSE_FILL {
+            copy_attribute_as((from, &name), (to, FILL))?;
+        } else if name == FILL && !is_fill_of_variable(from)? {
+            copy_attribute_as((from, &name), (to, LOOSE_FILL))?;
+        } else {
+            let name = c_name(&name)?;
+            // SAFETY: both files are open; the name ends with NUL.
+            call(|| unsafe { sys::nc_copy_att(from.0, from.1, name.as_ptr(), to.0, to.1) })?;
+        }
     }
     Ok(())
+}
+
+const FILL: &str = "_FillValue";
+/// Name in archives of a `_FillValue` that NetCDF-4 does not take.
+const LOOSE_FILL: &str = "_sci_hpc_FillValue";
+
+/// Whether the `_FillValue` of a variable is one value of its type.
+fn is_fill_of_variable((group, variable): (c_int, c_int)) -> NcResult<bool> {
+    let name = c_name(FILL)?;
+    let (mut own, mut xtype, mut len) = (0, 0, 0);
+    if variable != sys::NC_GLOBAL {
+        // SAFETY: the pointer is valid.
+        call(|| unsafe { sys::nc_inq_vartype(group, variable, &mut own) })?;
+        // SAFETY: the name ends with NUL; the pointers are valid.
+        call(|| unsafe { sys::nc_inq_att(group, variable, name.as_ptr(), &mut xtype, &mut len) })?;
+    }
+    Ok(variable == sys::NC_GLOBAL || (xtype, len) == (own, 1))
+}
+
+/// Copies an attribute of a classic type under another name.
+fn copy_attribute_as((from, name): ((c_int, c_int), &str), (to, new): ((c_int, c_int), &str)) -> NcResult<()> {
+    let (name, new) = (c_name(name)?, c_name(new)?);
+    let (mut xtype, mut len) = (0, 0);
+    // SAFETY: the name ends with NUL; the pointers are valid.
+    call(|| unsafe { sys::nc_inq_att(from.0, from.1, name.as_ptr(), &mut xtype, &mut len) })?;
+    // 64-bit words, so that numbers of every type are aligned.
+    let words = (len * element_of(xtype).map_or(1, |e| e.size())).div_ceil(8);
+    let mut values = vec![0u64; words];
+    // SAFETY: the vector has room for the values of this type told above, and holds them for the second call.
+    call(|| unsafe { sys::nc_get_att(from.0, from.1, name.as_ptr(), values.as_mut_ptr().cast()) })?;
+    // SAFETY: as above.
+    call(|| unsafe { sys::nc_put_att(to.0, to.1, new.as_ptr(), xtype, len, values.as_ptr().cast()) })
 }
