@@ -1,12 +1,9 @@
 //! Inputs as they should not be, on two ranks: each job works, or ends with the right code and the file and variable at
 //! fault, and leaves nothing half-written.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use sci_hpc::archive::{
-    Archive, AttributeValue, Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Source, Values,
-};
-use sci_hpc::world::World;
+use sci_hpc::archive::{Archive, Source};
 
 use super::process::{Run, folder, mpirun, sci_hpc, write};
 
@@ -31,19 +28,20 @@ fn job(sections: &[&str], files: &str) -> String {
     JOB.lines().filter(wanted).map(|line| line.replace("FILES", files) + "\n").collect()
 }
 
-/// Writes `u` on these cells; value `k` of step `t` is `value(t, k)`.
-fn field(folder: &Path, name: &str, cells: [usize; 3], value: impl Fn(usize, usize) -> f32) -> PathBuf {
-    let grid = CellGrid { cells, spacing_m: [1.0; 3], origin_m: [0.0; 3] };
-    let mut u = FieldVariable::new("u", "m s-1", "wind");
-    u.attributes.0.push(("_FillValue".into(), AttributeValue::Numbers(vec![FILL].into())));
-    let spec = FieldSpec::cartesian(&grid, (0..STEPS).map(|t| t as f64).collect(), vec![u]);
-    let step: usize = cells.iter().product();
-    let values: Vec<f32> = (0..STEPS * step).map(|i| value(i / step, i % step)).collect();
-    let (world, path) = (World::serial(), folder.join(name));
-    let mut writer = FieldWriter::create(&world, &path, &spec).unwrap();
-    writer.write("u", vec![Piece { region: Box4::whole(spec.shape()), values: Values::F32(values) }]).unwrap();
-    writer.finish().unwrap();
-    path
+/// Makes the NetCDF-4 file `NAME.nc` with `u` on these cells; value `k` of step `t` is `value(t, k)`. By another process:
+/// HDF5's locks would get into the processes that other tests start meanwhile.
+fn field(folder: &Path, name: &str, [z, y, x]: [usize; 3], value: impl Fn(usize, usize) -> f32) {
+    let step = z * y * x;
+    let list = |values: Vec<String>| values.join(", ");
+    let times = list((0..STEPS).map(|t| t.to_string()).collect());
+    let values = list((0..STEPS * step).map(|i| value(i / step, i % step).to_string()).collect());
+    let cdl = format!(
+        "netcdf {name} {{ dimensions: time = unlimited; z = {z}; y = {y}; x = {x};\n\
+         variables: double time(time); time:units = \"seconds since 2000-01-01\";\n\
+         float u(time, z, y, x); u:units = \"m s-1\"; u:_FillValue = {FILL:?}f;\n\
+         data: time = {times};\n u = {values}; }}"
+    );
+    ncgen(folder, name, &cdl);
 }
 
 fn wave(t: usize, k: usize) -> f32 {
@@ -75,7 +73,7 @@ fn assert_nothing_half_written(folder: &Path) {
 #[test]
 fn constant_field_is_trained_and_coded_but_has_no_background_covariance() {
     let here = folder("inputs-constant");
-    field(&here, "constant.nc", CELLS, |_, _| 3.25);
+    field(&here, "constant", CELLS, |_, _| 3.25);
     run(&here, &job(&["data", "train", "compress", "decompress"], "constant.nc")).answer();
     assert_eq!(numbers(&here.join("out/decompressed/constant.nc")), vec![3.25; STEPS * 120]);
     let assimilate = job(&["data", "assimilate"], "constant.nc").replace("output: out", "output: out/analysis");
@@ -86,7 +84,7 @@ fn constant_field_is_trained_and_coded_but_has_no_background_covariance() {
 #[test]
 fn field_without_a_value_is_coded_but_cannot_be_learned() {
     let here = folder("inputs-missing");
-    field(&here, "missing.nc", CELLS, |_, _| FILL);
+    field(&here, "missing", CELLS, |_, _| FILL);
     run(&here, &job(&["data", "compress", "decompress"], "missing.nc")).answer();
     assert_eq!(numbers(&here.join("out/decompressed/missing.nc")), vec![f64::from(FILL); STEPS * 120]);
     for sections in [&["data", "train"][..], &["data", "assimilate"]] {
@@ -99,8 +97,8 @@ fn field_without_a_value_is_coded_but_cannot_be_learned() {
 #[test]
 fn files_of_different_grids_are_refused_where_they_must_continue_each_other() {
     let here = folder("inputs-grids");
-    field(&here, "a.nc", CELLS, wave);
-    field(&here, "b.nc", [4, 5, 7], wave);
+    field(&here, "a", CELLS, wave);
+    field(&here, "b", [4, 5, 7], wave);
     run(&here, &job(&["data", "train"], "a.nc, b.nc")).refused(3, &["b.nc", "a.nc", "`u`", "[4, 5, 7]", "[4, 5, 6]"]);
     assert!(!here.join("out").exists(), "nothing is created before the inputs are read");
     run(&here, &job(&["data", "compress", "decompress"], "a.nc, b.nc")).answer();
@@ -110,8 +108,8 @@ fn files_of_different_grids_are_refused_where_they_must_continue_each_other() {
 #[test]
 fn model_of_another_grid_is_refused_and_not_left_out() {
     let here = folder("inputs-model");
-    field(&here, "a.nc", CELLS, wave);
-    field(&here, "b.nc", [4, 5, 7], wave);
+    field(&here, "a", CELLS, wave);
+    field(&here, "b", [4, 5, 7], wave);
     run(&here, &job(&["data", "train"], "a.nc")).answer();
     let coded = |files: &str| {
         let text = job(&["data", "compress"], files).replace("{error_bound", "{model: out/model.h5, error_bound");
@@ -143,18 +141,19 @@ fn files_without_fields_or_without_steps_are_named() {
     assert!(!here.join("out").exists());
 }
 
-/// Makes the classic file `NAME.nc` from its text.
+/// Makes the file `NAME.nc` from its text.
 fn ncgen(folder: &Path, name: &str, cdl: &str) {
     write(folder, &format!("{name}.cdl"), cdl);
     let mut command = std::process::Command::new("ncgen");
-    let made = command.args(["-o", &format!("{name}.nc"), &format!("{name}.cdl")]).current_dir(folder).status();
+    let made =
+        command.args(["-k", "nc4", "-o", &format!("{name}.nc"), &format!("{name}.cdl")]).current_dir(folder).status();
     assert!(made.expect("ncgen is installed (netcdf-bin)").success());
 }
 
 #[test]
 fn damaged_stream_that_one_rank_meets_ends_all_ranks() {
     let here = folder("inputs-damaged");
-    field(&here, "a.nc", CELLS, wave);
+    field(&here, "a", CELLS, wave);
     let text = job(&["data", "compress"], "a.nc").replace("{error_bound", "{tile: {steps: 2}, error_bound");
     run(&here, &text).answer();
     let path = here.join("out/archive/a.nc.sci.h5");
