@@ -37,6 +37,12 @@ impl PendingFile {
         &self.path
     }
 
+    /// The same file, with another final name on the same file system.
+    pub(crate) fn renamed(mut self, path: &Path) -> Self {
+        self.path = path.into();
+        self
+    }
+
     /// Flushes the complete file to disk and gives it its name.
     pub(crate) fn publish(self) -> Result<(), ArchiveError> {
         let fail = |e: std::io::Error| ArchiveError::write(&self.path, e);

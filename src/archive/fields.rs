@@ -7,7 +7,7 @@ use super::attributes::{AttributeValue, Attributes};
 use super::durable::PendingFile;
 use super::h5::Slab;
 use super::nc::{NcFile, NcKind, NcResult, NcVariable, xtype_of};
-use super::shared::{Piece, SharedFile};
+use super::shared::{Piece, SharedFile, publish};
 use super::variable::convert;
 use super::{ArchiveError, Coordinate, ElementType, Values, h5};
 use crate::world::World;
@@ -166,6 +166,23 @@ impl<'w> FieldWriter<'w> {
     /// Path the file will have.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Closes the file as far as it is written and keeps it as `to`, for [`FieldWriter::resume`]. Collective.
+    pub fn suspend(self, to: &Path) -> Result<(), ArchiveError> {
+        let world = self.file.world();
+        publish(world, self.file.close()?.renamed(to)).map(|_| ())
+    }
+
+    /// Goes on with a file that was suspended as `from`, which stays as it is. Collective.
+    pub fn resume(world: &'w World, (from, path): (&Path, &Path), spec: &FieldSpec) -> Result<Self, ArchiveError> {
+        let pending = PendingFile::new(path, world.is_root())?;
+        if world.is_root() {
+            std::fs::copy(from, pending.tmp()).map_err(|e| ArchiveError::write(path, e))?;
+        }
+        let file = SharedFile::open(world, pending)?;
+        let variables = spec.variables.iter().map(|v| (v.name.clone(), v.clone())).collect();
+        Ok(Self { file, path: path.into(), variables })
     }
 
     /// Completes the file; returns its length in bytes. Collective.

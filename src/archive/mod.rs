@@ -58,6 +58,12 @@ pub use values::{Element, ElementType, Values};
 pub use variable::{Field, Packing, Stored, Variable};
 pub use writer::ArchiveWriter;
 
+/// Versions of the libraries that read and write, for the provenance of a run.
+pub fn library_versions() -> [(&'static str, String); 2] {
+    let (major, minor, patch) = hdf5::library_version();
+    [("hdf5", format!("{major}.{minor}.{patch}")), ("netcdf", nc::library_version())]
+}
+
 /// A box in canonical index space `(t, z, y, x)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Box4 {

@@ -45,6 +45,13 @@ fn call(f: impl FnOnce() -> c_int) -> NcResult<()> {
     }
 }
 
+/// Version of the library, without its build date.
+pub(crate) fn library_version() -> String {
+    // SAFETY: the library returns a static string.
+    let text = hdf5::sync::sync(|| unsafe { CStr::from_ptr(sys::nc_inq_libvers()) });
+    text.to_string_lossy().split_whitespace().next().unwrap_or_default().into()
+}
+
 /// An open file; closed when dropped.
 #[derive(Debug)]
 pub(crate) struct NcFile {

@@ -9,6 +9,7 @@ use super::container::{self, BYTE, IndexRecord};
 use super::h5::{self, H5Result, Slab};
 use super::source::Format;
 use super::{ArchiveError, Source, Variable, seal};
+use crate::world::World;
 
 /// An open archive: its index is in memory, its streams are on disk.
 #[derive(Debug)]
@@ -32,7 +33,15 @@ struct StreamGroup {
 impl Archive {
     /// Checks an archive, opens it and reads its index.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        seal::check(path)?;
+        Self::open_together(&World::serial(), path)
+    }
+
+    /// The same on every rank of `world`; rank 0 checks. Collective.
+    pub fn open_together(world: &World, path: &Path) -> Result<Self, ArchiveError> {
+        if world.is_root() {
+            seal::check(path)?;
+        }
+        world.barrier();
         let file = File::open(path).map_err(|e| ArchiveError::unreadable(path, e))?;
         check_format(path, &file)?;
         let [_, format, superblock, coded, axis] = container::ROOT_TEXTS;

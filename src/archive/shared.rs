@@ -41,6 +41,11 @@ impl<'w> SharedFile<'w> {
         Ok(Self { world, pending, file: ManuallyDrop::new(file) })
     }
 
+    /// The ranks that write it.
+    pub(crate) fn world(&self) -> &'w World {
+        self.world
+    }
+
     /// A dataset of the file.
     pub(crate) fn dataset(&self, name: &str) -> Result<Dataset, ArchiveError> {
         self.file.dataset(name).map_err(|e| ArchiveError::write(self.pending.path(), e))

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::archive::{Archive, ArchiveWriter, IndexRecord, Source, Streams, Variable};
+use crate::archive::{Archive, ArchiveWriter, Box4, IndexRecord, Source, Streams, Variable};
 use crate::config::{Compress, Stage};
 use crate::report::metrics::Quality;
 use crate::world::{World, shard};
@@ -227,19 +227,9 @@ impl File<'_, '_> {
         // 2. This rank's tiles: consecutive, so that streams follow each other in the file.
         let boxes = tiles(variables[0].shape, &self.section.tile);
         let owned = shard::range(boxes.len(), world.size(), world.rank());
-        let mut progress = self.ctx.report.progress(&format!("tiles of {}", group.name), owned.len() as u64);
-        let mut coded: Vec<CodedTile> = Vec::with_capacity(owned.len());
-        for region in &boxes[owned.clone()] {
-            if self.ctx.stop.load(Ordering::Relaxed) {
-                break;
-            }
-            coded.push(Tile::read(source, &plan, region)?.code(&plan)?);
-            progress.advance(1);
-        }
-        drop(progress);
-        if world.any(self.ctx.stop.load(Ordering::Relaxed)) {
+        let Some(coded) = self.code_tiles(source, &plan, (&group.name, &boxes[owned.clone()]))? else {
             return Ok(None);
-        }
+        };
         // 3. The learned prediction stays if what it saves in all tiles pays for the decoder.
         let parts = model.map_or_else(Vec::new, |m| m.reader().to_parts(&group.name));
         let decoder_bytes: u64 = parts.iter().map(|(_, bytes)| bytes.len() as u64).sum();
@@ -274,6 +264,26 @@ impl File<'_, '_> {
             rate::figures((self.ctx, world), (source, &plan), middle, &reached)?;
         }
         Ok(Some(if keep { decoder_bytes } else { 0 }))
+    }
+
+    /// Codes this rank's tiles; `None` if a signal came. Collective over the team.
+    fn code_tiles(
+        &self,
+        source: &Source,
+        plan: &Plan,
+        (group, regions): (&str, &[Box4]),
+    ) -> Result<Option<Vec<CodedTile>>, JobError> {
+        let stopped = || self.ctx.stop.load(Ordering::Relaxed);
+        let mut progress = self.ctx.report.progress(&format!("tiles of {group}"), regions.len() as u64);
+        let mut coded = Vec::with_capacity(regions.len());
+        for region in regions {
+            if stopped() {
+                break;
+            }
+            coded.push(Tile::read(source, plan, region)?.code(plan)?);
+            progress.advance(1);
+        }
+        Ok((!self.team.any(stopped() || coded.len() < regions.len())).then_some(coded))
     }
 
     /// Stores the distinct masks of all ranks once, in the order of their bytes; returns their places. Collective.

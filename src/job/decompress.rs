@@ -67,7 +67,7 @@ fn add(sum: &mut Restored, more: Restored) {
 /// Restores one file, unless it is there; `None` if a signal came. Collective over the team.
 fn restore(ctx: &Context, team: &World, input: &Input) -> Result<Option<Restored>, JobError> {
     // 1. The archive, and the file with everything but the coded variables.
-    let archive = Archive::open(&input.path)?;
+    let archive = Archive::open_together(team, &input.path)?;
     let path = ctx.output.decompressed(input);
     if team.any(team.is_root() && path.exists()) {
         ctx.report.log(format_args!("decompress: {} is there", path.display()));

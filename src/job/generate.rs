@@ -1,39 +1,61 @@
 //! Stage `generate`: simulate a flow and write it as CF NetCDF; the file becomes `data.inputs`.
+//!
+//! A signal ends it with a checkpoint: the state of the flow, and the snapshots so far. The same command goes on from
+//! there, at any number of ranks, to the same bytes.
+
+use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::archive::{Attributes, Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Values};
+use crate::archive::{
+    ArchiveError, Attributes, Box4, CellGrid, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece,
+    Source, Values,
+};
 use crate::config::{Generate, Stage};
 use crate::dataset::DatasetError;
-use crate::dataset::generate::{Cost, Cut, Snapshot, UrbanFlow, VARIABLES};
+use crate::dataset::generate::{Cost, Cut, SHARED, Snapshot, UrbanFlow, VARIABLES};
 use crate::report::Figure;
 use crate::report::Progress;
 use crate::report::figure::{Panel, Slices};
 
-use super::{Context, JobError};
+use super::{Context, JobError, failure};
 
 /// What the netCDF library puts where nothing was written (`NC_FILL_FLOAT`); here: inside buildings.
 const FILL: f32 = 9.969_21e36;
+
+/// Steps between two looks at the signals.
+const PAUSE: u64 = 32;
 
 /// Runs the stage on all ranks.
 pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     let spec = ctx.config.generate.clone().expect("the stage runs because its section is there");
     let started = ctx.report.seconds();
-    // 1. The city of the seed, and how many steps lie before and between snapshots.
+    // 1. The city of the seed, and how many steps lie before and between snapshots; or where an earlier run stopped.
     let mut flow = UrbanFlow::new(ctx.world, &spec, ctx.config.job.seed)?;
     let (spin_up, between) = (flow.scales().steps(spec.spin_up_s, 0), flow.scales().steps(spec.interval_s, 1));
     let steps = Cost::of(&spec, ctx.world.size()).steps;
     let mass = flow.mass(ctx.world);
     log_start(ctx, &spec, &flow, steps);
+    let checkpoint = Checkpoint::of(ctx);
+    let resumed = checkpoint.load(ctx, &mut flow)?;
+    let mut progress = ctx.report.progress("lattice steps", steps - flow.step());
     // 2. Until the turbulence has forgotten how it started.
-    let mut progress = ctx.report.progress("lattice steps", steps);
-    advance(ctx, &mut flow, spin_up, between, &mut progress)?;
+    if !advance(ctx, &mut flow, spin_up, &mut progress)? {
+        return checkpoint.stop(ctx, &flow, None);
+    }
     // 3. One file, filled by all ranks snapshot by snapshot.
     let times_s = (1..=spec.snapshots as u64).map(|n| (spin_up + n * between) as f64 * flow.scales().step_s).collect();
     let path = ctx.output.generated().join("urban-flow.nc");
-    let mut file = FieldWriter::create(ctx.world, &path, &file_spec(&flow, &spec, times_s))?;
-    for index in 0..spec.snapshots {
-        advance(ctx, &mut flow, between, between, &mut progress)?;
+    let file_spec = file_spec(&flow, &spec, times_s);
+    let mut file = match resumed && checkpoint.snapshots.exists() {
+        true => FieldWriter::resume(ctx.world, (&checkpoint.snapshots, &path), &file_spec)?,
+        false => FieldWriter::create(ctx.world, &path, &file_spec)?,
+    };
+    let done = usize::try_from((flow.step() - spin_up) / between).expect("a number of snapshots");
+    for index in done..spec.snapshots {
+        if !advance(ctx, &mut flow, spin_up + (index as u64 + 1) * between, &mut progress)? {
+            return checkpoint.stop(ctx, &flow, Some(file));
+        }
         let snapshot = flow.snapshot(ctx.world);
         write(&mut file, &flow, index, &snapshot)?;
         if index + 1 == spec.snapshots {
@@ -42,6 +64,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     drop(progress);
     let bytes = file.finish()?;
+    checkpoint.remove(ctx)?;
     // 4. What it took, and whether air was lost.
     let seconds = ctx.report.seconds() - started;
     let cells = spec.grid.iter().product::<usize>();
@@ -70,28 +93,100 @@ fn log_start(ctx: &Context, spec: &Generate, flow: &UrbanFlow, steps: u64) {
     ));
 }
 
-/// Goes `steps` on and looks every `pause` steps at the signals and at the health of the flow. Collective.
-fn advance(
-    ctx: &Context,
-    flow: &mut UrbanFlow,
-    steps: u64,
-    pause: u64,
-    progress: &mut Progress,
-) -> Result<(), JobError> {
-    let mut left = steps;
-    while left > 0 {
-        let now = left.min(pause);
+/// Goes on to step `target`; `false` if a signal came before. Looks every few steps at the signals and at the health of
+/// the flow. Collective.
+fn advance(ctx: &Context, flow: &mut UrbanFlow, target: u64, progress: &mut Progress) -> Result<bool, JobError> {
+    while flow.step() < target {
+        failure::inject(ctx.world, (Stage::Generate, flow.step()), &ctx.stop);
+        if ctx.stop_requested() {
+            return Ok(false);
+        }
+        let now = PAUSE.min(target - flow.step());
         (0..now).for_each(|_| flow.advance(ctx.world));
-        left -= now;
         progress.advance(now);
         if !flow.mass(ctx.world).is_finite() {
             return Err(DatasetError::FlowDiverged { step: flow.step() }.into());
         }
-        if ctx.stop_requested() {
-            return Err(JobError::stopped(Stage::Generate));
-        }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// What an interrupted generation leaves.
+struct Checkpoint {
+    /// The state of the flow, (1, y, populations and z, x).
+    state: PathBuf,
+    /// The file of snapshots as far as it came.
+    snapshots: PathBuf,
+}
+
+impl Checkpoint {
+    fn of(ctx: &Context) -> Self {
+        let file = |name: &str| ctx.output.checkpoints().join(name);
+        Self { state: file("flow.nc"), snapshots: file("snapshots.nc") }
+    }
+
+    /// Writes the checkpoint; the answer is that the job stopped. Collective.
+    fn stop(&self, ctx: &Context, flow: &UrbanFlow, file: Option<FieldWriter>) -> Result<(), JobError> {
+        // The snapshots first: without the state they are not looked at.
+        self.remove(ctx)?;
+        ctx.make_folder(&ctx.output.checkpoints())?;
+        if let Some(file) = file {
+            file.suspend(&self.snapshots)?;
+        }
+        let ([scalars, nz, nx], [_, ny, _]) = (flow.state_shape(), flow.cells());
+        let (planes, shared) = flow.state();
+        let axis = |name: &str, length: usize| Coordinate {
+            name: name.into(),
+            values: (0..length).map(|i| i as f64).collect(),
+            attributes: Attributes::default(),
+        };
+        let mut variable = FieldVariable::new("state", "1", "lattice populations and tracer of every plane");
+        variable.element = ElementType::F64;
+        let mut spec = FieldSpec {
+            coordinates: [axis("one", 1), axis("plane", ny), axis("row", scalars * nz), axis("column", nx)],
+            unlimited: false,
+            variables: vec![variable],
+            attributes: Attributes::default(),
+            grid_mapping: None,
+            deflate: None,
+        };
+        spec.attributes.put_numbers("shared", shared.to_vec());
+        let mut file = FieldWriter::create(ctx.world, &self.state, &spec)?;
+        let region = Box4 { start: [0, flow.planes().start, 0, 0], len: [1, flow.planes().len(), scalars * nz, nx] };
+        file.write("state", vec![Piece { region, values: Values::F64(planes) }])?;
+        file.finish()?;
+        Err(JobError::stopped(Stage::Generate))
+    }
+
+    /// Takes the flow to where an earlier run stopped, if one did. Collective.
+    fn load(&self, ctx: &Context, flow: &mut UrbanFlow) -> Result<bool, JobError> {
+        if !ctx.world.any(ctx.world.is_root() && self.state.exists()) {
+            return Ok(false);
+        }
+        let source = Source::open_with(&self.state, Some("one"))?;
+        let [scalars, nz, nx] = flow.state_shape();
+        let region = Box4 { start: [0, flow.planes().start, 0, 0], len: [1, flow.planes().len(), scalars * nz, nx] };
+        let stored = source.read(source.variable("state")?, &region)?;
+        let shared = source.attributes().numbers("shared").map(Values::to_f64);
+        let missing = || ArchiveError::EntryMissing { path: self.state.clone(), entry: "attribute `shared`".into() };
+        let shared: [f64; SHARED] = shared.and_then(|v| v.try_into().ok()).ok_or_else(missing)?;
+        flow.restore(ctx.world, &stored.values.to_f64(), shared);
+        ctx.report.log(format_args!("generate: goes on after step {}", flow.step()));
+        Ok(true)
+    }
+
+    /// Removes the checkpoint. Collective.
+    fn remove(&self, ctx: &Context) -> Result<(), JobError> {
+        if ctx.world.is_root() {
+            for path in [&self.state, &self.snapshots] {
+                if path.exists() {
+                    std::fs::remove_file(path).map_err(|source| JobError::Unwritable { path: path.clone(), source })?;
+                }
+            }
+        }
+        ctx.world.barrier();
+        Ok(())
+    }
 }
 
 fn file_spec(flow: &UrbanFlow, spec: &Generate, times_s: Vec<f64>) -> FieldSpec {

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
+use crate::archive::library_versions;
 use crate::report::write_atomic;
 use crate::world::World;
 
@@ -47,6 +48,7 @@ fn this_run(ctx: &Context, hosts: &[String], threads: usize) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "git": env!("SCI_HPC_GIT"),
         "mpi": ctx.world.library(),
+        "libraries": library_versions().into_iter().map(|(name, version)| (name.into(), version.into())).collect::<Map<_, _>>(),
         "ranks": ctx.world.size(),
         "threads_per_rank": threads,
         "hosts": hosts,

@@ -46,7 +46,7 @@ fn assimilation(metrics: &Value) -> Table {
     let columns = ["method", "modes", "observations", "DA error", "background error", "online, s"];
     let row = |v: &Value| {
         let keys = ["modes", "observations", "da_mse", "ref_mse", "online_s_median"];
-        let name = v["name"].as_str().unwrap_or_default().to_string();
+        let name = v["label"].as_str().or(v["name"].as_str()).unwrap_or_default().to_string();
         std::iter::once(name).chain(keys.iter().map(|key| number(&v[key]))).collect()
     };
     Table {

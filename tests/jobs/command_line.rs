@@ -113,7 +113,7 @@ fn dry_run_tells_sizes_and_creates_nothing() {
         assert!(run.answer().contains(word), "{word}: {}", run.stdout);
     }
     let ranks = ["--config", "job.yaml", "--dry-run", "--ranks", "9"];
-    sci_hpc(&here, &ranks).refused(2, &["8 fixed shards", "9 ranks", "job.reduction"]);
+    sci_hpc(&here, &ranks).refused(2, &["4 fixed shards", "9 ranks", "job.reduction"]);
     assert!(!here.join("runs").exists());
 }
 

@@ -34,3 +34,25 @@ fn more_ranks_than_the_grid_has_slabs_are_refused() {
     let sets = ["--config", "job.yaml", "--set", "generate.grid=[24, 8, 10]", "--set", "generate.buildings=2"];
     mpirun(&folder, 5, "", &sets).refused(2, &["5 ranks", "at most 4 ranks"]);
 }
+
+#[test]
+fn interrupted_generation_goes_on_to_the_same_bytes_with_another_rank_count() {
+    let folder = folder("generate_resume");
+    write(&folder, "job.yaml", JOB);
+    mpirun(&folder, 2, "", &["--config", "job.yaml", "--set", "job.output=whole"]).answer();
+    // Before the first snapshot, between two, and at once after going on.
+    for (ranks, step, words) in [(2, 32, "begins"), (3, 85, "after step 32"), (1, 85, "after step 85")] {
+        let stop = format!("stop:rank=0:stage=generate:step={step}");
+        let run = mpirun(&folder, ranks, &stop, &["--config", "job.yaml"]);
+        run.refused(75, &["stopped in stage generate", words]);
+        assert!(folder.join("run/checkpoints/flow.nc").exists());
+        assert_eq!(folder.join("run/checkpoints/snapshots.nc").exists(), step > 32);
+        assert!(!folder.join("run/generate/urban-flow.nc").exists());
+    }
+    let run = mpirun(&folder, 4, "", &["--config", "job.yaml"]);
+    run.answer();
+    assert!(run.stderr.contains("goes on after step 85"), "{}", run.stderr);
+    let read = |output: &str| std::fs::read(folder.join(output).join("generate/urban-flow.nc")).unwrap();
+    assert!(read("run") == read("whole"), "the bytes differ");
+    assert!(!folder.join("run/checkpoints/flow.nc").exists());
+}

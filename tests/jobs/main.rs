@@ -3,8 +3,9 @@
 mod archives;
 mod command_line;
 mod generate;
-mod learned;
 mod inputs;
+mod kill;
+mod learned;
 mod process;
 mod toy;
 mod train;

@@ -34,6 +34,13 @@ pub fn sci_hpc(folder: &Path, arguments: &[&str]) -> Run {
     run(Command::new(env!("CARGO_BIN_EXE_sci-hpc")).args(arguments).current_dir(folder))
 }
 
+/// `sci-hpc ARGUMENTS` in `folder`, without mpirun, left running and silent.
+pub fn spawn(folder: &Path, arguments: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sci-hpc"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
 /// `mpirun -n RANKS sci-hpc ARGUMENTS` in `folder`; `inject` is the value of `SCI_HPC_INJECT` (empty: none).
 pub fn mpirun(folder: &Path, ranks: usize, inject: &str, arguments: &[&str]) -> Run {
     run(&mut mpirun_command(folder, ranks, inject, arguments))
@@ -69,6 +76,11 @@ pub fn signal(running: &Running, name: &str) {
 }
 
 impl Running {
+    /// Process number of the launcher.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }

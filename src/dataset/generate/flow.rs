@@ -174,6 +174,25 @@ impl Flow {
         self.velocity[1][start..start + velocity.len()].copy_from_slice(velocity);
     }
 
+    /// Appends the populations of plane `y` of the slab, (q, z, x).
+    pub(super) fn read_plane(&self, y: usize, to: &mut Vec<f64>) {
+        let rows = (0..Q).flat_map(|q| (0..self.grid.nz()).map(move |z| (q, z)));
+        for start in rows.map(|(q, z)| self.row(y + GHOST, q, z) + LEFT) {
+            to.extend_from_slice(&self.now[start..start + self.grid.nx()]);
+        }
+    }
+
+    /// Takes what [`Flow::read_plane`] gave. Halos are to be exchanged and walls to bounce afterwards.
+    pub(super) fn write_plane(&mut self, y: usize, from: &[f64]) {
+        let rows = (0..Q).flat_map(|q| (0..self.grid.nz()).map(move |z| (q, z)));
+        for ((q, z), values) in rows.zip(from.chunks_exact(self.grid.nx())) {
+            let start = self.row(y + GHOST, q, z);
+            let row = &mut self.now[start..start + self.grid.stride()];
+            row[LEFT..LEFT + values.len()].copy_from_slice(values);
+            self.grid.wrap(row);
+        }
+    }
+
     /// Density of the cells of row (y, z) of the slab; 1 in buildings.
     pub(super) fn density(&self, y: usize, z: usize) -> Vec<f64> {
         let mut density = vec![0.0; self.grid.nx()];

@@ -12,4 +12,4 @@ mod urban_flow;
 mod weather;
 
 pub use terrain::Terrain;
-pub use urban_flow::{Cost, Cut, Scales, Snapshot, UrbanFlow, VARIABLES, VariableSpec};
+pub use urban_flow::{Cost, Cut, SHARED, Scales, Snapshot, UrbanFlow, VARIABLES, VariableSpec};

@@ -75,7 +75,7 @@ impl Tracer {
     }
 
     /// Ghost columns: clean air upwind, the last cell's value downwind.
-    fn open_ends(&mut self) {
+    pub(super) fn open_ends(&mut self) {
         let (nx, stride) = (self.grid.nx(), self.grid.stride());
         self.now.par_chunks_mut(stride).for_each(|row| {
             row[..LEFT].fill(0.0);
@@ -119,6 +119,21 @@ impl Tracer {
             wind: starts.map(|start| start.map_or(outside, |s| &velocity[s + LEFT..s + LEFT + n])),
         };
         flux_row(fluxes, &rows, self.diffusivity);
+    }
+
+    /// Appends the tracer of plane `y` of the slab, (z, x).
+    pub(super) fn read_plane(&self, y: usize, to: &mut Vec<f64>) {
+        for start in (0..self.grid.nz()).map(|z| self.grid.row(y + GHOSTS, z) + LEFT) {
+            to.extend_from_slice(&self.now[start..start + self.grid.nx()]);
+        }
+    }
+
+    /// Takes what [`Tracer::read_plane`] gave. Halos are to be exchanged and ends opened afterwards.
+    pub(super) fn write_plane(&mut self, y: usize, from: &[f64]) {
+        for (z, values) in from.chunks_exact(self.grid.nx()).enumerate() {
+            let start = self.grid.row(y + GHOSTS, z) + LEFT;
+            self.now[start..start + values.len()].copy_from_slice(values);
+        }
     }
 
     /// Values kept in memory for a slab.

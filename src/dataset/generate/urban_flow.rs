@@ -9,7 +9,7 @@ use ndarray::{Array3, Axis};
 use super::super::DatasetError;
 use super::flow::{Flow, Side};
 use super::grid::{GHOSTS, Grid, LEFT};
-use super::lattice::Collision;
+use super::lattice::{Collision, Q};
 use super::terrain::Terrain;
 use super::tracer::Tracer;
 use super::weather::{Gusts, Weather};
@@ -33,6 +33,9 @@ const STEER_STEPS: u64 = 8;
 
 /// Share of the velocity error, and of its change, that one correction takes away.
 const STEER: [f64; 2] = [0.02, 0.5];
+
+/// Numbers of a state that all ranks share: the step, the force and the mean wind (x, y).
+pub const SHARED: usize = 5;
 
 /// The simulation on one rank.
 pub struct UrbanFlow {
@@ -208,6 +211,44 @@ impl UrbanFlow {
     fn collide(&mut self) {
         self.flow.advance(&self.collision);
         self.step += 1;
+    }
+
+    /// Cells of the domain along x, y, z.
+    pub fn cells(&self) -> [usize; 3] {
+        self.grid.cells
+    }
+
+    /// Extents of the state of one plane along y: populations and tracer, z, x.
+    pub fn state_shape(&self) -> [usize; 3] {
+        [Q + 1, self.grid.nz(), self.grid.nx()]
+    }
+
+    /// Everything the flow goes on from: the planes of this slab, (y, populations and tracer, z, x), and numbers that all
+    /// ranks share.
+    pub fn state(&self) -> (Vec<f64>, [f64; SHARED]) {
+        let mut planes = Vec::with_capacity(self.grid.ny() * self.state_shape().iter().product::<usize>());
+        for y in 0..self.grid.ny() {
+            self.flow.read_plane(y, &mut planes);
+            self.tracer.read_plane(y, &mut planes);
+        }
+        let ([fx, fy], [wx, wy]) = (self.collision.force, self.mean_wind);
+        (planes, [self.step as f64, fx, fy, wx, wy])
+    }
+
+    /// Goes back to a state, of the same domain cut into any slabs. Collective.
+    ///
+    /// Panics if there are more planes than the slab has (program error).
+    pub fn restore(&mut self, world: &World, planes: &[f64], shared: [f64; SHARED]) {
+        let [scalars, nz, nx] = self.state_shape();
+        for (y, plane) in planes.chunks_exact(scalars * nz * nx).enumerate() {
+            let (populations, tracer) = plane.split_at((scalars - 1) * nz * nx);
+            self.flow.write_plane(y, populations);
+            self.tracer.write_plane(y, tracer);
+        }
+        let [step, fx, fy, wx, wy] = shared;
+        (self.step, self.collision.force, self.mean_wind) = (step as u64, [fx, fy], [wx, wy]);
+        self.tracer.open_ends();
+        self.exchange(world);
     }
 
     /// Halos of wind and tracer with the neighbours along y (periodic).
@@ -447,6 +488,27 @@ mod tests {
         let mut flow = slabs(1).remove(0);
         (0..50).for_each(|_| flow.advance(&world));
         assert!(state(&[flow]) == whole, "one rank");
+    }
+
+    #[test]
+    fn flow_goes_on_from_a_state_as_if_it_had_never_stopped() {
+        let world = World::serial();
+        let mut whole = slabs(1).remove(0);
+        (0..20).for_each(|_| whole.advance(&world));
+        let (planes, shared) = whole.state();
+        (0..21).for_each(|_| whole.advance(&world));
+        let undisturbed = {
+            let mut flow = slabs(1).remove(0);
+            (0..41).for_each(|_| flow.advance(&world));
+            state(&[flow])
+        };
+        assert!(state(&[whole]) == undisturbed, "looking at the state changes nothing");
+        let mut again = slabs(1).remove(0);
+        (0..3).for_each(|_| again.advance(&world));
+        again.restore(&world, &planes, shared);
+        assert_eq!(again.step(), 20);
+        (0..21).for_each(|_| again.advance(&world));
+        assert!(state(&[again]) == undisturbed, "restored");
     }
 
     #[test]

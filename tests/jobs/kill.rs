@@ -1,0 +1,68 @@
+//! Kill -9 at any moment: what the next run completes has the bytes of a run that nothing disturbed.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::process::{background, folder, spawn, write};
+use super::toy::{JOB, assert_same, finish, products};
+
+/// Jobs that are killed; `SCI_HPC_KILLS=100 cargo test --release --test jobs kill` looks longer.
+fn kills() -> usize {
+    std::env::var("SCI_HPC_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(6)
+}
+
+/// Every stage, with a checkpoint after every epoch and several files to code.
+fn job() -> String {
+    JOB.replace("snapshots: 7", "snapshots: 24").replace("epochs: 3", "epochs: 12")
+}
+
+/// The `i`-th of evenly spread fractions without a pattern (golden ratio).
+fn fraction(i: usize) -> f64 {
+    (0.5 + i as f64 * 0.618_033_988_749_894_9).fract()
+}
+
+#[test]
+fn killed_jobs_are_completed_to_the_same_bytes() {
+    let whole = folder("kill-whole");
+    write(&whole, "job.yaml", &job());
+    let started = Instant::now();
+    finish(&whole, 0, &[]);
+    let took = started.elapsed();
+    let want = products(&whole);
+    for i in 0..kills() {
+        let here = folder("kill-again");
+        write(&here, "job.yaml", &job());
+        // Twice, so that a run that goes on is disturbed as well.
+        for again in 0..2 {
+            let mut child = spawn(&here, &["--config", "job.yaml"]);
+            std::thread::sleep(took.mul_f64(fraction(2 * i + again)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        finish(&here, 0, &[]);
+        assert_same(&products(&here), &want, &format!("kill {i}"));
+        let left = |name: &str| here.join("out").join(name).exists();
+        assert!(!left("archive/urban-flow.nc.sci.h5.tmp") && !left("decompressed/urban-flow.nc.tmp"));
+    }
+}
+
+#[test]
+fn killed_rank_takes_the_others_with_it_and_the_job_goes_on() {
+    let here = folder("kill-rank");
+    let slow = job().replace("epochs: 12", "epochs: 4000");
+    write(&here, "job.yaml", &slow);
+    let run = background(&here, 2, "", &["--config", "job.yaml"]);
+    run.wait_for("epoch 3/");
+    let ranks = Command::new("pgrep").args(["-P", &run.id().to_string()]).output().unwrap();
+    let ranks = String::from_utf8(ranks.stdout).unwrap();
+    let last = ranks.lines().last().expect("mpirun has children");
+    let started = Instant::now();
+    assert!(Command::new("kill").args(["-9", last]).status().unwrap().success());
+    let run = run.wait();
+    assert_ne!(run.code, Some(0));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let log = background(&here, 2, "", &["--config", "job.yaml"]);
+    log.wait_for("goes on after step");
+    super::process::signal(&log, "USR1");
+    log.wait().refused(75, &["stopped in stage train"]);
+}
