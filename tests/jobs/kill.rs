@@ -8,7 +8,7 @@ use super::toy::{JOB, assert_same, finish, products};
 
 /// Jobs that are killed; `SCI_HPC_KILLS=100 cargo test --release --test jobs kill` looks longer.
 fn kills() -> usize {
-    std::env::var("SCI_HPC_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(6)
+    std::env::var("SCI_HPC_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
 }
 
 /// Every stage, with a checkpoint after every epoch and several files to code.
