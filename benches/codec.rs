@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use sci_hpc::archive::{Source, Stored, Variable};
 use sci_hpc::codec::{self, Limits, Predictor, TileFrame, TileSpec};
 use sci_hpc::config::Tile;
-use sci_hpc::job::tiling;
+use sci_hpc::job::{memory, tiling};
 use sci_hpc::report::metrics::Quality;
 
 /// Codes and decodes a variable tile by tile, as `compress` does it, and compares every value.
@@ -53,6 +53,7 @@ struct Total {
 }
 
 fn main() {
+    memory::reuse_freed();
     let arguments = Arguments::parse();
     let source = Source::open(&arguments.file).unwrap_or_else(|e| fail(&e));
     let variable = source.variable(&arguments.variable).unwrap_or_else(|e| fail(&e));
@@ -115,7 +116,7 @@ fn code(arguments: &Arguments, variable: &Variable, (tiles, bound): (&[Stored], 
     };
     let mut total = Total::default();
     for tile in tiles {
-        let spec = TileSpec { shape: tile.shape, bound, fills: &fills, predictor };
+        let spec = TileSpec { shape: tile.shape, bound, fills: &fills, valid_range: variable.valid_range, predictor };
         let started = Instant::now();
         let coded = codec::encode_tile(&tile.values, None, &spec).unwrap_or_else(|e| fail(&e));
         total.encode_s += started.elapsed().as_secs_f64();

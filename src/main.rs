@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use sci_hpc::config;
-use sci_hpc::job::{self, Class, JobError, arguments::Arguments, command, failure};
+use sci_hpc::job::{self, Class, JobError, arguments::Arguments, command, failure, memory};
 use sci_hpc::world::World;
 
 fn main() -> ExitCode {
+    memory::reuse_freed();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(usage) => return refuse(&usage),

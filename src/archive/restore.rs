@@ -102,8 +102,13 @@ impl<'w> Restorer<'w> {
         self.world.max(&mut rounds);
         for round in 0..usize::try_from(rounds[0]).expect("fits: it is some rank's length") {
             let mine = pieces.get(round).map(pack).unwrap_or_default();
-            let messages = self.world.gather_bytes(&mine).into_iter().flatten().filter(|m| !m.is_empty());
-            messages.map(|m| unpack(variable, &m)).try_for_each(|piece| write(&piece))?;
+            let mut written = Ok(());
+            self.world.gather_each(&mine, |message| {
+                if !message.is_empty() && written.is_ok() {
+                    written = write(&unpack(variable, &message));
+                }
+            });
+            written?;
         }
         Ok(())
     }

@@ -37,6 +37,17 @@ pub(crate) fn append(path: &Path, mut streams: Vec<Range<u64>>) -> io::Result<()
     file.write_all(MAGIC)
 }
 
+/// Whether a file ends with a seal, right or wrong.
+pub(crate) fn is_there(path: &Path) -> bool {
+    let last = || {
+        let mut magic = [0u8; MAGIC.len()];
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-(MAGIC.len() as i64)))?;
+        file.read_exact(&mut magic).map(|()| magic)
+    };
+    last().is_ok_and(|magic: [u8; MAGIC.len()]| &magic == MAGIC)
+}
+
 /// Checks the seal of an archive.
 ///
 /// Errors: no seal (cut off, or no archive), another hash.

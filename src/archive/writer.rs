@@ -34,6 +34,8 @@ impl<'w> ArchiveWriter<'w> {
         if world.is_root() {
             writer.lay_out(source, coded)?;
         }
+        // A rank that fails later removes the file: not while rank 0 lays it out.
+        world.barrier();
         Ok(writer)
     }
 

@@ -34,6 +34,28 @@ pub(super) struct Subject<'a, T> {
     pub prediction: Option<&'a [f32]>,
     /// The promise.
     pub bound: Bound,
+    /// What readers take for missing.
+    pub missing: &'a Missing,
+}
+
+/// Numbers that a reader takes for missing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Missing {
+    /// Fill and missing values.
+    pub fills: Vec<f64>,
+    /// Numbers outside are no values.
+    pub range: Option<[f64; 2]>,
+}
+
+impl Missing {
+    /// Whether a number equals a fill value, as numbers do (0 = -0).
+    pub fn is_fill(&self, number: f64) -> bool {
+        self.fills.contains(&number)
+    }
+
+    fn has(&self, number: f64) -> bool {
+        self.is_fill(number) || self.range.is_some_and(|[low, high]| !(low <= number && number <= high))
+    }
 }
 
 /// One way to code it.
@@ -86,11 +108,17 @@ impl<T: Sample> Subject<'_, T> {
         self.cells.map_or(Cell::Coded, |cells| cells[p])
     }
 
+    /// Whether a value would be taken for missing when it comes back.
+    pub fn loses(&self, value: T, back: T) -> bool {
+        self.missing.has(back.number()) && !self.missing.has(value.number())
+    }
+
     /// The coded values that `decoded` does not give back as promised.
     pub fn repairs(&self, decoded: &[T]) -> Vec<(usize, u64)> {
         let kept = |value: T, back: T| match self.bound {
-            Bound::Unbounded => true,
             Bound::Lossless => value.pattern() == back.pattern(),
+            _ if self.loses(value, back) => false,
+            Bound::Unbounded => true,
             Bound::Within(limits) => limits.allow(value.number(), back.number()),
         };
         let pairs = self.values.iter().zip(decoded).enumerate();
@@ -142,7 +170,9 @@ impl<T: Sample> Subject<'_, T> {
         let widen = |(low, high): (f64, f64), (_, v): (usize, T)| (low.min(v.number()), high.max(v.number()));
         let (low, high) = self.coded().fold((first, first), widen);
         let middle = T::from_number(low + 0.5 * (high - low));
-        let fits = fits(middle.number()) && self.rmse(|_, _| middle) <= limits.rmse.unwrap_or(f64::INFINITY);
+        let fits = fits(middle.number())
+            && !self.missing.has(middle.number())
+            && self.rmse(|_, _| middle) <= limits.rmse.unwrap_or(f64::INFINITY);
         fits.then(|| self.constant_of(middle))
     }
 

@@ -185,12 +185,12 @@ impl<'a, W: Work> Encoder<'a, W> {
         let targets = layer.level.gather(self.field.shape, self.field.targets);
         for (p, from) in base_sources(layer.level.shape).into_iter().enumerate() {
             let prediction = from.map_or(self.origin, |from| layer.values[from].get());
-            let q = match layer.cell(p) {
-                Cell::Coded => lattice.residual(prediction, targets[p].get()),
-                Cell::Filled => 0,
+            let (q, value) = match layer.cell(p) {
+                Cell::Coded => lattice.quantizer().nearest(prediction, targets[p].get()),
+                Cell::Filled => (0, lattice.value(prediction, 0)),
                 Cell::Known => continue,
             };
-            layer.values[p] = W::put(lattice.value(prediction, q));
+            layer.values[p] = W::put(value);
             layer.magnitudes[p] = context::magnitude(q);
             if layer.cell(p) == Cell::Coded {
                 self.residuals.push(q, context::BIN_FIRST);
@@ -205,18 +205,19 @@ impl<'a, W: Work> Encoder<'a, W> {
         write_weights(weights.as_deref(), &mut self.weights);
         let mut table = TapTable::new(step, weights);
         let mut sums = Vec::new();
+        let quantizer = lattice.quantizer();
         step.stencil.for_each_run(|run| {
             let taps = table.get(&step.stencil, run.case);
             lines::weighted(&layer.values, run.start, run.count, &taps.points, &mut sums);
             let (carry, carried) = taps.carry.unwrap_or((0, 0.0));
             for (p, &sum) in (run.start..).zip(&sums) {
                 let prediction = sum + carried * layer.values[p.wrapping_add_signed(carry)].get();
-                let q = match layer.cell(p) {
-                    Cell::Coded => lattice.residual(prediction, targets[p].get()),
-                    Cell::Filled => 0,
+                let (q, value) = match layer.cell(p) {
+                    Cell::Coded => quantizer.nearest(prediction, targets[p].get()),
+                    Cell::Filled => (0, lattice.value(prediction, 0)),
                     Cell::Known => continue,
                 };
-                layer.values[p] = W::put(lattice.value(prediction, q));
+                layer.values[p] = W::put(value);
                 layer.magnitudes[p] = context::magnitude(q);
                 coded[p] = q;
             }

@@ -85,11 +85,33 @@ impl Lattice {
         self.origin(prediction) + f64::from(q) * self.step
     }
 
-    /// The residual nearest to `target`, clamped to what can be coded.
+    /// The lattice as an encoder uses it.
+    pub fn quantizer(self) -> Quantizer {
+        Quantizer { lattice: self, per_step: 1.0 / self.step }
+    }
+}
+
+/// A lattice with the reciprocal of its step: a division would be most of the way from one value to the next, and where
+/// the product rounds to the other side of a tie, the residual beside it is as good.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Quantizer {
+    lattice: Lattice,
+    per_step: f64,
+}
+
+impl Quantizer {
+    /// The residual nearest to `target`, clamped to what can be coded, and its value.
     #[inline(always)]
-    pub fn residual(self, prediction: f64, target: f64) -> i32 {
-        let steps = (target - self.origin(prediction)) / self.step;
-        round(steps.clamp(-f64::from(RESIDUAL_MAX), f64::from(RESIDUAL_MAX))) as i32
+    pub fn nearest(self, prediction: f64, target: f64) -> (i32, f64) {
+        const MAX: f64 = RESIDUAL_MAX as f64;
+        let origin = self.lattice.origin(prediction);
+        let steps = round((target - origin) * self.per_step);
+        // Rounded steps are never -0, so this is `Lattice::value` without the way over an integer.
+        if steps.abs() <= MAX {
+            return (steps as i32, origin + steps * self.lattice.step);
+        }
+        let q = steps.clamp(-MAX, MAX) as i32;
+        (q, self.lattice.value(prediction, q))
     }
 }
 
@@ -102,7 +124,8 @@ mod tests {
         let lattice = Lattice::within(0.01, false);
         for i in -1000..1000 {
             let (target, prediction) = (f64::from(i) * 0.0137, f64::from(i % 7));
-            let back = lattice.value(prediction, lattice.residual(prediction, target));
+            let (q, back) = lattice.quantizer().nearest(prediction, target);
+            assert_eq!(lattice.value(prediction, q).to_bits(), back.to_bits());
             assert!((back - target).abs() <= 0.01 * (1.0 + 1e-9));
         }
     }
@@ -112,7 +135,8 @@ mod tests {
         let lattice = Lattice::within(0.49, true);
         for i in -500..500i32 {
             let prediction = f64::from(i) * 0.731 + 0.5;
-            let back = lattice.value(prediction, lattice.residual(prediction, f64::from(i * i)));
+            let (q, back) = lattice.quantizer().nearest(prediction, f64::from(i * i));
+            assert_eq!(lattice.value(prediction, q), back);
             assert_eq!(back, f64::from(i * i));
         }
         assert_eq!(Lattice::within(2.7, true).step, 5.0);
@@ -121,9 +145,9 @@ mod tests {
 
     #[test]
     fn residual_of_nan_or_far_targets_stays_codable() {
-        let lattice = Lattice::within(1e-9, false);
-        assert_eq!(lattice.residual(0.0, f64::NAN), 0);
-        assert_eq!(lattice.residual(0.0, 1e30), RESIDUAL_MAX);
-        assert_eq!(lattice.residual(f64::INFINITY, 0.0), -RESIDUAL_MAX);
+        let quantizer = Lattice::within(1e-9, false).quantizer();
+        assert_eq!(quantizer.nearest(0.0, f64::NAN).0, 0);
+        assert_eq!(quantizer.nearest(0.0, 1e30).0, RESIDUAL_MAX);
+        assert_eq!(quantizer.nearest(f64::INFINITY, 0.0).0, -RESIDUAL_MAX);
     }
 }

@@ -225,16 +225,17 @@ fn quantize<W: Work>(field: &Field<W>, options: Options) -> Quantized<W> {
     let mut values = field.cells.map_or_else(|| vec![W::default(); n], |_| field.targets.to_vec());
     let mut residuals = vec![0i32; n];
     let mut sums = Vec::new();
+    let quantizer = field.lattice.quantizer();
     plan.for_each_run(|start, count, taps, _| {
         lines::weighted(&values, start, count, &taps.rows, &mut sums);
         for (p, &sum) in (start..).zip(&sums) {
             let prediction = if p == 0 { origin } else { predict(&values, p, sum, taps) };
-            let q = match field.cell(p) {
-                Cell::Coded => field.lattice.residual(prediction, field.targets[p].get()),
-                Cell::Filled => 0,
+            let (q, value) = match field.cell(p) {
+                Cell::Coded => quantizer.nearest(prediction, field.targets[p].get()),
+                Cell::Filled => (0, field.lattice.value(prediction, 0)),
                 Cell::Known => continue,
             };
-            values[p] = W::put(field.lattice.value(prediction, q));
+            values[p] = W::put(value);
             residuals[p] = q;
         }
     });

@@ -15,7 +15,7 @@ use super::CodecError;
 use super::bound::{Bound, Limits};
 use super::bytes::{Reader, Writer};
 use super::container::{self, Method, TILE, VERSION, flags};
-use super::draft::Subject;
+use super::draft::{Missing, Subject};
 use super::field::Cell;
 use super::mask::{self, Mask};
 use super::sample::{Sample, with_samples};
@@ -42,8 +42,10 @@ pub struct TileSpec<'a> {
     pub shape: [usize; 4],
     /// The promise; in the unit of the stored numbers.
     pub bound: Bound,
-    /// Bit patterns of fill and missing values: kept bit for bit.
+    /// Bit patterns of fill and missing values: kept bit for bit, and no other value becomes one.
     pub fills: &'a [u64],
+    /// Numbers outside are no values to a reader: no value inside becomes one outside.
+    pub valid_range: Option<[f64; 2]>,
     /// Predictors to choose from.
     pub predictor: Predictor,
 }
@@ -74,7 +76,7 @@ pub struct TileReport {
     pub max_abs_error: f64,
     /// Sum of (x - x')^2 over the numbers, as decoded.
     pub sum_squared_error: f64,
-    /// Numbers that break the bound, as decoded: always 0 for a limit on single values.
+    /// Numbers that break the bound, as decoded: a tile with any is never returned.
     pub violations: usize,
 }
 
@@ -98,13 +100,27 @@ pub fn encode_tile(values: &Values, prediction: Option<&[f32]>, spec: &TileSpec)
 }
 
 fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) -> Result<CodedTile, CodecError> {
-    let special = |pattern: u64| !T::from_pattern(pattern).is_finite() || spec.fills.contains(&pattern);
+    let missing = Missing {
+        fills: spec.fills.iter().map(|&fill| T::from_pattern(fill).number()).collect(),
+        range: spec.valid_range,
+    };
+    let special = |pattern: u64| {
+        let value = T::from_pattern(pattern);
+        !value.is_finite() || spec.fills.contains(&pattern) || missing.is_fill(value.number())
+    };
     let plateau = if spec.bound == Bound::Unbounded { None } else { plateau(values, special) };
     let found = mask::find(values.len(), |p| values[p].pattern(), spec.shape[0], (&special, plateau));
     let known = plateau.and_then(|p| found.patterns.iter().position(|q| *q == p)).map_or(0, |i| i as u8 + 1);
     let listed: Vec<usize> = found.listed.iter().map(|l| l.0).collect();
     let cells = cells(spec.shape, found.mask.as_ref(), &listed, known);
-    let subject = Subject { values, shape: spec.shape, cells: cells.as_deref(), prediction, bound: spec.bound };
+    let subject = Subject {
+        values,
+        shape: spec.shape,
+        cells: cells.as_deref(),
+        prediction,
+        bound: spec.bound,
+        missing: &missing,
+    };
     let draft = subject.best(spec.predictor)?;
     let repairs = subject.repairs(&draft.decoded);
     let mut out = Writer::default();
@@ -189,7 +205,8 @@ fn verify<T: Sample>(subject: &Subject<T>, back: &[T]) -> Result<TileReport, Cod
     };
     for (p, (value, back)) in subject.values.iter().zip(back).enumerate() {
         let exact = value.pattern() == back.pattern();
-        if !exact && (limits.is_none() || subject.cell(p) != Cell::Coded) {
+        let kept = exact || subject.cell(p) == Cell::Coded && limits.is_some() && !subject.loses(*value, *back);
+        if !kept {
             return Err(failed(p));
         }
         if subject.cell(p) != Cell::Filled {

@@ -237,7 +237,8 @@ fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) ->
     let beyond = plan.variable.valid_range.is_some() && valid.is_some();
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
     let bound = if beyond { Bound::Lossless } else { plan.bound };
-    let spec = TileSpec { shape: stored.shape, bound, fills: &plan.fills, predictor };
+    let valid_range = plan.variable.valid_range.filter(|_| !beyond);
+    let spec = TileSpec { shape: stored.shape, bound, fills: &plan.fills, valid_range, predictor };
     let coded = codec::encode_tile(&stored.values, prediction, &spec)?;
     let unit = plan.unit();
     let mut quality = Quality::default();

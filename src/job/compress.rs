@@ -9,6 +9,7 @@
 //! Teams of ranks work through the files side by side. An archive carries the summary of what it came to: after an
 //! interruption the archives that are there are counted, not made again.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::archive::{Archive, ArchiveWriter, Box4, IndexRecord, Source, Streams, Variable};
-use crate::config::{Compress, Stage};
+use crate::config::{self, Compress, Stage};
 use crate::report::metrics::Quality;
 use crate::world::{World, shard};
 
@@ -46,6 +47,9 @@ pub(super) struct Summary {
 pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     let section = ctx.config.compress.clone().expect("the stage runs because its section is there");
     let started = ctx.report.seconds();
+    if section.error_bound.is_none() {
+        ctx.report.log("compress: no error bound: what the prediction misses is lost, however large");
+    }
     // 1. The models, on every rank; the folders of the archives.
     let models = prediction::find(ctx, &section)?;
     let inputs = if ctx.smoke { ctx.inputs[..1].to_vec() } else { ctx.inputs.clone() };
@@ -56,53 +60,62 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     // 2. File after file, by this rank's team.
     let team = Team::of(ctx, &inputs)?;
-    let (mut sum, mut files) = (Summary::default(), Vec::new());
+    let mut done = Done::default();
+    let notes = RefCell::default();
     let mut stopped = false;
     for &i in &team.files {
         failure::inject(ctx.world, (Stage::Compress, 1 + i as u64), &ctx.stop);
-        let file = File { ctx, team: &team.world, section: &section, input: &inputs[i], shown: i == 0 };
-        let Some((made, sizes)) = file.compress(&models)? else {
+        let file = File { ctx, team: &team.world, section: &section, input: &inputs[i], shown: i == 0, notes: &notes };
+        let Some(made) = file.compress(&models)? else {
             stopped = true;
             break;
         };
-        sum.join(&made);
-        files.push((i, sizes));
+        done.bytes_now += if made.now { made.summary.original_bytes() } else { 0 };
+        done.sum.join(&made.summary);
+        done.files.push((i, made.sizes));
     }
     if ctx.world.any(stopped) {
         return Err(JobError::stopped(Stage::Compress));
     }
-    // 3. Metrics.
-    let mine = team.world.is_root().then_some((sum, files));
+    // 3. What the other teams have to tell, and metrics.
+    done.notes = notes.into_inner();
+    let mine = team.world.is_root().then_some(done);
     let seconds = ctx.report.seconds() - started;
-    match ctx.world.gather_bytes(&serde_json::to_vec(&mine).expect("plain data")) {
-        Some(teams) => ctx
-            .report
-            .metrics("compress", metrics(&teams, &inputs, (seconds, ctx.world.size())))
-            .map_err(JobError::from),
-        None => Ok(()),
-    }
+    let teams = ctx.world.gather_bytes(&serde_json::to_vec(&mine).expect("plain data"));
+    let Some(teams) = teams else { return Ok(()) };
+    let mut all = Done::default();
+    let sent = teams.iter().filter_map(|t| serde_json::from_slice::<Option<Done>>(t).expect("written by a rank"));
+    sent.for_each(|team| all.join(team));
+    all.notes.iter().for_each(|line| ctx.report.log(line));
+    Ok(ctx.report.metrics("compress", all.metrics(&inputs, (seconds, ctx.world.size())))?)
 }
 
-/// What the roots of the teams send, `null` from other ranks.
-type Sent = Option<(Summary, Vec<(usize, [u64; 2])>)>;
+/// What a team did, or all.
+#[derive(Default, Serialize, Deserialize)]
+struct Done {
+    sum: Summary,
+    /// Place in the list of inputs, bytes of the file and of its archive.
+    files: Vec<(usize, [u64; 2])>,
+    /// Bytes of values coded in this run, not by an earlier one.
+    bytes_now: u64,
+    notes: Vec<String>,
+}
 
-/// The metrics of the stage from what every team did.
-fn metrics(teams: &[Vec<u8>], inputs: &[Input], (seconds, ranks): (f64, usize)) -> Value {
-    let (mut sum, mut files) = (Summary::default(), Vec::new());
-    let sent = teams.iter().filter_map(|t| serde_json::from_slice::<Sent>(t).expect("written by a rank"));
-    for (team, its_files) in sent {
-        sum.join(&team);
-        files.extend(its_files);
+impl Done {
+    fn join(&mut self, team: Self) {
+        self.sum.join(&team.sum);
+        self.files.extend(team.files);
+        self.bytes_now += team.bytes_now;
+        self.notes.extend(team.notes);
     }
-    files.sort_unstable();
-    let bytes: u64 = sum.variables.values().map(|t| t.original_bytes).sum();
-    let share = |t: &Total| sum.model_bytes as f64 * t.original_bytes as f64 / bytes.max(1) as f64;
-    let variables: Map<String, Value> =
-        sum.variables.iter().map(|(name, t)| (name.clone(), t.to_json(share(t)))).collect();
-    let file = |&(i, [file, archive]): &(usize, [u64; 2])| json!({ "name": inputs[i].name, "file_bytes": file, "archive_bytes": archive, "ratio": ratio(file, archive) });
-    let files: Vec<Value> = files.iter().map(file).collect();
-    json!({ "variables": variables, "files": files, "model_bytes": sum.model_bytes, "seconds": seconds,
-        "mb_per_s": bytes as f64 * 1e-6 / seconds, "ranks": ranks })
+
+    fn metrics(mut self, inputs: &[Input], (seconds, ranks): (f64, usize)) -> Value {
+        self.files.sort_unstable();
+        let file = |&(i, [file, archive]): &(usize, [u64; 2])| json!({ "name": inputs[i].name, "file_bytes": file, "archive_bytes": archive, "ratio": ratio(file, archive) });
+        let files: Vec<Value> = self.files.iter().map(file).collect();
+        json!({ "variables": self.sum.to_json(), "files": files, "model_bytes": self.sum.model_bytes,
+            "seconds": seconds, "mb_per_s": self.bytes_now as f64 * 1e-6 / seconds, "ranks": ranks })
+    }
 }
 
 impl Summary {
@@ -118,11 +131,30 @@ impl Summary {
         serde_json::from_str(&archive.text(SUMMARY).ok()?).ok()
     }
 
-    /// Bytes before over bytes after, of the values that were coded.
-    pub fn ratio(&self) -> f64 {
-        let sum = |bytes: &dyn Fn(&Total) -> u64| self.variables.values().map(bytes).sum();
-        ratio(sum(&|t| t.original_bytes), sum(&|t| t.compressed_bytes))
+    fn original_bytes(&self) -> u64 {
+        self.variables.values().map(|t| t.original_bytes).sum()
     }
+
+    /// Bytes before over bytes after, of the values that were coded.
+    fn ratio(&self) -> f64 {
+        ratio(self.original_bytes(), self.variables.values().map(|t| t.compressed_bytes).sum())
+    }
+
+    /// The variables as in `metrics.json`; each bears a share of the decoders.
+    pub fn to_json(&self) -> Map<String, Value> {
+        let share = self.model_bytes as f64 / self.original_bytes().max(1) as f64;
+        let json = |t: &Total| t.to_json(share * t.original_bytes as f64);
+        self.variables.iter().map(|(name, total)| (name.clone(), json(total))).collect()
+    }
+}
+
+/// What became of a file.
+struct Made {
+    summary: Summary,
+    /// Bytes of the file and of the archive.
+    sizes: [u64; 2],
+    /// Whether it was made in this run.
+    now: bool,
 }
 
 /// One input file on its way into its archive.
@@ -134,24 +166,31 @@ struct File<'c, 'w> {
     input: &'c Input,
     /// Whether the report has figures of it.
     shown: bool,
+    /// What is to be told of it; only rank 0 of the job can.
+    notes: &'c RefCell<Vec<String>>,
 }
 
 impl File<'_, '_> {
-    /// Makes the archive, unless it is there; its summary, and the bytes of the file and of the archive. `None` if a
-    /// signal came. Collective over the team.
-    fn compress(&self, models: &BTreeMap<String, Predictor>) -> Result<Option<(Summary, [u64; 2])>, JobError> {
+    /// Tells something of the file: at once where rank 0 of the job works on it, else at the end.
+    fn say(&self, line: String) {
+        if self.ctx.world.is_root() {
+            self.ctx.report.log(line);
+        } else if self.team.is_root() {
+            self.notes.borrow_mut().push(line);
+        }
+    }
+
+    /// Makes the archive, unless it is there. `None` if a signal came. Collective over the team.
+    fn compress(&self, models: &BTreeMap<String, Predictor>) -> Result<Option<Made>, JobError> {
         let (ctx, path) = (self.ctx, self.ctx.output.archive(self.input));
         let source = Source::open_with(&self.input.path, groups::axis(&ctx.config.data).as_deref())?;
-        let summary = match self.finished(&path) {
-            Some(summary) => {
-                ctx.report.log(format_args!("compress: {} was made by an earlier run", path.display()));
-                summary
-            }
-            None => match self.code(&source, &path, models)? {
-                Some(summary) => summary,
-                None => return Ok(None),
-            },
+        let finished = self.finished(&path);
+        let now = finished.is_none();
+        let summary = match finished {
+            Some(summary) => Some(summary),
+            None => self.code(&source, &path, models)?,
         };
+        let Some(summary) = summary else { return Ok(None) };
         if self.shown {
             let bounds: Vec<(String, f64)> = summary.variables.iter().map(|(n, t)| (n.clone(), t.bound)).collect();
             slices::figures(ctx, (&source, &path), &bounds)?;
@@ -161,14 +200,15 @@ impl File<'_, '_> {
             found.map_err(|source| JobError::Unreadable { path: path.into(), source })
         };
         let sizes = [size(&self.input.path)?, size(&path)?];
-        ctx.report.log(format_args!(
-            "compress: {} -> {}, {:.1} : 1 ({:.1} : 1 with what is kept as it is)",
+        self.say(format!(
+            "compress: {} -> {}{}, {:.1} : 1 ({:.1} : 1 from file to file)",
             self.input.name.display(),
             path.display(),
+            if now { "" } else { " (by an earlier run)" },
             summary.ratio(),
             ratio(sizes[0], sizes[1])
         ));
-        Ok(Some((summary, sizes)))
+        Ok(Some(Made { summary, sizes, now }))
     }
 
     /// What an earlier run of this job made of the file.
@@ -199,10 +239,7 @@ impl File<'_, '_> {
                 None => return Ok(None),
             }
         }
-        // 3. Only what keeps its promise becomes an archive.
-        if let Some((name, total)) = summary.variables.iter().find(|(_, total)| total.violations > 0) {
-            return Err(JobError::BoundViolated { variable: name.clone(), values: total.violations });
-        }
+        // 3. The summary and the file.
         writer.put_text(SUMMARY, &serde_json::to_string(&summary).expect("plain data"))?;
         writer.finish()?;
         Ok(Some(summary))
@@ -220,18 +257,15 @@ impl File<'_, '_> {
         let world = self.team;
         let variables: Vec<&Variable> = group.variables.iter().map(|n| source.variable(n)).collect::<Result<_, _>>()?;
         // 1. Range and mask of every variable; what they promise.
-        let measured: Vec<Measured> =
-            variables.iter().map(|v| measure::measure(world, source, v)).collect::<Result<_, _>>()?;
-        let model = model.filter(|m| self.fits(m, &variables));
-        let plan = Plan::new(self.section, &variables, &measured, model);
+        let plan = self.plan(source, group, &variables, model)?;
         // 2. This rank's tiles: consecutive, so that streams follow each other in the file.
-        let boxes = tiles(variables[0].shape, &self.section.tile);
+        let boxes = tiles(variables[0].shape, &self.tile(&plan));
         let owned = shard::range(boxes.len(), world.size(), world.rank());
         let Some(coded) = self.code_tiles(source, &plan, (&group.name, &boxes[owned.clone()]))? else {
             return Ok(None);
         };
         // 3. The learned prediction stays if what it saves in all tiles pays for the decoder.
-        let parts = model.map_or_else(Vec::new, |m| m.reader().to_parts(&group.name));
+        let parts = plan.model.map_or_else(Vec::new, |m| m.reader().to_parts(&group.name));
         let decoder_bytes: u64 = parts.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         let mut saved = [coded.iter().map(CodedTile::saved).sum::<u64>()];
         world.sum(&mut saved);
@@ -239,6 +273,7 @@ impl File<'_, '_> {
         // 4. Into the archive.
         let chosen: Vec<Chosen> = coded.into_iter().map(|tile| tile.choose(keep)).collect();
         let masks = self.share_masks(&group.name, &chosen, writer)?;
+        let mask_bytes = masks.keys().map(|mask| mask.len() as u64).sum::<u64>() / variables.len() as u64;
         let mut streams = Streams::new();
         for (tile, region) in chosen.iter().zip(&boxes[owned.clone()]) {
             if let Some(latents) = &tile.latents {
@@ -257,6 +292,9 @@ impl File<'_, '_> {
         writer.put_text(&format!("members/{}", group.name), &group.variables.join("\n"))?;
         writer.write_group(&group.name, streams)?;
         self.add_up((group, &variables), (&plan, boxes.len(), owned), &chosen, totals);
+        for name in &group.variables {
+            totals.entry(name.clone()).and_modify(|total| total.compressed_bytes += mask_bytes);
+        }
         // 5. What other bounds would cost.
         if let Some(middle) = boxes.get(boxes.len() / 2).filter(|_| self.shown) {
             let of_all = variables.iter().map(|&v| (v, &totals[&v.name]));
@@ -264,6 +302,23 @@ impl File<'_, '_> {
             rate::figures((self.ctx, world), (source, &plan), middle, &reached)?;
         }
         Ok(Some(if keep { decoder_bytes } else { 0 }))
+    }
+
+    /// How a group is coded. Collective over the team.
+    fn plan<'v>(
+        &self,
+        source: &Source,
+        group: &Group,
+        variables: &[&'v Variable],
+        model: Option<&'v Predictor>,
+    ) -> Result<Plan<'v>, JobError> {
+        let measured: Vec<Measured> =
+            variables.iter().map(|v| measure::measure(self.team, source, v)).collect::<Result<_, _>>()?;
+        let plan = Plan::new(self.section, variables, &measured, model.filter(|m| self.fits(m, variables)));
+        if plan.learned_only && plan.model.is_none() {
+            return Err(JobError::NothingLearned { path: self.input.path.clone(), group: group.name.clone() });
+        }
+        Ok(plan)
     }
 
     /// Codes this rank's tiles; `None` if a signal came. Collective over the team.
@@ -295,28 +350,34 @@ impl File<'_, '_> {
     ) -> Result<BTreeMap<Vec<u8>, u32>, JobError> {
         let world = self.team;
         let mine: BTreeSet<Vec<u8>> = tiles.iter().flat_map(|t| &t.variables).filter_map(|v| v.mask()).collect();
-        let gathered = world.gather_bytes(&serde_json::to_vec(&mine).expect("bytes are plain data"));
-        let all: Option<BTreeSet<Vec<u8>>> = gathered.map(|ranks| {
-            let read = |bytes: &Vec<u8>| serde_json::from_slice::<BTreeSet<Vec<u8>>>(bytes).expect("written by a rank");
-            ranks.iter().flat_map(read).collect()
-        });
-        let all: BTreeSet<Vec<u8>> = world.broadcast(all.as_ref());
+        let mut all = BTreeSet::new();
+        world.gather_each(&pack(&mine), |bytes| all.extend(unpack(&bytes)));
+        let all: BTreeSet<Vec<u8>> = unpack(&world.broadcast_bytes(pack(&all))).collect();
         for (i, mask) in all.iter().enumerate() {
             writer.put_blob(&format!("masks/{group}/{i}"), mask)?;
         }
         Ok(all.into_iter().zip(0..).collect())
     }
 
+    /// The tiles of a group: those of a model are as large as its grid.
+    fn tile(&self, plan: &Plan) -> config::Tile {
+        let mut tile = self.section.tile.clone();
+        tile.cells = tile.cells.or(plan.model.map(Predictor::grid));
+        tile
+    }
+
     fn fits(&self, model: &Predictor, variables: &[&Variable]) -> bool {
         let grid = variables[0].shape;
         let fits = model.grid() == [grid[1], grid[2], grid[3]] && variables.iter().all(|v| v.shape == grid);
+        let whole = self.section.tile.cells.is_none_or(|cells| cells.iter().zip(model.grid()).all(|(&c, n)| c >= n));
+        let name = &variables[0].name;
         if !fits {
-            let (name, own) = (&variables[0].name, model.grid());
-            self.ctx
-                .report
-                .log(format_args!("compress: the model's grid is {own:?}, `{name}` has {grid:?}: classical"));
+            let (own, grid) = (model.grid(), &grid[1..]);
+            self.say(format!("compress: the model's grid is {own:?}, `{name}` has {grid:?}: classical"));
+        } else if !whole {
+            self.say(format!("compress: compress.tile.cells cuts the model's grid, so `{name}` is coded without it"));
         }
-        fits
+        fits && whole
     }
 
     /// Adds the tiles of all ranks to the totals, in tile order whatever the number of ranks. Collective.
@@ -341,8 +402,9 @@ impl File<'_, '_> {
                 squared_error: sum[1],
                 squared_value: sum[2],
                 max_abs_error: extremes[0],
-                min: -extremes[1],
-                max: extremes[2],
+                // Of two zeros of either sign MPI takes any.
+                min: -extremes[1] + 0.0,
+                max: extremes[2] + 0.0,
             };
             let total = Total {
                 quality,
@@ -360,4 +422,19 @@ impl File<'_, '_> {
             totals.insert(name.clone(), total);
         }
     }
+}
+
+/// Masks one after the other, each behind its length.
+fn pack(masks: &BTreeSet<Vec<u8>>) -> Vec<u8> {
+    masks.iter().flat_map(|mask| (mask.len() as u64).to_ne_bytes().into_iter().chain(mask.iter().copied())).collect()
+}
+
+fn unpack(mut bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    std::iter::from_fn(move || {
+        let (length, rest) = bytes.split_first_chunk::<8>()?;
+        let length = usize::try_from(u64::from_ne_bytes(*length)).expect("packed from a length");
+        let (mask, rest) = rest.split_at(length);
+        bytes = rest;
+        Some(mask.to_vec())
+    })
 }

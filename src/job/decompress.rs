@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::archive::{Archive, Box4, IndexRecord, Piece, Restorer, Values, Variable};
@@ -20,8 +21,19 @@ use super::{Context, Input, JobError, failure};
 /// Bytes of decoded numbers that a rank holds before it writes them.
 const PIECES_BYTES: usize = 1 << 28;
 
-/// Bytes and seconds of restored variables by name.
-type Restored = BTreeMap<String, (u64, f64)>;
+/// What was restored of the variables, by name.
+type Restored = BTreeMap<String, Amount>;
+
+/// Of one variable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Amount {
+    /// Bytes that lie restored.
+    bytes: u64,
+    /// Those of them that this run restored.
+    bytes_now: u64,
+    /// Seconds that took.
+    seconds: f64,
+}
 
 /// Runs the stage on all ranks: teams of them work through the archives side by side.
 pub fn run(ctx: &mut Context) -> Result<(), JobError> {
@@ -42,7 +54,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
             stopped = true;
             break;
         };
-        add(&mut sum, restored);
+        add(&mut sum, restored, |a, b| a + b);
     }
     if ctx.world.any(stopped) {
         return Err(JobError::stopped(Stage::Decompress));
@@ -51,16 +63,20 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     let mine = if team.world.is_root() { sum } else { Restored::new() };
     let Some(teams) = ctx.world.gather_bytes(&serde_json::to_vec(&mine).expect("plain data")) else { return Ok(()) };
     let mut sum = Restored::new();
-    teams.iter().for_each(|t| add(&mut sum, serde_json::from_slice(t).expect("written by a rank")));
-    let numbers = |(bytes, seconds): (u64, f64)| json!({ "bytes": bytes, "seconds": seconds, "mb_per_s": bytes as f64 * 1e-6 / seconds.max(1e-9) });
+    // Teams work at the same time.
+    teams.iter().for_each(|t| add(&mut sum, serde_json::from_slice(t).expect("written by a rank"), f64::max));
+    let numbers = |Amount { bytes, bytes_now, seconds }| json!({ "bytes": bytes, "seconds": seconds, "mb_per_s": bytes_now as f64 * 1e-6 / seconds.max(1e-9) });
     let variables: Map<String, Value> = sum.into_iter().map(|(name, v)| (name, numbers(v))).collect();
     Ok(ctx.report.metrics("decompress", json!({ "variables": variables }))?)
 }
 
-fn add(sum: &mut Restored, more: Restored) {
-    for (name, (bytes, seconds)) in more {
+/// Adds `more`; `seconds` tells how times join.
+fn add(sum: &mut Restored, more: Restored, seconds: fn(f64, f64) -> f64) {
+    for (name, more) in more {
         let entry = sum.entry(name).or_default();
-        *entry = (entry.0 + bytes, entry.1 + seconds);
+        entry.bytes += more.bytes;
+        entry.bytes_now += more.bytes_now;
+        entry.seconds = seconds(entry.seconds, more.seconds);
     }
 }
 
@@ -71,7 +87,8 @@ fn restore(ctx: &Context, team: &World, input: &Input) -> Result<Option<Restored
     let path = ctx.output.decompressed(input);
     if team.any(team.is_root() && path.exists()) {
         ctx.report.log(format_args!("decompress: {} is there", path.display()));
-        return Ok(Some(Restored::new()));
+        let there = |v: &Variable| Amount { bytes: v.bytes() as u64, ..Amount::default() };
+        return Ok(Some(archive.coded().into_iter().map(|v| (v.name.clone(), there(v))).collect()));
     }
     let mut restorer = Restorer::create(team, &archive, &path)?;
     let mut done = Restored::new();
@@ -102,7 +119,8 @@ fn restore(ctx: &Context, team: &World, input: &Input) -> Result<Option<Restored
             }
         }
         let seconds = (ctx.report.seconds() - started) / decoder.variables.len() as f64;
-        done.extend(decoder.variables.iter().map(|v| (v.name.clone(), (v.bytes() as u64, seconds))));
+        let amount = |v: &Variable| Amount { bytes: v.bytes() as u64, bytes_now: v.bytes() as u64, seconds };
+        done.extend(decoder.variables.iter().map(|v| (v.name.clone(), amount(v))));
     }
     // 3. The file gets its name.
     restorer.finish()?;

@@ -26,11 +26,15 @@ pub(super) struct Request<'a> {
 /// Writes the file.
 pub(super) fn run(request: &Request) -> Result<(), JobError> {
     // 1. What is asked for, and where it is.
+    if request.output.canonicalize().is_ok_and(|path| request.archive.canonicalize().is_ok_and(|own| own == path)) {
+        let reason = "this is the archive itself; give another name".into();
+        return Err(JobError::Argument { argument: format!("--output {}", request.output.display()), reason });
+    }
     let archive = Archive::open(request.archive)?;
     let names = if request.variables.is_empty() { archive.coded_names().to_vec() } else { request.variables.to_vec() };
     if let Some(name) = names.iter().find(|name| !archive.coded_names().contains(name)) {
-        let (path, entry) = (request.archive.into(), format!("coded variable `{name}`"));
-        return Err(ArchiveError::EntryMissing { path, entry }.into());
+        let (path, available) = (request.archive.into(), archive.coded_names().to_vec());
+        return Err(ArchiveError::VariableMissing { path, variable: name.clone(), available }.into());
     }
     let variables: Vec<&Variable> = names.iter().map(|n| archive.original().variable(n)).collect::<Result<_, _>>()?;
     let shape = variables[0].shape;

@@ -38,6 +38,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     log_start(ctx, &spec, &flow, steps);
     let checkpoint = Checkpoint::of(ctx);
     let resumed = checkpoint.load(ctx, &mut flow)?;
+    let first_step = flow.step();
     let mut progress = ctx.report.progress("lattice steps", steps - flow.step());
     // 2. Until the turbulence has forgotten how it started.
     if !advance(ctx, &mut flow, spin_up, &mut progress)? {
@@ -47,8 +48,9 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     let times_s = (1..=spec.snapshots as u64).map(|n| (spin_up + n * between) as f64 * flow.scales().step_s).collect();
     let path = ctx.output.generated().join("urban-flow.nc");
     let file_spec = file_spec(&flow, &spec, times_s);
-    let mut file = match resumed && checkpoint.snapshots.exists() {
-        true => FieldWriter::resume(ctx.world, (&checkpoint.snapshots, &path), &file_spec)?,
+    let suspended = checkpoint.snapshots(first_step);
+    let mut file = match resumed && ctx.world.any(ctx.world.is_root() && suspended.exists()) {
+        true => FieldWriter::resume(ctx.world, (&suspended, &path), &file_spec)?,
         false => FieldWriter::create(ctx.world, &path, &file_spec)?,
     };
     let done = usize::try_from((flow.step() - spin_up) / between).expect("a number of snapshots");
@@ -64,12 +66,11 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     drop(progress);
     let bytes = file.finish()?;
-    checkpoint.remove(ctx)?;
     // 4. What it took, and whether air was lost.
     let seconds = ctx.report.seconds() - started;
     let cells = spec.grid.iter().product::<usize>();
     let mass_error_rel = (flow.mass(ctx.world) / mass - 1.0).abs();
-    let rate = steps as f64 * cells as f64 / seconds;
+    let rate = (steps - first_step) as f64 * cells as f64 / seconds;
     ctx.report.log(format_args!(
         "generate: {steps} steps of {cells} cells, {:.1} million cells/s, mass error {mass_error_rel:.1e}",
         rate * 1e-6
@@ -113,25 +114,32 @@ fn advance(ctx: &Context, flow: &mut UrbanFlow, target: u64, progress: &mut Prog
 
 /// What an interrupted generation leaves.
 struct Checkpoint {
+    folder: PathBuf,
     /// The state of the flow, (1, y, populations and z, x).
     state: PathBuf,
-    /// The file of snapshots as far as it came.
-    snapshots: PathBuf,
+}
+
+/// Removes the checkpoint of a generation that is finished and recorded as such. Works on rank 0.
+pub(super) fn forget(ctx: &Context) -> Result<(), JobError> {
+    Checkpoint::of(ctx).remove(ctx, None)
 }
 
 impl Checkpoint {
     fn of(ctx: &Context) -> Self {
-        let file = |name: &str| ctx.output.checkpoints().join(name);
-        Self { state: file("flow.nc"), snapshots: file("snapshots.nc") }
+        let folder = ctx.output.checkpoints();
+        Self { state: folder.join("flow.nc"), folder }
     }
 
-    /// Writes the checkpoint; the answer is that the job stopped. Collective.
+    /// The file of snapshots as far as it came until `step`.
+    fn snapshots(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("snapshots-{step}.nc"))
+    }
+
+    /// Writes the checkpoint, then removes the one before; the answer is that the job stopped. Collective.
     fn stop(&self, ctx: &Context, flow: &UrbanFlow, file: Option<FieldWriter>) -> Result<(), JobError> {
-        // The snapshots first: without the state they are not looked at.
-        self.remove(ctx)?;
         ctx.make_folder(&ctx.output.checkpoints())?;
         if let Some(file) = file {
-            file.suspend(&self.snapshots)?;
+            file.suspend(&self.snapshots(flow.step()))?;
         }
         let ([scalars, nz, nx], [_, ny, _]) = (flow.state_shape(), flow.cells());
         let (planes, shared) = flow.state();
@@ -155,6 +163,7 @@ impl Checkpoint {
         let region = Box4 { start: [0, flow.planes().start, 0, 0], len: [1, flow.planes().len(), scalars * nz, nx] };
         file.write("state", vec![Piece { region, values: Values::F64(planes) }])?;
         file.finish()?;
+        self.remove(ctx, Some(flow.step()))?;
         Err(JobError::stopped(Stage::Generate))
     }
 
@@ -175,16 +184,19 @@ impl Checkpoint {
         Ok(true)
     }
 
-    /// Removes the checkpoint. Collective.
-    fn remove(&self, ctx: &Context) -> Result<(), JobError> {
-        if ctx.world.is_root() {
-            for path in [&self.state, &self.snapshots] {
-                if path.exists() {
-                    std::fs::remove_file(path).map_err(|source| JobError::Unwritable { path: path.clone(), source })?;
-                }
-            }
+    /// Removes all but the checkpoint of step `keep`. Works on rank 0.
+    fn remove(&self, ctx: &Context, keep: Option<u64>) -> Result<(), JobError> {
+        if !ctx.world.is_root() {
+            return Ok(());
         }
-        ctx.world.barrier();
+        let kept = keep.map(|step| self.snapshots(step));
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_snapshots =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshots-"));
+        let old = entries.filter(|path| is_snapshots(path) && Some(path) != kept.as_ref());
+        for path in old.chain(keep.is_none().then(|| self.state.clone()).filter(|path| path.exists())) {
+            std::fs::remove_file(&path).map_err(|source| JobError::Unwritable { path, source })?;
+        }
         Ok(())
     }
 }

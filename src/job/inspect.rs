@@ -11,6 +11,7 @@ use super::JobError;
 use super::command::print;
 use super::compress::Summary;
 use super::decompress::GroupDecoder;
+use super::summary;
 
 /// Prints what `file` holds, for people or as JSON; `verify`: decodes every tile of an archive.
 pub(super) fn run(file: &Path, json: bool, verify: bool) -> Result<(), JobError> {
@@ -61,8 +62,7 @@ fn archive(file: &Path, verify: bool) -> Result<Value, JobError> {
     let mut found = json!({ "format": "sci-hpc archive, version 1", "original_format": archive.original_format().name(),
         "groups": groups, "parts_bytes": parts });
     if let Some(summary) = Summary::read(&archive) {
-        let variables = summary.variables.iter().map(|(name, total)| (name.clone(), total.to_json(0.0)));
-        found["quality"] = variables.collect::<Map<String, Value>>().into();
+        found["quality"] = summary.to_json().into();
     }
     if verify {
         found["verified"] = json!("every stream decodes");
@@ -103,7 +103,7 @@ fn table(value: &Value, depth: usize) -> String {
             Value::Object(inner) if !inner.is_empty() => format!("{indent}{key}:\n{}", table(value, depth + 1)),
             Value::Object(_) | Value::Null => format!("{indent}{key}: none\n"),
             Value::String(text) => format!("{indent}{key}: {text}\n"),
-            Value::Number(n) if n.is_f64() => format!("{indent}{key}: {:.4}\n", n.as_f64().unwrap_or(f64::NAN)),
+            Value::Number(n) if n.is_f64() => format!("{indent}{key}: {}\n", summary::number(value)),
             other => format!("{indent}{key}: {other}\n"),
         })
         .collect()

@@ -42,5 +42,8 @@ pub(super) fn measure(world: &World, source: &Source, variable: &Variable) -> Re
     let mut extremes = [-low, high, -least];
     world.max(&mut extremes);
     let known = |v: f64| (v > f64::NEG_INFINITY).then_some(v);
-    Ok(Measured { range: known(extremes[1]).map(|high| (-extremes[0], high)), least: known(extremes[2]).map(|v| -v) })
+    Ok(Measured {
+        range: known(extremes[1]).map(|high| (-extremes[0] + 0.0, high + 0.0)),
+        least: known(extremes[2]).map(|v| -v),
+    })
 }

@@ -29,6 +29,7 @@ mod inputs;
 mod inspect;
 mod lock;
 mod measure;
+pub mod memory;
 mod outcome;
 mod prediction;
 mod prepare;
@@ -121,7 +122,10 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
 /// Makes what a stage wrote the input of those that follow.
 fn hand_over(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     match stage {
-        Stage::Generate => ctx.inputs = inputs::generated(ctx.world, &ctx.output)?,
+        Stage::Generate => {
+            generate::forget(ctx)?;
+            ctx.inputs = inputs::generated(ctx.world, &ctx.output)?;
+        }
         Stage::Compress => {
             let archive = |input: &Input| Input::of_product(ctx.output.archive(input), &ctx.output.file("archive"));
             ctx.archives = ctx.inputs.iter().map(archive).collect();

@@ -59,13 +59,17 @@ pub enum JobError {
     /// A stream could not be made or read.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// Decoded values that are not within their bound; the archive is not to be used.
-    #[error("compress: {values} values of `{variable}` are not within their bound: please report this")]
-    BoundViolated {
-        /// The variable.
-        variable: String,
-        /// How many values.
-        values: u64,
+    /// Variables that only a model can code, without one.
+    #[error(
+        "{path}: {group} is to be coded by its learned prediction alone (compress.predictor is `learned`, or there is no \
+         error bound), but there is no model of it on its whole grid: train one in this job, name one in compress.model, \
+         or give a bound and another predictor"
+    )]
+    NothingLearned {
+        /// The input.
+        path: PathBuf,
+        /// The group.
+        group: String,
     },
     /// An archive could not be decoded.
     #[error("{path}, variable `{variable}`: {source}")]
@@ -328,8 +332,8 @@ impl JobError {
             },
             Self::Assimilate(error) | Self::AssimilateGroup { source: error, .. } => of_assimilate(error),
             Self::Codec(CodecError::BoundMissing | CodecError::BoundNotPositive { .. }) => Class::Usage,
-            Self::Codec(_) | Self::Undecodable { .. } => Class::Input,
-            Self::BoundViolated { .. } => Class::Numerics,
+            Self::Codec(CodecError::Verification { .. }) => Class::Numerics,
+            Self::Codec(_) | Self::Undecodable { .. } | Self::NothingLearned { .. } => Class::Input,
             Self::NoTestStates { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => Class::Input,
             Self::ModelUnfit { .. } | Self::NoValues { .. } => Class::Input,
             Self::Config(_)

@@ -102,7 +102,7 @@ pub(super) fn check(section: &Compress, data: &Data, inputs: &[Input]) -> Result
 }
 
 /// A model file, or the model files of a folder.
-fn files_of(path: &Path) -> Result<Vec<PathBuf>, JobError> {
+pub(super) fn files_of(path: &Path) -> Result<Vec<PathBuf>, JobError> {
     if !path.is_dir() {
         return Ok(vec![path.into()]);
     }
@@ -285,7 +285,7 @@ impl Statistic {
         let shape = Self::shape(values.len(), sample);
         let values_of = Values::F32(by_channel);
         let bound = Limits { abs: Some(STATISTIC_ERROR * f64::from(high - low)), ..Limits::default() }.bound();
-        let spec = TileSpec { shape, bound, fills: &[], predictor: codec::Predictor::Interpolation };
+        let spec = TileSpec { shape, bound, fills: &[], valid_range: None, predictor: codec::Predictor::Interpolation };
         let coded = codec::encode_tile(&values_of, None, &spec)?;
         // A plateau may be masked: the mask travels in front of the stream.
         let mask = coded.mask.as_ref().map(Mask::to_bytes).unwrap_or_default();

@@ -1,9 +1,13 @@
 //! Before the first stage: job file, inputs, output. Done by rank 0, shared with all; nothing is created before
 //! everything that can be checked is checked.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Device, Job, Reduction, Stage};
+use crate::archive::Source;
+use crate::config::{self, Compress, Device, Job, Reduction, Stage};
 use crate::report::write_atomic;
 use crate::world::World;
 
@@ -54,7 +58,7 @@ fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock,
     let (job, inputs, archives) = check(arguments, ranks)?;
     let output = Output::new(&job.job.output);
     let lock = make_root(&output)?;
-    let mut state = State::new(&job, &[&inputs[..], &archives[..]].concat())?;
+    let mut state = State::new(&job, &[&inputs[..], &archives[..], &models(&job)?[..]].concat())?;
     if arguments.fresh || arguments.smoke {
         state::clear(&output, &inputs)?;
     }
@@ -68,6 +72,56 @@ fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock,
     let text = config::to_yaml(&job);
     write_atomic(&output.file("config.resolved.yaml"), text.as_bytes())?;
     Ok((Shared { job: text, inputs, archives, finished: state.finished.clone() }, lock, state))
+}
+
+/// Refuses a job that promises nothing and predicts nothing, and bounds of variables that no input has: a promise must not
+/// be lost by a slip of the pen.
+fn check_bounds(job: &Job, section: &Compress, inputs: &[Input]) -> Result<(), JobError> {
+    if section.error_bound.is_none() && section.model.is_none() && job.train.is_none() {
+        let reason =
+            "no bound, and no model whose prediction could be kept instead: give a bound, for example {rel: 1.0e-3}";
+        return Err(JobError::Argument { argument: "compress.error_bound".into(), reason: reason.into() });
+    }
+    if section.variables.is_empty() || inputs.is_empty() {
+        return Ok(());
+    }
+    let mut available = BTreeSet::new();
+    for input in inputs {
+        let source = Source::open_with(&input.path, groups::axis(&job.data).as_deref())?;
+        available.extend(source.select(groups::names(&job.data))?.iter().map(|v| v.name.clone()));
+    }
+    match section.variables.keys().find(|name| !available.contains(*name)) {
+        Some(name) => {
+            let known: Vec<&str> = available.iter().map(String::as_str).collect();
+            let reason = format!("no input has this variable among those to be coded: {}", known.join(", "));
+            Err(JobError::Argument { argument: format!("compress.variables.{name}"), reason })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses archives that would become one file.
+fn distinct(archives: Vec<Input>) -> Result<Vec<Input>, JobError> {
+    let output = Output::new(Path::new(""));
+    let mut products = BTreeMap::new();
+    for archive in &archives {
+        if let Some(other) = products.insert(output.decompressed(archive), &archive.path) {
+            let reason = format!("{} and {} would become one file", other.display(), archive.path.display());
+            return Err(JobError::Argument { argument: "decompress.archives".into(), reason });
+        }
+    }
+    Ok(archives)
+}
+
+/// The model files that the job is given.
+fn models(job: &Job) -> Result<Vec<Input>, JobError> {
+    let given =
+        [job.compress.as_ref().and_then(|c| c.model.as_ref()), job.assimilate.as_ref().and_then(|a| a.model.as_ref())];
+    let mut files = Vec::new();
+    for path in given.into_iter().flatten() {
+        files.extend(prediction::files_of(path)?);
+    }
+    Ok(files.into_iter().map(|path| Input { name: path.clone(), path }).collect())
 }
 
 /// Everything that can be checked without writing: job file, device, ranks, inputs.
@@ -90,9 +144,10 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<(Job, Vec<
     groups::check(&job, &inputs)?;
     if let Some(section) = &job.compress {
         prediction::check(section, &job.data, &inputs)?;
+        check_bounds(&job, section, &inputs)?;
     }
     let archives = match &job.decompress {
-        Some(section) => inputs::expand("decompress.archives", &section.archives)?,
+        Some(section) => distinct(inputs::expand("decompress.archives", &section.archives)?)?,
         None => Vec::new(),
     };
     Ok((job, inputs, archives))

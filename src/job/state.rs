@@ -11,7 +11,7 @@ use crate::report::write_atomic;
 
 use super::{Input, JobError, Output};
 
-/// Everything a run may leave in its output; `--fresh` removes these and nothing else.
+/// Everything a run may leave in its output; `--fresh` removes these, the last one first, and nothing else.
 const OWN: &[&str] = &[
     "archive",
     "assimilation",
@@ -119,17 +119,19 @@ impl Seen {
 ///
 /// Errors: an input lies in what would be removed; a file cannot be removed.
 pub(super) fn clear(output: &Output, inputs: &[Input]) -> Result<(), JobError> {
-    let entries = OWN.iter().map(|name| output.file(name)).filter(|path| path.exists());
-    for path in entries {
-        let unwritable = |source| JobError::Unwritable { path: path.clone(), source };
-        let inside = path.canonicalize().map_err(unwritable)?;
+    let entries: Vec<PathBuf> = OWN.iter().map(|name| output.file(name)).filter(|path| path.exists()).collect();
+    for path in &entries {
+        let inside = path.canonicalize().map_err(|source| JobError::Unwritable { path: path.clone(), source })?;
         if let Some(input) = inputs.iter().find(|input| input.path.starts_with(&inside)) {
             let reason =
                 format!("the input {} lies in {}, which it would remove", input.path.display(), path.display());
             return Err(JobError::Argument { argument: "--fresh".into(), reason });
         }
+    }
+    // The memory first (it stands last in the list): a folder without it is never taken for finished.
+    for path in entries.into_iter().rev() {
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-        removed.map_err(unwritable)?;
+        removed.map_err(|source| JobError::Unwritable { path, source })?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Many files over many ranks: teams of ranks work through lists of files, each team for itself.
 //!
-//! A file takes as many ranks as its size deserves; small ones are left to single ranks, which then wait for nobody.
+//! Teams are as large as the largest file needs; where all files are small every rank works alone and waits for nobody.
 
 use crate::world::{World, shard};
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_files_go_to_single_ranks_and_large_ones_to_all() {
+    fn the_largest_file_decides_the_size_of_the_teams() {
         assert_eq!(assign(&[10; 5], 2), [vec![0, 2, 4], vec![1, 3]]);
         assert_eq!(assign(&[40 * RANK_BYTES, 5, 5], 8), [vec![0, 1, 2]]);
         assert_eq!(assign(&[2 * RANK_BYTES, RANK_BYTES, RANK_BYTES], 5), [vec![0], vec![1, 2]]);

@@ -2,6 +2,7 @@
 
 mod pending;
 
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 
 use mpi::collective::SystemOperation;
@@ -38,7 +39,8 @@ impl RawComm {
 
 /// All ranks of the job, or one process without MPI.
 pub struct World {
-    comm: Option<SimpleCommunicator>,
+    /// Never freed: freeing is collective, and a rank that fails must not wait for the others.
+    comm: Option<ManuallyDrop<SimpleCommunicator>>,
     // Dropping the universe calls MPI_Finalize; it must outlive the communicator, so it is declared after it.
     _universe: Option<Universe>,
 }
@@ -47,7 +49,7 @@ impl World {
     /// Starts MPI (`MPI_THREAD_FUNNELED`) and takes `MPI_COMM_WORLD`. `None` if MPI was started before.
     pub fn start() -> Option<Self> {
         let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Funneled)?;
-        Some(Self { comm: Some(universe.world()), _universe: Some(universe) })
+        Some(Self { comm: Some(ManuallyDrop::new(universe.world())), _universe: Some(universe) })
     }
 
     /// One process, no MPI: rank 0 of 1, every collective is the identity.
@@ -59,7 +61,7 @@ impl World {
     pub fn split(&self, color: usize) -> Self {
         let color = i32::try_from(color).expect("fewer colors than ranks");
         let part = self.comm.as_ref().and_then(|comm| comm.split_by_color(mpi::topology::Color::with_value(color)));
-        Self { comm: part.filter(|part| part.size() > 1), _universe: None }
+        Self { comm: part.filter(|part| part.size() > 1).map(ManuallyDrop::new), _universe: None }
     }
 
     /// This rank, from 0.
@@ -186,26 +188,29 @@ impl World {
 
     /// The bytes of every rank, on rank 0 in rank order; `None` elsewhere.
     pub fn gather_bytes(&self, mine: &[u8]) -> Option<Vec<Vec<u8>>> {
-        let Some(comm) = &self.comm else { return Some(vec![mine.to_vec()]) };
-        let counts: Vec<i32> = self.all_gather(&[mine.len() as u64]).into_iter().map(to_count).collect();
-        let total: usize = counts.iter().map(|&c| to_usize(c)).sum();
-        if total == 0 {
-            return self.is_root().then(|| vec![Vec::new(); self.size()]);
-        }
-        let root = comm.process_at_rank(0);
-        // The dangling pointer of an empty Vec<u8> is 1, which is MPI_IN_PLACE in Open MPI: point somewhere real.
-        let mine = if mine.is_empty() { &[0u8][..0] } else { mine };
+        let mut all = Vec::new();
+        self.gather_each(mine, |bytes| all.push(bytes));
+        self.is_root().then_some(all)
+    }
+
+    /// Hands the bytes of every rank to `take` on rank 0, in rank order and one after the other: rank 0 never holds more
+    /// than it wants to. Messages of any length.
+    pub fn gather_each(&self, mine: &[u8], mut take: impl FnMut(Vec<u8>)) {
+        let Some(comm) = &self.comm else { return take(mine.to_vec()) };
+        let lengths = self.all_gather(&[mine.len() as u64]);
         if !self.is_root() {
-            root.gather_varcount_into(mine);
-            return None;
+            mine.chunks(PIECE_BYTES).for_each(|piece| comm.process_at_rank(0).send(piece));
+            return;
         }
-        let starts = displacements(&counts);
-        let mut all = vec![0u8; total];
-        root.gather_varcount_into_root(
-            mine,
-            &mut mpi::datatype::PartitionMut::new(&mut all[..], &counts[..], &starts[..]),
-        );
-        Some(counts.iter().zip(&starts).map(|(&c, &s)| all[to_usize(s)..to_usize(s + c)].to_vec()).collect())
+        take(mine.to_vec());
+        for (rank, length) in lengths.into_iter().enumerate().skip(1) {
+            let from = comm.process_at_rank(i32::try_from(rank).expect("a rank"));
+            let mut bytes = vec![0u8; usize::try_from(length).expect("64-bit address space")];
+            bytes.chunks_mut(PIECE_BYTES).for_each(|piece| {
+                from.receive_into(piece);
+            });
+            take(bytes);
+        }
     }
 
     /// Sends `send` to rank `to` and receives as many values as `receive` holds from rank `from` (halo exchange).

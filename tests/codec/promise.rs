@@ -73,6 +73,31 @@ fn integers_at_the_ends_of_their_type_come_back() {
     round_trip(&values, None, &spec([1, 1, 8, 8], within(Some(2.0), None)));
 }
 
+#[test]
+fn no_value_comes_back_as_one_that_means_missing() {
+    let shape = [2, 4, 8, 8];
+    let values = Values::U8((0..512).map(|i| 200 + (i * 7 % 55) as u8).collect());
+    let count = |values: &Values, missing: fn(f64) -> bool| values.to_f64().into_iter().filter(|&v| missing(v)).count();
+    let bound = within(Some(4.0), None);
+    let filled = TileSpec { fills: &[255], ..spec(shape, bound) };
+    let coded = round_trip(&values, None, &filled);
+    assert_eq!(count(&decode(&coded, ElementType::U8, shape, None), |v| v == 255.0), 0);
+    let ranged = TileSpec { valid_range: Some([200.0, 254.0]), ..spec(shape, bound) };
+    let coded = round_trip(&values, None, &ranged);
+    assert_eq!(count(&decode(&coded, ElementType::U8, shape, None), |v| !(200.0..=254.0).contains(&v)), 0);
+    // A constant tile beside its fill value, and a prediction that is kept as it is.
+    let near = Values::F32(vec![1.0; 512]);
+    let one = [f64::from(1.0f32 + 1e-3)];
+    let fills = [u64::from((1.0f32 + 1e-3).to_bits())];
+    let both = Values::F32((0..512).map(|i| if i % 2 == 0 { 1.0 } else { 1.0 + 2e-3 }).collect());
+    let coded = round_trip(&both, None, &TileSpec { fills: &fills, ..spec(shape, within(Some(1e-2), None)) });
+    assert!(decode(&coded, ElementType::F32, shape, None).to_f64().iter().all(|v| *v != one[0]));
+    let expected = vec![1.0f32 + 1e-3; 512];
+    let unbounded = TileSpec { fills: &fills, predictor: Predictor::Given, ..spec(shape, Bound::Unbounded) };
+    let coded = round_trip(&near, Some(&expected), &unbounded);
+    assert!(decode(&coded, ElementType::F32, shape, Some(&expected)).to_f64().iter().all(|v| *v != one[0]));
+}
+
 /// A smooth field full of everything that is not a number, or hardly one.
 fn wild(shape: [usize; 4]) -> Values {
     let mut values: Vec<f32> = wave(shape).iter().map(|&v| v as f32).collect();

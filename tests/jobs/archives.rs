@@ -1,7 +1,7 @@
 //! Archives as a user meets them: bounds, parts, damage.
 
 use super::process::{folder, mpirun, sci_hpc, write};
-use super::toy::{JOB, assert_same, finish, flow, products};
+use super::toy::{JOB, assert_same, finish, flow, products, write_field};
 
 /// The numbers of a variable as `ncdump` prints them.
 fn numbers(file: &std::path::Path, variable: &str) -> Vec<f64> {
@@ -80,4 +80,45 @@ fn many_files_are_shared_by_teams_and_go_on_after_a_signal() {
     for key in ["original_bytes", "compressed_bytes", "ratio", "max_abs_error", "tiles"] {
         assert_eq!(got["compress"]["variables"]["u"][key], want["compress"]["variables"]["u"][key], "{key}");
     }
+}
+
+#[test]
+fn zeros_of_either_sign_make_the_same_archive_at_every_rank_count() {
+    let mut values = vec![0.0f32; 6 * 60];
+    (0..60).for_each(|i| values[i] = if i % 3 == 0 { -0.0 } else { i as f32 * 0.1 });
+    (60..360).for_each(|i| values[i] = if i % 2 == 0 { 0.0 } else { (i % 50) as f32 * 0.1 });
+    let run = |ranks: usize| {
+        let here = folder(&format!("zeros-{ranks}"));
+        write_field(&here.join("zeros.nc"), [3, 4, 5], &values);
+        let job = "job: {name: zeros, output: out}\ndata: {inputs: [zeros.nc]}\n\
+                   compress: {error_bound: {rel: 1.0e-3}, tile: {steps: 1}}\n";
+        write(&here, "job.yaml", job);
+        finish(&here, ranks, &[]);
+        products(&here)
+    };
+    let one = run(1);
+    for ranks in [2, 3] {
+        assert_same(&run(ranks), &one, "ranks");
+    }
+}
+
+#[test]
+fn an_archive_is_not_extracted_over_itself_and_equal_products_are_refused() {
+    let here = folder("self-extract");
+    std::fs::copy(flow(), here.join("flow.nc")).unwrap();
+    let job = "job: {name: self, output: out}\ndata: {inputs: [flow.nc], variables: [u]}\n\
+               compress: {error_bound: {rel: 1.0e-2}}\n";
+    write(&here, "job.yaml", job);
+    finish(&here, 0, &[]);
+    let archive = "out/archive/flow.nc.sci.h5";
+    let before = std::fs::read(here.join(archive)).unwrap();
+    sci_hpc(&here, &["extract", archive, "-o", archive]).refused(2, &["the archive itself"]);
+    assert!(std::fs::read(here.join(archive)).unwrap() == before);
+    std::fs::copy(here.join(archive), here.join("flow.nc.sci.h5")).unwrap();
+    std::fs::copy(here.join(archive), here.join("flow.nc2")).unwrap();
+    std::fs::rename(here.join("flow.nc"), here.join("elsewhere")).unwrap();
+    std::fs::rename(here.join("flow.nc2"), here.join("flow.nc")).unwrap();
+    let job = "job: {name: twice, output: back}\ndecompress: {archives: [flow.nc, flow.nc.sci.h5]}\n";
+    write(&here, "twice.yaml", job);
+    sci_hpc(&here, &["--config", "twice.yaml"]).refused(2, &["would become one file"]);
 }

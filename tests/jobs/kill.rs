@@ -1,9 +1,8 @@
 //! Kill -9 at any moment: what the next run completes has the bytes of a run that nothing disturbed.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::process::{background, folder, spawn, write};
+use super::process::{background, folder, kill, signal, spawn, write};
 use super::toy::{JOB, assert_same, finish, products};
 
 /// Jobs that are killed; `SCI_HPC_KILLS=100 cargo test --release --test jobs kill` looks longer.
@@ -11,7 +10,7 @@ fn kills() -> usize {
     std::env::var("SCI_HPC_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
 }
 
-/// Every stage, with a checkpoint after every epoch and several files to code.
+/// Every stage, long enough to be killed in each.
 fn job() -> String {
     JOB.replace("snapshots: 7", "snapshots: 24").replace("epochs: 3", "epochs: 12")
 }
@@ -53,16 +52,14 @@ fn killed_rank_takes_the_others_with_it_and_the_job_goes_on() {
     write(&here, "job.yaml", &slow);
     let run = background(&here, 2, "", &["--config", "job.yaml"]);
     run.wait_for("epoch 3/");
-    let ranks = Command::new("pgrep").args(["-P", &run.id().to_string()]).output().unwrap();
-    let ranks = String::from_utf8(ranks.stdout).unwrap();
-    let last = ranks.lines().last().expect("mpirun has children");
+    let last = *run.ranks().last().expect("mpirun has children");
     let started = Instant::now();
-    assert!(Command::new("kill").args(["-9", last]).status().unwrap().success());
+    kill("9", last);
     let run = run.wait();
     assert_ne!(run.code, Some(0));
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let log = background(&here, 2, "", &["--config", "job.yaml"]);
     log.wait_for("goes on after step");
-    super::process::signal(&log, "USR1");
+    signal(&log, "USR1");
     log.wait().refused(75, &["stopped in stage train"]);
 }

@@ -3,13 +3,11 @@
 
 use std::path::Path;
 
-use sci_hpc::archive::{Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Values};
 use sci_hpc::backend::random::{Purpose, Stream};
-use sci_hpc::world::World;
 use serde_json::Value;
 
 use super::process::{folder, mpirun, sci_hpc, write};
-use super::toy::{assert_same, finish, products};
+use super::toy::{assert_same, finish, products, write_field};
 
 const CELLS: [usize; 3] = [8, 16, 16];
 const STEPS: usize = 96;
@@ -34,14 +32,7 @@ fn patterns(path: &Path) -> Vec<f32> {
     let value = |t: usize, i: usize| (0..PATTERNS).map(|k| noise(1000 + k, t) * noise(k, i)).sum::<f64>();
     #[allow(clippy::cast_possible_truncation)]
     let values: Vec<f32> = (0..STEPS * cells).map(|at| value(at / cells, at % cells) as f32).collect();
-    let grid = CellGrid { cells: CELLS, spacing_m: [1.0; 3], origin_m: [0.0; 3] };
-    let times = (0..STEPS).map(|t| t as f64).collect();
-    let spec = FieldSpec::cartesian(&grid, times, vec![FieldVariable::new("s", "1", "rough patterns")]);
-    let world = World::serial();
-    let mut file = FieldWriter::create(&world, path, &spec).unwrap();
-    let region = Box4 { start: [0; 4], len: [STEPS, CELLS[0], CELLS[1], CELLS[2]] };
-    file.write("s", vec![Piece { region, values: Values::F32(values.clone()) }]).unwrap();
-    file.finish().unwrap();
+    write_field(path, CELLS, &values);
     values
 }
 
@@ -88,7 +79,14 @@ fn learned_prediction_is_taken_where_it_pays_and_gives_the_same_bits_at_every_ra
     assert_eq!(without["tiles"]["learned"], 0);
     let ratio = |found: &Value| found["ratio_with_model"].as_f64().unwrap();
     assert!(ratio(learned) > 1.3 * ratio(&without), "{} {}", ratio(learned), ratio(&without));
-    // 4. A box is read back from one tile, and an archive whose decoder is damaged says so.
+    // 4. A prediction that cannot be had is told, and refused where nothing else is allowed.
+    let sets = ["--set", &model, "--set", "compress.tile.cells=[4, 8, 8]", "--fresh"];
+    let log = finish(&classical, 2, &sets);
+    assert!(log.contains("cuts the model's grid"), "{log}");
+    assert_eq!(metrics(&classical)["tiles"]["learned"], 0);
+    let alone = ["--config", "job.yaml", "--set", "compress.predictor=learned", "--fresh"];
+    mpirun(&classical, 2, "", &alone).refused(3, &["patterns.nc", "learned prediction alone", "compress.model"]);
+    // 5. A few steps are read back alone.
     let archive = here.join("out/archive/patterns.nc.sci.h5");
     let archive = archive.to_str().unwrap();
     sci_hpc(here, &["extract", archive, "-v", "s", "-t", "40:42", "-o", "part.nc"]).answer();

@@ -71,14 +71,21 @@ pub fn background(folder: &Path, ranks: usize, inject: &str, arguments: &[&str])
 
 /// Sends the signal `name` to the launcher of a run, which passes it on to the ranks.
 pub fn signal(running: &Running, name: &str) {
-    let kill = Command::new("kill").arg(format!("-{name}")).arg(running.child.id().to_string()).status();
-    assert!(kill.unwrap().success());
+    kill(name, running.child.id());
+}
+
+/// Sends the signal `name` to a process, by the shell: `kill` itself is not on every machine.
+pub fn kill(name: &str, process: u32) {
+    let killed = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status().unwrap();
+    assert!(killed.success());
 }
 
 impl Running {
-    /// Process number of the launcher.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    /// Process numbers of the ranks: the children of the launcher.
+    pub fn ranks(&self) -> Vec<u32> {
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        children.split_whitespace().map(|child| child.parse().unwrap()).collect()
     }
 
     fn text(&self) -> String {

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use sci_hpc::archive::{Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Values};
+use sci_hpc::world::World;
+
 use super::process::{folder, mpirun, sci_hpc, write};
 
 /// Every stage on a flow of 16 x 12 x 8 cells: five snapshots train, two check.
@@ -72,6 +75,19 @@ pub fn assert_same(got: &BTreeMap<String, Vec<u8>>, want: &BTreeMap<String, Vec<
             "{what}: {name} differs at {differs:?}, lengths {lengths:?}"
         );
     }
+}
+
+/// Writes a variable `s` of f32 on (t, z, y, x) as NetCDF.
+pub fn write_field(path: &Path, cells: [usize; 3], values: &[f32]) {
+    let steps = values.len() / cells.iter().product::<usize>();
+    let grid = CellGrid { cells, spacing_m: [1.0; 3], origin_m: [0.0; 3] };
+    let times = (0..steps).map(|t| t as f64).collect();
+    let spec = FieldSpec::cartesian(&grid, times, vec![FieldVariable::new("s", "1", "made by a test")]);
+    let world = World::serial();
+    let mut file = FieldWriter::create(&world, path, &spec).unwrap();
+    let region = Box4 { start: [0; 4], len: [steps, cells[0], cells[1], cells[2]] };
+    file.write("s", vec![Piece { region, values: Values::F32(values.to_vec()) }]).unwrap();
+    file.finish().unwrap();
 }
 
 /// A small generated file, made once.

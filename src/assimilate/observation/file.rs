@@ -53,6 +53,9 @@ pub struct Columns {
     pub rows: Vec<(Vec<f64>, Option<String>)>,
 }
 
+/// What a CSV file may have.
+const COLUMNS: [&str; 12] = ["value", "sigma", "x", "y", "z", "i", "j", "k", "t", "time", "step", "variable"];
+
 const AXES: [(&str, &str); 3] = [("z", "k"), ("y", "j"), ("x", "i")];
 
 impl Columns {
@@ -72,7 +75,7 @@ impl Columns {
         let (value, sigma) = (need("value")?, need("sigma")?);
         let is_index = AXES.iter().any(|(_, index)| find(index).is_some());
         let axes = AXES.map(|(coordinate, index)| find(if is_index { index } else { coordinate }));
-        let (t, step) = (find("t"), find("step"));
+        let (t, step) = (find("t").or(find("time")), find("step"));
         let record = |(line, (row, variable)): (usize, &(Vec<f64>, Option<String>))| {
             if row[sigma].is_nan() || row[sigma] <= 0.0 {
                 return Err(self.bad(line, "sigma", row[sigma], "a standard deviation above 0"));
@@ -108,6 +111,11 @@ pub fn read_csv(path: &Path, text: &str) -> Result<Columns, AssimilateError> {
         .filter(|(_, line)| !line.is_empty());
     let header = lines.next().map(|(_, line)| line).unwrap_or_default();
     let all: Vec<String> = header.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+    if let Some(unknown) = all.iter().find(|name| !COLUMNS.contains(&name.as_str()) && !name.is_empty()) {
+        let expected = "one of value, sigma, x, y, z (or i, j, k), time (or step), variable, separated by commas";
+        let (column, text) = (unknown.clone(), unknown.clone());
+        return Err(AssimilateError::BadObservation { path: path.to_path_buf(), line: 1, column, text, expected });
+    }
     let variable = all.iter().position(|name| name == "variable");
     let mut rows = Vec::new();
     for (line, text) in lines {

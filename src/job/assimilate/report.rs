@@ -164,6 +164,9 @@ impl GroupReport {
 
     fn slices(&self, states: &States, truth: &[f64]) -> Slices {
         let variable = &states.variables[0];
+        let finite = || truth.iter().map(|&x| x as f32).filter(|x| x.is_finite());
+        let range = Some((finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max)));
+        let range = range.filter(|(low, high)| low < high);
         let panel = |name: &str, of: &dyn Fn(usize) -> f64, diverging: bool| Panel {
             name: name.into(),
             unit: variable.units.clone(),
@@ -171,12 +174,14 @@ impl GroupReport {
             y_label: format!("{} (index)", states.coordinates[2].name),
             columns: states.extent.grid[2],
             values: (0..truth.len()).map(|i| truth[i].is_finite().then(|| of(i) as f32)).collect(),
-            range: None,
+            range: range.filter(|_| !diverging),
             diverging,
         };
-        let mut panels = vec![panel(&format!("{}, truth", variable.name), &|i| truth[i], false)];
+        // A row per method, and the colors of the truth for all, so that they can be compared.
+        let mut panels = Vec::new();
         for (_, label, outcomes) in &self.methods {
             if outcomes.plane.len() == truth.len() {
+                panels.push(panel(&format!("{}, truth", variable.name), &|i| truth[i], false));
                 panels.push(panel(&format!("{label}, analysis"), &|i| outcomes.plane[i], false));
                 panels.push(panel("minus truth", &|i| outcomes.plane[i] - truth[i], true));
             }
