@@ -84,7 +84,7 @@ fn learned_prediction_is_taken_where_it_pays_and_gives_the_same_bits_at_every_ra
     let log = finish(&classical, 2, &sets);
     assert!(log.contains("cuts the model's grid"), "{log}");
     assert_eq!(metrics(&classical)["tiles"]["learned"], 0);
-    let alone = ["--config", "job.yaml", "--set", "compress.predictor=learned", "--fresh"];
+    let alone = [&["--config", "job.yaml", "--set", "compress.predictor=learned"], &sets[..]].concat();
     mpirun(&classical, 2, "", &alone).refused(3, &["patterns.nc", "learned prediction alone", "compress.model"]);
     // 5. A few steps are read back alone.
     let archive = here.join("out/archive/patterns.nc.sci.h5");

@@ -101,7 +101,11 @@ fn fresh_never_removes_its_own_inputs() {
     let here = folder("fresh-inputs");
     write(&here, "job.yaml", &until("data"));
     finish(&here, 0, &[]);
-    write(&here, "next.yaml", "job: {name: toy, output: out}\ndata: {inputs: [out/generate/*.nc]}\ncompress: {}\n");
+    write(
+        &here,
+        "next.yaml",
+        "job: {name: toy, output: out}\ndata: {inputs: [out/generate/*.nc]}\ncompress: {error_bound: {rel: 0.1}}\n",
+    );
     sci_hpc(&here, &["--config", "next.yaml", "--fresh"]).refused(2, &["--fresh", "urban-flow.nc lies in"]);
     assert!(here.join("out/generate/urban-flow.nc").is_file());
 }
