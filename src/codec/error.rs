@@ -66,11 +66,15 @@ pub enum CodecError {
         value: f64,
     },
     /// The decoder did not give back what the encoder promised (a bug; nothing was written).
-    #[error("verification on write failed in a tile of {values} values at value {index}: please report this")]
+    #[error(
+        "verification on write failed for {violations} of the {values} values of a tile, first {index}: please report this"
+    )]
     Verification {
         /// Values of the tile.
         values: usize,
-        /// First value that differs.
+        /// Values that break the promise; 0 if only the mean square of all does.
+        violations: usize,
+        /// The first of them.
         index: usize,
     },
 }

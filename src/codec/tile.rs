@@ -197,7 +197,7 @@ fn verify<T: Sample>(subject: &Subject<T>, back: &[T]) -> Result<TileReport, Cod
         sum_squared_error: 0.0,
         violations: 0,
     };
-    let failed = |index: usize| CodecError::Verification { values: back.len(), index };
+    let mut first = None;
     let limits = match subject.bound {
         Bound::Lossless => None,
         Bound::Unbounded => Some(Limits::default()),
@@ -206,23 +206,25 @@ fn verify<T: Sample>(subject: &Subject<T>, back: &[T]) -> Result<TileReport, Cod
     for (p, (value, back)) in subject.values.iter().zip(back).enumerate() {
         let exact = value.pattern() == back.pattern();
         let kept = exact || subject.cell(p) == Cell::Coded && limits.is_some() && !subject.loses(*value, *back);
-        if !kept {
-            return Err(failed(p));
-        }
+        let mut broken = !kept;
         if subject.cell(p) != Cell::Filled {
             let (value, back) = (value.number(), back.number());
             let error = if exact { 0.0 } else { (value - back).abs() };
             report.numbers += 1;
             report.max_abs_error = report.max_abs_error.max(error);
             report.sum_squared_error += error * error;
-            if !exact && !limits.is_some_and(|limits| limits.allow(value, back)) {
-                return Err(failed(p));
-            }
+            broken |= !exact && !limits.is_some_and(|limits| limits.allow(value, back));
+        }
+        if broken {
+            first.get_or_insert(p);
+            report.violations += 1;
         }
     }
     let rmse = (report.sum_squared_error / report.numbers.max(1) as f64).sqrt();
-    if limits.and_then(|l| l.rmse).is_some_and(|limit| rmse > limit) {
-        return Err(failed(0));
+    let over = limits.and_then(|l| l.rmse).is_some_and(|limit| rmse > limit);
+    if over || report.violations > 0 {
+        let (values, violations) = (back.len(), report.violations);
+        return Err(CodecError::Verification { values, violations, index: first.unwrap_or(0) });
     }
     Ok(report)
 }
@@ -436,5 +438,28 @@ impl Chart<'_> {
             }
             None => number,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verification_counts_what_breaks_the_promise() {
+        let values = [1.0f32, 2.0, 3.0, 255.0, 5.0];
+        let missing = Missing { fills: vec![2.5], range: None };
+        let limits = Limits { abs: Some(0.6), ..Limits::default() };
+        let bound = Bound::Within(limits);
+        let subject =
+            Subject { values: &values, shape: [1, 1, 1, 5], cells: None, prediction: None, bound, missing: &missing };
+        let good = verify(&subject, &[1.5, 2.0, 3.1, 255.0, 4.5]).map(|r| (r.violations, r.numbers));
+        assert_eq!(good, Ok((0, 5)));
+        // Too far, a fill value, not a number.
+        let bad = verify(&subject, &[1.7, 2.5, 3.0, 255.0, f32::NAN]);
+        assert_eq!(bad.err(), Some(CodecError::Verification { values: 5, violations: 3, index: 0 }));
+        let exactly = Subject { bound: Bound::Lossless, ..subject };
+        let bad = verify(&exactly, &[1.0, 2.0, 3.0, 255.0, 5.0000005]);
+        assert_eq!(bad.err(), Some(CodecError::Verification { values: 5, violations: 1, index: 4 }));
     }
 }
