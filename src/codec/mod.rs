@@ -44,4 +44,5 @@ pub use container::{Hash, Method, check, hash};
 pub use error::CodecError;
 pub use latent::{LatentShape, decode_latent, encode_latent};
 pub use mask::Mask;
-pub use tile::{CodedTile, Predictor, TileFrame, TileReport, TileSpec, decode_tile, encode_tile, needs_prediction};
+pub use tile::{CodedTile, Predictor, TileFrame, TileReport, TileSpec};
+pub use tile::{decode_tile, encode_tile, needs_prediction, work_bytes};

@@ -35,6 +35,15 @@ pub enum Predictor {
     Lorenzo,
 }
 
+/// Bytes per value that [`encode_tile`] works with, besides the values that it is given: the targets and what is
+/// decoded of them (whole, and of the finest level), symbols, magnitudes.
+pub fn work_bytes(element: ElementType) -> usize {
+    fn of<T: Sample>(_: &[T]) -> usize {
+        3 * size_of::<T::Work>() + size_of::<i32>() + size_of::<u16>()
+    }
+    with_samples!(&Values::zeros(element, 0), samples => of(samples))
+}
+
 /// What a tile is and what is promised of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TileSpec<'a> {

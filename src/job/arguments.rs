@@ -52,7 +52,7 @@ pub struct RunArguments {
     /// Number of ranks a dry run plans for
     #[arg(long, requires = "dry_run", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub ranks: u32,
-    /// One training step, the first file and one state through every stage, into a temporary output beside job.output
+    /// One training step, the first tiles of one file and one state, through every stage; leaves nothing behind
     #[arg(long, requires = "config", conflicts_with = "print_config")]
     pub smoke: bool,
     /// Start over: remove what an earlier run left in job.output

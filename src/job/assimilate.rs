@@ -99,7 +99,7 @@ fn assimilate_group<B: Backend>(ctx: &mut Context, backend: &B, name: &Name) -> 
 }
 
 /// What a method is called in files and figures.
-fn label(method: &config::Method) -> String {
+pub(super) fn label(method: &config::Method) -> String {
     let modes = match method.modes {
         Some(Modes::Count(n)) => format!("-{n}"),
         Some(Modes::Rule(_)) | None => "-auto".into(),

@@ -29,7 +29,7 @@ use super::prediction::{self, Predictor};
 use super::teams::Team;
 use super::tiling::tiles;
 use super::total::{Total, ratio};
-use super::{Context, Input, JobError, failure, rate, slices};
+use super::{Context, Input, JobError, failure, rate, slices, smoke};
 
 /// The part of an archive that holds its [`Summary`].
 const SUMMARY: &str = "summary";
@@ -259,7 +259,7 @@ impl File<'_, '_> {
         // 1. Range and mask of every variable; what they promise.
         let plan = self.plan(source, group, &variables, model)?;
         // 2. This rank's tiles: consecutive, so that streams follow each other in the file.
-        let boxes = tiles(variables[0].shape, &self.tile(&plan));
+        let boxes = self.boxes(variables[0].shape, &self.tile(&plan));
         let owned = shard::range(boxes.len(), world.size(), world.rank());
         let Some(coded) = self.code_tiles(source, &plan, (&group.name, &boxes[owned.clone()]))? else {
             return Ok(None);
@@ -291,7 +291,7 @@ impl File<'_, '_> {
         }
         writer.put_text(&format!("members/{}", group.name), &group.variables.join("\n"))?;
         writer.write_group(&group.name, streams)?;
-        self.add_up((group, &variables), (&plan, boxes.len(), owned), &chosen, totals);
+        self.add_up((group, &variables), (&plan, &boxes, owned), &chosen, totals);
         for name in &group.variables {
             totals.entry(name.clone()).and_modify(|total| total.compressed_bytes += mask_bytes);
         }
@@ -312,8 +312,17 @@ impl File<'_, '_> {
         variables: &[&'v Variable],
         model: Option<&'v Predictor>,
     ) -> Result<Plan<'v>, JobError> {
-        let measured: Vec<Measured> =
-            variables.iter().map(|v| measure::measure(self.team, source, v)).collect::<Result<_, _>>()?;
+        let measure = |variable: &&Variable| {
+            let (world, shape) = (self.team, variable.shape);
+            let regions = if self.ctx.smoke {
+                let tiles = self.boxes(shape, &self.section.tile);
+                tiles.into_iter().skip(world.rank()).step_by(world.size()).collect()
+            } else {
+                measure::slabs(world, shape)
+            };
+            measure::measure(world, source, variable, &regions)
+        };
+        let measured: Vec<Measured> = variables.iter().map(measure).collect::<Result<_, _>>()?;
         let plan = Plan::new(self.section, variables, &measured, model.filter(|m| self.fits(m, variables)));
         if plan.learned_only && plan.model.is_none() {
             return Err(JobError::NothingLearned { path: self.input.path.clone(), group: group.name.clone() });
@@ -359,6 +368,12 @@ impl File<'_, '_> {
         Ok(all.into_iter().zip(0..).collect())
     }
 
+    /// What is coded of a variable: every tile, or the few of a smoke run.
+    fn boxes(&self, shape: [usize; 4], tile: &config::Tile) -> Vec<Box4> {
+        let all = tiles(shape, tile);
+        if self.ctx.smoke { smoke::first_tiles(all, self.team.size()) } else { all }
+    }
+
     /// The tiles of a group: those of a model are as large as its grid.
     fn tile(&self, plan: &Plan) -> config::Tile {
         let mut tile = self.section.tile.clone();
@@ -384,14 +399,15 @@ impl File<'_, '_> {
     fn add_up(
         &self,
         (group, variables): (&Group, &[&Variable]),
-        (plan, n_tiles, owned): (&Plan, usize, std::ops::Range<usize>),
+        (plan, boxes, owned): (&Plan, &[Box4], std::ops::Range<usize>),
         tiles: &[coding::Chosen],
         totals: &mut BTreeMap<String, Total>,
     ) {
         let world = self.team;
+        let values: usize = boxes.iter().map(Box4::count).sum();
         for (v, name) in group.variables.iter().enumerate() {
             let sums: Vec<Vec<f64>> = tiles.iter().map(|t| t.variables[v].sums(t.latent_share())).collect();
-            let sum = world.tree_sum(n_tiles, &owned, &sums, coding::SUMS);
+            let sum = world.tree_sum(boxes.len(), &owned, &sums, coding::SUMS);
             let mut extremes = tiles.iter().fold([0.0, f64::NEG_INFINITY, f64::NEG_INFINITY], |e: [f64; 3], t| {
                 let q = &t.variables[v].quality;
                 [e[0].max(q.max_abs_error), e[1].max(-q.min), e[2].max(q.max)]
@@ -408,7 +424,7 @@ impl File<'_, '_> {
             };
             let total = Total {
                 quality,
-                original_bytes: variables[v].bytes() as u64,
+                original_bytes: (values * variables[v].element.size()) as u64,
                 compressed_bytes: sum[3] as u64,
                 violations: sum[4] as u64,
                 bound: plan.variables[v].bound_abs,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Job;
+use crate::dataset::Split;
 use crate::report::Report;
 use crate::world::World;
 
-use super::JobError;
+use super::{JobError, smoke};
 
 /// What a stage receives. Every rank has one; collective calls go through `world`.
 pub struct Context<'a> {
@@ -24,7 +25,7 @@ pub struct Context<'a> {
     pub inputs: Vec<Input>,
     /// Archives to decompress: those of `decompress.archives`, or those `compress` made; sorted.
     pub archives: Vec<Input>,
-    /// `--smoke`: do one tiny piece of the work (one optimizer step, one file, one state), then stop.
+    /// `--smoke`: do one tiny piece of the work (one optimizer step, one state, a tile per rank of one file), then stop.
     pub smoke: bool,
     /// Raised by a signal on this rank.
     pub stop: Arc<AtomicBool>,
@@ -61,6 +62,15 @@ impl Context<'_> {
     /// boundary), write the checkpoint, and return [`JobError::stopped`].
     pub fn stop_requested(&self) -> bool {
         self.world.any(self.stop.load(Ordering::Relaxed))
+    }
+
+    /// The parts of `samples` samples that this job works on.
+    pub fn split(&self, samples: usize) -> Result<Split, JobError> {
+        let mut split = Split::new(samples, &self.config.data.split, self.config.job.seed)?;
+        if self.smoke {
+            smoke::shorten(&mut split, self.config);
+        }
+        Ok(split)
     }
 
     /// Makes `folder` and its parents on rank 0 and lets the others wait for it. Collective.

@@ -16,7 +16,7 @@ use crate::world::{World, shard};
 use super::coding::{latent_shape, mask_number, stored_units};
 use super::prediction::Prediction;
 use super::teams::Team;
-use super::{Context, Input, JobError, failure};
+use super::{Context, Input, JobError, failure, smoke};
 
 /// Bytes of decoded numbers that a rank holds before it writes them.
 const PIECES_BYTES: usize = 1 << 28;
@@ -96,7 +96,10 @@ fn restore(ctx: &Context, team: &World, input: &Input) -> Result<Option<Restored
     let names: Vec<String> = archive.groups().map(String::from).collect();
     for name in names {
         let decoder = GroupDecoder::open(&archive, &name)?;
-        let tiles = decoder.tiles();
+        let mut tiles = decoder.tiles();
+        if ctx.smoke {
+            tiles = smoke::first_tiles(tiles, team.size());
+        }
         let owned = shard::range(tiles.len(), team.size(), team.rank());
         let started = ctx.report.seconds();
         let mut pending: Vec<Vec<Piece>> = vec![Vec::new(); decoder.variables.len()];
@@ -119,7 +122,11 @@ fn restore(ctx: &Context, team: &World, input: &Input) -> Result<Option<Restored
             }
         }
         let seconds = (ctx.report.seconds() - started) / decoder.variables.len() as f64;
-        let amount = |v: &Variable| Amount { bytes: v.bytes() as u64, bytes_now: v.bytes() as u64, seconds };
+        let values: usize = tiles.iter().map(Box4::count).sum();
+        let amount = |v: &Variable| {
+            let bytes = (values * v.element.size()) as u64;
+            Amount { bytes, bytes_now: bytes, seconds }
+        };
         done.extend(decoder.variables.iter().map(|v| (v.name.clone(), amount(v))));
     }
     // 3. The file gets its name.

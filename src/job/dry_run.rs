@@ -1,35 +1,51 @@
 //! `--dry-run`: everything that can be known without computing. Opens the headers of the inputs, allocates nothing.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::archive::{Series, Source, Variable};
-use crate::config::{Assimilate, Generate, Job, MethodName, Reduction, Stage, Train};
+use crate::archive::{Archive, Box4, ElementType, Series, Source, Variable};
+use crate::codec;
+use crate::config::{Assimilate, Compress, Generate, Job, MethodName, Predictor, Reduction, Stage, Train};
 use crate::dataset::Split;
 use crate::dataset::generate::{self, VARIABLES};
 use crate::model::{Cost, Shape, zoo};
 
 use super::arguments::RunArguments;
 use super::command::print;
-use super::{Group, Input, JobError, groups, prepare};
+use super::tiling::tiles;
+use super::{Group, Input, JobError, assimilate, groups, prepare};
 
 /// Bytes of a number of the generated files and on the device.
 const REAL_BYTES: usize = 4;
 /// Bytes of a number of the assimilation.
 const DOUBLE_BYTES: usize = 8;
+/// Memory of a rank before it holds any field, measured: libraries and the buffers of MPI.
+const PROCESS_BYTES: u64 = 40 << 20;
 
 /// A variable that will be read: name and canonical shape (t, z, y, x).
 #[derive(Debug, Clone, PartialEq)]
 struct Shaped {
     name: String,
     shape: [usize; 4],
-    bytes: usize,
+    element: ElementType,
 }
 
-/// The plan, line by line, and the largest memory of a stage on one rank, bytes.
+impl Shaped {
+    fn bytes(&self) -> u64 {
+        (self.shape.iter().product::<usize>() * self.element.size()) as u64
+    }
+}
+
+/// The plan, line by line; what the fields of the stages take on one rank; what is written in all.
 #[derive(Default)]
 struct Plan {
     lines: Vec<String>,
+    /// Bytes of memory.
     memory: Vec<(Stage, u64)>,
+    /// Most bytes of files, by stage.
+    written: u64,
+    /// Bytes of the inputs with everything in them, as if nothing were deflated.
+    whole: u64,
 }
 
 /// Checks the job and its inputs and prints what it would do on `arguments.ranks` ranks. Creates nothing.
@@ -49,22 +65,11 @@ pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
     if let Some(train) = &job.train {
         plan.train(&job, train, &groups, ranks)?;
     }
-    let original: usize = variables.iter().map(|v| v.bytes).sum();
     if let Some(compress) = &job.compress {
-        let bound = |v: &Shaped| format!("{} {}", v.name, bound_text(&compress.error_bound_of(&v.name)));
-        let mut bounds: Vec<String> = variables.iter().map(bound).collect();
-        bounds.sort();
-        bounds.dedup();
-        plan.say("compress", &format!("{} of values to code: {}", bytes(original as u64), bounds.join(", ")));
+        plan.compress(&job, compress, &variables)?;
     }
     if job.decompress.is_some() {
-        let from: u64 = archives.iter().filter_map(|a| a.path.metadata().ok()).map(|m| m.len()).sum();
-        let text = if job.compress.is_some() {
-            format!("at most {} to write, and what the files hold besides", bytes(original as u64))
-        } else {
-            format!("{} archives of {} together", archives.len(), bytes(from))
-        };
-        plan.say("decompress", &text);
+        plan.decompress(&archives)?;
     }
     if let Some(assimilate) = &job.assimilate {
         plan.assimilate(&job, assimilate, &groups, ranks)?;
@@ -79,8 +84,9 @@ impl Plan {
 
     fn text(&self) -> String {
         let mut text = self.lines.join("\n");
+        text += &format!("\noutput     at most {}", bytes(self.written));
         if let Some((stage, most)) = self.memory.iter().max_by_key(|(_, bytes)| *bytes) {
-            text += &format!("\nmemory     at least {} per rank, in {}", bytes(*most), stage.as_str());
+            text += &format!("\nmemory     at least {} per rank, in {}", bytes(PROCESS_BYTES + most), stage.as_str());
         }
         text + "\n"
     }
@@ -88,7 +94,6 @@ impl Plan {
     fn generate(&mut self, job: &Job, spec: &Generate, ranks: usize) -> Vec<Shaped> {
         let [nx, ny, nz] = spec.grid;
         let cost = generate::Cost::of(spec, ranks);
-        let size = spec.snapshots * nx * ny * nz * REAL_BYTES;
         let text = format!(
             "{nx} x {ny} x {nz} cells, {} snapshots, {} lattice steps, {:.1} TFLOP, {}",
             spec.snapshots,
@@ -98,9 +103,11 @@ impl Plan {
         );
         self.say("generate", &text);
         self.memory.push((Stage::Generate, cost.bytes_per_rank));
+        self.whole = cost.output_bytes;
+        self.written += cost.output_bytes;
         let shape = [spec.snapshots, nz, ny, nx];
         let wanted = VARIABLES.iter().filter(|v| job.data.variables.contains(v.name));
-        wanted.map(|v| Shaped { name: v.name.into(), shape, bytes: size }).collect()
+        wanted.map(|v| Shaped { name: v.name.into(), shape, element: ElementType::F32 }).collect()
     }
 
     fn inputs(&mut self, job: &Job, inputs: &[Input]) -> Result<Vec<Shaped>, JobError> {
@@ -116,6 +123,8 @@ impl Plan {
                 self.say("", &text);
                 all.push(shaped(variable));
             }
+            let declared: u64 = source.select(None)?.iter().map(|v| v.bytes() as u64).sum();
+            self.whole += declared.max(size_of_file(input));
         }
         Ok(all)
     }
@@ -159,7 +168,46 @@ impl Plan {
                 &format!("  {steps} steps of {}FLOP, {}FLOP in all", si(step_flops), si(step_flops * steps as f64)),
             );
             self.memory.push((Stage::Train, cost.training_bytes(at_once)));
+            // The model with its statistics; checkpoints hold the parameters and two moments.
+            let numbers = cost.params * (1 + 3 * train.checkpoints_kept) + 2 * shape.len();
+            self.written += (numbers * REAL_BYTES) as u64;
         }
+        Ok(())
+    }
+
+    fn compress(&mut self, job: &Job, section: &Compress, variables: &[Shaped]) -> Result<(), JobError> {
+        let bound = |v: &Shaped| format!("{} {}", v.name, bound_text(&section.error_bound_of(&v.name)));
+        let mut bounds: Vec<String> = variables.iter().map(bound).collect();
+        bounds.sort();
+        bounds.dedup();
+        let values = variables.iter().map(Shaped::bytes).sum();
+        self.say("compress", &format!("{} of values to code: {}", bytes(values), bounds.join(", ")));
+        self.written += self.whole;
+        // Of variables that several files have any may be the largest: all of them, with the largest of each group.
+        let names: BTreeSet<String> = variables.iter().map(|v| v.name.clone()).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let learned = job.train.is_some() || section.model.is_some();
+        for group in groups::of(&job.data, &names)? {
+            let largest = |name: &String| variables.iter().filter(|v| v.name == *name).max_by_key(|v| v.bytes());
+            let members: Vec<&Shaped> = group.variables.iter().filter_map(largest).collect();
+            self.memory.push((Stage::Compress, coding_bytes(section, &members, learned)));
+        }
+        Ok(())
+    }
+
+    fn decompress(&mut self, archives: &[Input]) -> Result<(), JobError> {
+        let (mut from, mut whole) = ("what is compressed".to_string(), self.whole);
+        if !archives.is_empty() {
+            let size = archives.iter().map(size_of_file).sum();
+            from = format!("{} archives of {} together", archives.len(), bytes(size));
+            whole = size;
+            for archive in archives {
+                let archive = Archive::open(&archive.path)?;
+                whole += archive.coded().iter().map(|v| v.bytes() as u64).sum::<u64>();
+            }
+        }
+        self.say("decompress", &format!("{from}: at most {} to write", bytes(whole)));
+        self.written += whole;
         Ok(())
     }
 
@@ -174,14 +222,16 @@ impl Plan {
             let split = Split::new(shape[0], &job.data.split, job.job.seed)?;
             let (n, ensemble) = (group.variables.len() * shape[1..].iter().product::<usize>(), split.train.len());
             let states = assimilate.states.unwrap_or(split.test.len()).min(split.test.len());
-            let methods: Vec<&str> = assimilate.methods.iter().map(|m| m.name.as_str()).collect();
+            let methods: Vec<String> = assimilate.methods.iter().map(assimilate::label).collect();
             let text = format!("{}: {n} unknowns, {ensemble} training states, {states} to find", group.name);
             self.say("assimilate", &format!("{text}, by {}", methods.join(", ")));
             // V and the orthonormal factor of its decomposition.
             let matrices = if assimilate.methods.iter().all(|m| m.name == MethodName::BiReduced) { 0 } else { 2 };
             let rows = n.div_ceil(ranks);
             self.memory.push((Stage::Assimilate, (matrices * rows * ensemble * DOUBLE_BYTES) as u64));
-            self.say("", &format!("  {} of analyses", bytes((states * n * REAL_BYTES) as u64)));
+            let analyses = (methods.len() * states * n * REAL_BYTES) as u64;
+            self.say("", &format!("  {} of analyses", bytes(analyses)));
+            self.written += analyses;
         }
         Ok(())
     }
@@ -205,7 +255,26 @@ fn group(job: &Job, inputs: &[Input], variables: &[Shaped]) -> Result<Vec<(Group
 }
 
 fn shaped(variable: &Variable) -> Shaped {
-    Shaped { name: variable.name.clone(), shape: variable.shape, bytes: variable.bytes() }
+    Shaped { name: variable.name.clone(), shape: variable.shape, element: variable.element }
+}
+
+fn size_of_file(input: &Input) -> u64 {
+    input.path.metadata().map_or(0, |m| m.len())
+}
+
+/// Most memory of coding a tile of a group: the stored numbers and predictions of all its variables, and the work on one
+/// of them. Streams of tiles that are done come on top.
+fn coding_bytes(section: &Compress, group: &[&Shaped], model: bool) -> u64 {
+    let may_learn = |v: &&Shaped| matches!(section.predictor_of(&v.name), Predictor::Auto | Predictor::Learned);
+    let learned = model && group.iter().any(may_learn);
+    let shape = group[0].shape;
+    let mut tile = section.tile.clone();
+    tile.cells = tile.cells.or(learned.then_some([shape[1], shape[2], shape[3]]));
+    let values = tiles(shape, &tile).first().map_or(0, Box4::count);
+    let prediction = if learned { size_of::<f32>() } else { 0 };
+    let held: usize = group.iter().map(|v| v.element.size() + prediction).sum();
+    let work = group.iter().map(|v| codec::work_bytes(v.element)).max().unwrap_or(0);
+    (values * (held + work)) as u64
 }
 
 fn bound_text(bound: &crate::config::ErrorBound) -> String {

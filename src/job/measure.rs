@@ -24,14 +24,23 @@ impl Measured {
     }
 }
 
-/// Reads the variable once, shared over ranks by steps. Collective.
-pub(super) fn measure(world: &World, source: &Source, variable: &Variable) -> Result<Measured, JobError> {
-    let shape = variable.shape;
+/// This rank's share of a whole variable, in pieces to be read one by one.
+pub(super) fn slabs(world: &World, shape: [usize; 4]) -> Vec<Box4> {
     let mine = shard::range(shape[0], world.size(), world.rank());
-    let (mut low, mut high, mut least) = (f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY);
     let steps = (SLAB_VALUES / shape[1..].iter().product::<usize>().max(1)).max(1);
-    for first in mine.clone().step_by(steps) {
-        let stored = source.read(variable, &Box4::times(shape, first..(first + steps).min(mine.end)))?;
+    mine.clone().step_by(steps).map(|first| Box4::times(shape, first..(first + steps).min(mine.end))).collect()
+}
+
+/// Reads the pieces `mine` of this rank once. Collective.
+pub(super) fn measure(
+    world: &World,
+    source: &Source,
+    variable: &Variable,
+    mine: &[Box4],
+) -> Result<Measured, JobError> {
+    let (mut low, mut high, mut least) = (f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY);
+    for region in mine {
+        let stored = source.read(variable, region)?;
         let valid = variable.valid(&stored.values);
         for i in (0..stored.values.len()).filter(|&i| valid.as_ref().is_none_or(|valid| valid[i])) {
             let x = variable.unpack(stored.values.get_f64(i));

@@ -180,7 +180,7 @@ fn calibration(ctx: &Context, model: &TrainedModel) -> Result<Vec<f32>, JobError
         let shape = shape_in(&source, model).filter(|shape| shape[1..] == model.graph.sample().grid);
         let Some(shape) = shape else { continue };
         let variables = source.select(Some(&model.variables))?;
-        let count = shape[0].min(CALIBRATION_SAMPLES);
+        let count = shape[0].min(if ctx.smoke { 1 } else { CALIBRATION_SAMPLES });
         let mut samples = Vec::new();
         for i in 0..count {
             let step = i * shape[0] / count;

@@ -32,9 +32,11 @@ pub(super) fn figures(
     let row = reached.len() * Way::ALL.len() * NUMBERS;
     let mut table = vec![0.0; FACTORS.len() * row];
     let tile = if world.rank() < FACTORS.len() { Some(Tile::read(source, plan, &sample)?) } else { None };
+    let mut progress = ctx.report.progress("rate and distortion of a sample", FACTORS.len() as u64);
     for (i, factor) in FACTORS.into_iter().enumerate().filter(|(i, _)| i % world.size() == world.rank()) {
         let Some((tile, plan)) = tile.as_ref().zip(plan.scaled(factor)) else { continue };
         let coded = tile.code(&plan)?;
+        progress.advance(world.size() as u64);
         let numbers = &mut table[i * row..(i + 1) * row];
         for (slot, (v, way)) in numbers.chunks_mut(NUMBERS).zip(ways(reached.len())) {
             let span = reached[v].1.max - reached[v].1.min;

@@ -60,11 +60,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let files = (paths, axis(&ctx.config.data));
         let mut source = FieldSamples::open(&files.0, files.1.as_deref(), &group.variables)?;
         let extent = source.extent();
-        let mut split = Split::new(extent.samples, &ctx.config.data.split, job.seed)?;
-        if ctx.smoke {
-            split.train.truncate(section.batch);
-            split.valid.truncate(section.batch);
-        }
+        let split = ctx.split(extent.samples)?;
         // 2. Statistics of the training part.
         let normalizer = ctx.normalizer(&mut source, &split.train, group)?;
         // 3. The model.

@@ -1,6 +1,7 @@
 //! Arguments, job files and messages; nothing here computes.
 
 use super::process::{folder, mpirun, sci_hpc, write};
+use super::toy::flow;
 
 const JOB: &str = "job: {name: toy}\ndata: {inputs: [a.nc]}\ncompress:\n  error_bound: {rel: 1.0e-3}\n";
 
@@ -112,9 +113,24 @@ fn dry_run_tells_sizes_and_creates_nothing() {
     for word in ["296553 parameters", "latent 288 values", "160 train, 40 check", "990 MB", "per rank", "by full"] {
         assert!(run.answer().contains(word), "{word}: {}", run.stdout);
     }
+    // Generated, compressed and restored at most 990 MB each; a model with two checkpoints, and 40 analyses of 0.99 MB.
+    assert!(run.answer().contains("output     at most 3.02 GB"), "{}", run.stdout);
     let ranks = ["--config", "job.yaml", "--dry-run", "--ranks", "9"];
     sci_hpc(&here, &ranks).refused(2, &["4 fixed shards", "9 ranks", "job.reduction"]);
     assert!(!here.join("runs").exists());
+}
+
+#[test]
+fn dry_run_tells_what_compressing_takes() {
+    let here = folder("dry-run-compress");
+    std::fs::copy(flow(), here.join("flow.nc")).unwrap();
+    let job = "job: {name: toy, output: out}\ndata: {inputs: [flow.nc], variables: [u]}\ncompress: {error_bound: {rel: 0.001}}\n";
+    write(&here, "job.yaml", job);
+    let run = sci_hpc(&here, &["--config", "job.yaml", "--dry-run"]);
+    // 9 steps of 8 x 16 x 12 f32: 22 bytes per value of the one tile, beside 41.9 MB of the process.
+    for word in ["memory     at least 42.2 MB per rank, in compress", "output     at most"] {
+        assert!(run.answer().contains(word), "{word}: {}", run.stdout);
+    }
 }
 
 #[test]

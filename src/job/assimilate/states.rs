@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::archive::{Coordinate, Series, Variable};
 use crate::assimilate::Layout;
-use crate::dataset::{Extent, FieldSamples, Normalizer, SampleSource, Split};
+use crate::dataset::{Extent, FieldSamples, Normalizer, SampleSource};
 use crate::job::groups::{self, Group};
 use crate::job::{Context, JobError};
 
@@ -95,7 +95,7 @@ impl States {
 
 /// Training and test samples.
 fn split(ctx: &Context, samples: usize) -> Result<(Vec<usize>, Vec<usize>), JobError> {
-    let split = Split::new(samples, &ctx.config.data.split, ctx.config.job.seed)?;
+    let split = ctx.split(samples)?;
     let mut test = if split.test.is_empty() { split.valid } else { split.test };
     if test.is_empty() {
         return Err(JobError::NoTestStates { samples, train: split.train.len() });
