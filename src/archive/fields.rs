@@ -50,7 +50,7 @@ pub struct FieldSpec {
     pub unlimited: bool,
     /// The variables.
     pub variables: Vec<FieldVariable>,
-    /// Attributes of the file: `title`, `source`, `history`, …; what CF asks for and is missing is filled in.
+    /// Attributes of the file; [`cf_attributes`] makes them complete.
     pub attributes: Attributes,
     /// Attributes of a `crs` variable that every field refers to as its grid mapping; none: no such variable.
     pub grid_mapping: Option<Attributes>,
@@ -101,7 +101,8 @@ impl FieldSpec {
             space(2, "x", "projection_x_coordinate", "X"),
         ];
         let grid_mapping = Some(local_projection());
-        Self { coordinates, unlimited: true, variables, attributes: Attributes::default(), grid_mapping, deflate: None }
+        let attributes = cf_attributes(&Attributes::default());
+        Self { coordinates, unlimited: true, variables, attributes, grid_mapping, deflate: None }
     }
 
     /// Canonical shape of the variables in time.
@@ -214,7 +215,7 @@ fn define(tmp: &Path, spec: &FieldSpec) -> NcResult<()> {
     for field in &spec.variables {
         define_field(root.add_variable(&field.name, xtype_of(field.element), &dims[skip(field)..])?, field, spec)?;
     }
-    root.put_attributes(&complete(&spec.attributes))?;
+    root.put_attributes(&spec.attributes)?;
     file.end_definitions()?;
     for (variable, coordinate) in coordinates.iter().zip(&spec.coordinates) {
         let slab = Slab::all(&[coordinate.values.len()]);
@@ -277,8 +278,9 @@ fn extend(tmp: &Path, spec: &FieldSpec) -> h5::H5Result<()> {
     file.close()
 }
 
-/// Attributes of the file with what CF-1.11 asks for (sections 2.6.1, 2.6.2).
-fn complete(given: &Attributes) -> Attributes {
+/// The attributes of a file, `title`, `source`, `history` and so on, with what CF-1.11 asks for besides (sections 2.6.1,
+/// 2.6.2).
+pub fn cf_attributes(given: &Attributes) -> Attributes {
     let mut attributes = texts(&[("Conventions", "CF-1.11")]);
     let defaults = [
         ("title", "fields written by sci-hpc"),

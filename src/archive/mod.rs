@@ -47,7 +47,7 @@ pub use attributes::{AttributeValue, Attributes, Axis};
 pub use axes::Dimension;
 pub use container::{IndexRecord, Streams, hash};
 pub use error::{ArchiveError, ErrorClass};
-pub use fields::{CellGrid, FieldSpec, FieldVariable, FieldWriter};
+pub use fields::{CellGrid, FieldSpec, FieldVariable, FieldWriter, cf_attributes};
 pub use reader::Archive;
 pub use restore::Restorer;
 pub use series::Series;

@@ -45,6 +45,16 @@ pub enum AssimilateError {
         /// Columns that are there.
         found: String,
     },
+    /// Two lists of a NetCDF observation file belong to different numbers of observations.
+    #[error("{path}: `{first}` and `{other}` differ in length; each observation has one number in every list")]
+    UnequalColumns {
+        /// The observation file.
+        path: PathBuf,
+        /// A list.
+        first: String,
+        /// Another.
+        other: String,
+    },
     /// A cell of the observation file is not what it should be.
     #[error("{path}, line {line}: `{text}` in column `{column}` is not {expected}")]
     BadObservation {

@@ -48,6 +48,11 @@ pub fn run<B: Backend>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
     Ok(ctx.report.metrics("assimilate", serde_json::json!({ "states": states, "methods": methods }))?)
 }
 
+/// Checks what the section names, before anything is computed.
+pub(super) fn check(section: &config::Assimilate) -> Result<(), JobError> {
+    section.observations.file.as_deref().map_or(Ok(()), observed::check)
+}
+
 /// A group and how its products are called.
 pub(super) struct Name<'a> {
     group: &'a Group,

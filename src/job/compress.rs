@@ -73,6 +73,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
         done.bytes_now += if made.now { made.summary.original_bytes() } else { 0 };
         done.sum.join(&made.summary);
         done.files.push((i, made.sizes));
+        ctx.report.event("file", of_file(&inputs, &(i, made.sizes)))?;
     }
     if ctx.world.any(stopped) {
         return Err(JobError::stopped(Stage::Compress));
@@ -87,7 +88,15 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     let sent = teams.iter().filter_map(|t| serde_json::from_slice::<Option<Done>>(t).expect("written by a rank"));
     sent.for_each(|team| all.join(team));
     all.notes.iter().for_each(|line| ctx.report.log(line));
+    for file in all.files.iter().filter(|(i, _)| !team.files.contains(i)) {
+        ctx.report.event("file", of_file(&inputs, file))?;
+    }
     Ok(ctx.report.metrics("compress", all.metrics(&inputs, (seconds, ctx.world.size())))?)
+}
+
+/// A file in metrics and events.
+fn of_file(inputs: &[Input], &(i, [file, archive]): &(usize, [u64; 2])) -> Value {
+    json!({ "name": inputs[i].name, "file_bytes": file, "archive_bytes": archive, "ratio": ratio(file, archive) })
 }
 
 /// What a team did, or all.
@@ -111,8 +120,7 @@ impl Done {
 
     fn metrics(mut self, inputs: &[Input], (seconds, ranks): (f64, usize)) -> Value {
         self.files.sort_unstable();
-        let file = |&(i, [file, archive]): &(usize, [u64; 2])| json!({ "name": inputs[i].name, "file_bytes": file, "archive_bytes": archive, "ratio": ratio(file, archive) });
-        let files: Vec<Value> = self.files.iter().map(file).collect();
+        let files: Vec<Value> = self.files.iter().map(|file| of_file(inputs, file)).collect();
         json!({ "variables": self.sum.to_json(), "files": files, "model_bytes": self.sum.model_bytes,
             "seconds": seconds, "mb_per_s": self.bytes_now as f64 * 1e-6 / seconds, "ranks": ranks })
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::archive::{
-    Archive, ArchiveError, Attributes, Box4, Coordinate, FieldSpec, FieldVariable, FieldWriter, Piece, Values, Variable,
+    Archive, ArchiveError, Box4, Coordinate, FieldSpec, FieldVariable, FieldWriter, Piece, Values, Variable,
 };
 use crate::world::World;
 
@@ -95,9 +95,7 @@ fn spec(archive: &Archive, variables: &[&Variable], times: &Range<usize>) -> Res
         has_time: true,
         attributes: v.attributes.clone(),
     });
-    let mut attributes = Attributes::default();
-    attributes.put_text("title", "part of an archive");
-    attributes.put_text("source", "sci-hpc extract");
+    let attributes = archive.original().attributes().clone();
     let variables = fields.collect();
     Ok(FieldSpec { coordinates, unlimited: true, variables, attributes, grid_mapping: None, deflate: None })
 }

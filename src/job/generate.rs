@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::archive::{
     ArchiveError, Attributes, Box4, CellGrid, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece,
-    Source, Values,
+    Source, Values, cf_attributes,
 };
 use crate::config::{Generate, Stage};
 use crate::dataset::DatasetError;
@@ -18,7 +18,7 @@ use crate::report::Figure;
 use crate::report::Progress;
 use crate::report::figure::{Panel, Slices};
 
-use super::{Context, JobError, failure};
+use super::{Context, JobError, Output, failure};
 
 /// What the netCDF library puts where nothing was written (`NC_FILL_FLOAT`); here: inside buildings.
 const FILL: f32 = 9.969_21e36;
@@ -46,7 +46,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     // 3. One file, filled by all ranks snapshot by snapshot.
     let times_s = (1..=spec.snapshots as u64).map(|n| (spin_up + n * between) as f64 * flow.scales().step_s).collect();
-    let path = ctx.output.generated().join("urban-flow.nc");
+    let path = product(&ctx.output);
     let file_spec = file_spec(&flow, &spec, times_s);
     let suspended = checkpoint.snapshots(first_step);
     let mut file = match resumed && ctx.world.any(ctx.world.is_root() && suspended.exists()) {
@@ -80,6 +80,11 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
         "mass_error_rel": mass_error_rel, "cell_updates_per_s": rate, "ranks": ctx.world.size(),
     });
     Ok(ctx.report.metrics("generate", metrics)?)
+}
+
+/// The file that the stage makes.
+pub(super) fn product(output: &Output) -> PathBuf {
+    output.generated().join("urban-flow.nc")
 }
 
 fn log_start(ctx: &Context, spec: &Generate, flow: &UrbanFlow, steps: u64) {
@@ -218,7 +223,7 @@ fn file_spec(flow: &UrbanFlow, spec: &Generate, times_s: Vec<f64>) -> FieldSpec 
     attributes.put_text("title", "wind and a tracer over a city");
     attributes.put_text("source", "sci-hpc generate urban-flow: lattice-Boltzmann D3Q19, Smagorinsky");
     attributes.put_text("comment", "synthetic: buildings and weather are drawn from a seed");
-    file.attributes = attributes;
+    file.attributes = cf_attributes(&attributes);
     file
 }
 

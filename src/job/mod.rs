@@ -50,6 +50,7 @@ pub use dry_run::dry_run;
 pub use groups::Group;
 pub use outcome::{Class, JobError};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -83,9 +84,14 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
     log_start(&ctx, arguments, threads)?;
     // 3. Stage after stage.
     for stage in job.stages() {
-        if finished.contains(&stage) {
+        if finished.contains(&stage) && are_there(&ctx, stage)? {
             ctx.report.log(format_args!("{}: finished by an earlier run, skipped", stage.as_str()));
         } else {
+            if let Some((_, state)) = root.as_mut().filter(|_| finished.contains(&stage)) {
+                ctx.report.log(format_args!("{}: files that an earlier run made are gone", stage.as_str()));
+                state.finished.retain(|done| *done != stage);
+                state.write(&ctx.output)?;
+            }
             if ctx.stop_requested() {
                 return Err(JobError::stopped(stage));
             }
@@ -117,6 +123,22 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     ctx.report.event("stage", json!({ "stage": stage.as_str(), "seconds": seconds }))?;
     ctx.report.log(format_args!("{}: done in {seconds:.1} s", stage.as_str()));
     Ok(())
+}
+
+/// Whether the files that a stage is to leave are there. Collective.
+fn are_there(ctx: &Context, stage: Stage) -> Result<bool, JobError> {
+    let output = &ctx.output;
+    let products: Vec<PathBuf> = match stage {
+        Stage::Generate => vec![generate::product(output)],
+        Stage::Train => {
+            let groups = ctx.groups()?;
+            groups.iter().map(|group| output.model(&group.name, groups.len() == 1)).collect()
+        }
+        Stage::Compress => ctx.inputs.iter().map(|input| output.archive(input)).collect(),
+        Stage::Decompress => ctx.archives.iter().map(|archive| output.decompressed(archive)).collect(),
+        Stage::Assimilate => vec![output.file("assimilation")],
+    };
+    Ok(!ctx.world.any(ctx.world.is_root() && products.iter().any(|path| !path.exists())))
 }
 
 /// Makes what a stage wrote the input of those that follow.

@@ -380,6 +380,7 @@ fn of_assimilate(error: &AssimilateError) -> Class {
         | AssimilateError::ReadObservations { .. }
         | AssimilateError::MissingColumn { .. }
         | AssimilateError::BadObservation { .. }
+        | AssimilateError::UnequalColumns { .. }
         | AssimilateError::NoSpread => Class::Input,
         AssimilateError::NotFinite { .. }
         | AssimilateError::LineSearch { .. }

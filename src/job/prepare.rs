@@ -14,7 +14,7 @@ use crate::world::World;
 use super::arguments::RunArguments;
 use super::lock::Lock;
 use super::state::{self, State};
-use super::{Class, Input, JobError, Output, groups, inputs, prediction, smoke};
+use super::{Class, Input, JobError, Output, assimilate, groups, inputs, prediction, smoke};
 
 /// A job that may start.
 pub(super) struct Prepared {
@@ -145,6 +145,9 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<(Job, Vec<
     if let Some(section) = &job.compress {
         prediction::check(section, &job.data, &inputs)?;
         check_bounds(&job, section, &inputs)?;
+    }
+    if let Some(section) = &job.assimilate {
+        assimilate::check(section)?;
     }
     let archives = match &job.decompress {
         Some(section) => distinct(inputs::expand("decompress.archives", &section.archives)?)?,

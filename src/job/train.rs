@@ -132,7 +132,10 @@ impl<B: Backend<Real = f32>> Fit<B> {
     /// The trainer as the last checkpoint left it, or at the start values.
     fn start<'a>(&'a self, ctx: &Context<'a>) -> Result<(Trainer<'a, B>, Progressing), JobError> {
         let adam = Adam::new(self.section.learning_rate);
-        let found = Checkpoint::read_latest(ctx.world, &self.checkpoints, &self.identity)?;
+        let (found, damaged) = Checkpoint::read_latest(ctx.world, &self.checkpoints, &self.identity)?;
+        for error in damaged {
+            ctx.report.log(format_args!("train {}: a checkpoint is left out: {error}", self.group.name));
+        }
         let (params, optimizer, at) = match found {
             Some(c) => {
                 ctx.report.log(format_args!("train {}: goes on after step {}", self.group.name, c.steps));

@@ -1,7 +1,7 @@
 //! Checkpoints: everything the next step depends on, so that a resumed run has the bits of an uninterrupted one.
 //!
-//! One file per checkpoint, `step-NNNNNNNN.h5`, written under a temporary name, flushed and renamed; then `LATEST` names
-//! it; then older ones go. The rank count is not part of it: any number of ranks goes on.
+//! One file per checkpoint, `step-NNNNNNNN.h5`, written under a temporary name, flushed and renamed; then older ones go.
+//! The rank count is not part of it: any number of ranks goes on.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,6 @@ use super::TrainError;
 use super::history::{Epoch, Running, of_table, to_table};
 use crate::archive::Tree;
 use crate::dataset::Cursor;
-use crate::report::write_atomic;
 use crate::world::World;
 
 /// What a checkpoint belongs to: digests.
@@ -44,9 +43,6 @@ pub struct Checkpoint {
     pub epochs: Vec<Epoch>,
 }
 
-/// The file that names the last checkpoint.
-const LATEST: &str = "LATEST";
-
 impl Checkpoint {
     /// Writes the checkpoint into `folder` and removes all but the last `keep`. Call it on rank 0.
     ///
@@ -54,7 +50,6 @@ impl Checkpoint {
     pub fn write(&self, folder: &Path, identity: &Identity, keep: usize) -> Result<(), TrainError> {
         let name = format!("step-{:08}.h5", self.steps);
         self.tree(identity).write(&folder.join(&name))?;
-        write_atomic(&folder.join(LATEST), name.as_bytes())?;
         let old = checkpoints(folder)?;
         for path in &old[..old.len().saturating_sub(keep)] {
             // A leftover costs space, nothing else.
@@ -63,32 +58,50 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The last checkpoint of `folder`; `None` if there is none. Rank 0 says which, every rank reads it. Collective.
+    /// The last checkpoint of `folder` that can be read, and what is wrong with later ones; `None` if there is none.
+    /// Rank 0 says which, every rank reads it. Collective.
     ///
-    /// Errors: [`TrainError::OtherRun`] if it is of another model, data or settings; of reading.
-    pub fn read_latest(world: &World, folder: &Path, identity: &Identity) -> Result<Option<Self>, TrainError> {
-        let path = folder.join(LATEST);
-        let name = if world.is_root() && path.exists() {
-            std::fs::read_to_string(&path).map_err(|source| TrainError::Unreadable { path, source })?
-        } else {
-            String::new()
-        };
-        let name = String::from_utf8_lossy(&world.broadcast_bytes(name.into_bytes())).trim().to_string();
-        if name.is_empty() {
-            return Ok(None);
+    /// Errors: [`TrainError::OtherRun`] if it is of another model, data or settings; of reading, if none can be read.
+    pub fn read_latest(
+        world: &World,
+        folder: &Path,
+        identity: &Identity,
+    ) -> Result<(Option<Self>, Vec<TrainError>), TrainError> {
+        // 1. Which; where none can be read, every rank meets the error of the last one.
+        let (mut chosen, mut damaged) = (PathBuf::new(), Vec::new());
+        if world.is_root() {
+            let all = checkpoints(folder)?;
+            chosen = all.last().cloned().unwrap_or_default();
+            for path in all.into_iter().rev() {
+                match Self::read(&path) {
+                    Ok(_) => {
+                        chosen = path;
+                        break;
+                    }
+                    Err(error) => damaged.push(error),
+                }
+            }
         }
-        let path = folder.join(name);
-        let tree = Tree::read(&path)?;
-        let found: Identity = tree.json("identity")?;
+        let chosen: PathBuf = world.broadcast(Some(&chosen).filter(|_| world.is_root()));
+        if chosen.as_os_str().is_empty() {
+            return Ok((None, damaged));
+        }
+        // 2. Whose.
+        let (found, checkpoint) = Self::read(&chosen)?;
         let parts = [
             ("model", &found.model, &identity.model),
             ("set of data", &found.data, &identity.data),
             ("choice of batch, loss, learning rate, seed or reduction", &found.settings, &identity.settings),
         ];
         match parts.into_iter().find(|(_, found, own)| found != own) {
-            Some((what, ..)) => Err(TrainError::OtherRun { path, what }),
-            None => Ok(Some(Self::of_tree(&tree)?)),
+            Some((what, ..)) => Err(TrainError::OtherRun { path: chosen, what }),
+            None => Ok((Some(checkpoint), damaged)),
         }
+    }
+
+    fn read(path: &Path) -> Result<(Identity, Self), TrainError> {
+        let tree = Tree::read(path)?;
+        Ok((tree.json("identity")?, Self::of_tree(&tree)?))
     }
 
     fn tree(&self, identity: &Identity) -> Tree {
@@ -175,18 +188,25 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("sci-hpc-resume-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let world = World::serial();
-        assert_eq!(Checkpoint::read_latest(&world, &folder, &identity()).unwrap(), None);
+        let latest = || Checkpoint::read_latest(&world, &folder, &identity());
+        assert_eq!(latest().unwrap().0, None);
         for steps in [5, 10, 100] {
             checkpoint(steps).write(&folder, &identity(), 2).unwrap();
         }
-        let back = Checkpoint::read_latest(&world, &folder, &identity()).unwrap();
-        assert_eq!(back, Some(checkpoint(100)));
+        assert_eq!(latest().unwrap().0, Some(checkpoint(100)));
         assert_eq!(checkpoints(&folder).unwrap().len(), 2);
         let other = Identity { data: "other".into(), ..identity() };
         assert!(matches!(
             Checkpoint::read_latest(&world, &folder, &other),
             Err(TrainError::OtherRun { what: "set of data", .. })
         ));
+        // A damaged one is left out, with the reason; of nothing but damaged ones the last is named.
+        std::fs::write(folder.join("step-00000100.h5"), b"not what was written").unwrap();
+        let (found, damaged) = latest().unwrap();
+        assert_eq!(found, Some(checkpoint(10)));
+        assert!(matches!(&damaged[..], [error] if error.to_string().contains("step-00000100.h5")), "{damaged:?}");
+        std::fs::write(folder.join("step-00000010.h5"), b"").unwrap();
+        assert!(latest().unwrap_err().to_string().contains("step-00000100.h5"));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -34,9 +34,18 @@ fn an_archive_is_inspected_extracted_and_damage_is_an_error_that_names_the_strea
     assert_eq!(part.len(), 2 * step);
     let same = |i: usize| part[i].to_bits() == whole[step + i].to_bits();
     assert!((0..part.len()).all(same), "steps 1 and 2");
+    let header = |file: &str| {
+        let output = std::process::Command::new("ncdump").args(["-h", file]).current_dir(&here).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_once("// global attributes:").expect("a header").1.to_string()
+    };
+    assert_eq!(header("part.nc"), header("out/decompressed/urban-flow.nc"), "attributes of the file");
     sci_hpc(&here, &["extract", path, "-v", "nothing", "-o", "none.nc"]).refused(3, &["nothing"]);
     sci_hpc(&here, &["extract", path, "-t", "5:1", "-o", "none.nc"]).refused(2, &["expected A:B"]);
     assert!(!here.join("none.nc").exists());
+    let events = std::fs::read_to_string(here.join("out/events.jsonl")).unwrap();
+    let file = "\"event\":\"file\",\"name\":\"urban-flow.nc\"";
+    assert_eq!(events.lines().filter(|line| line.contains(file)).count(), 1, "{events}");
     // 3. A truncated archive, and one with flipped bits in its last stream.
     let bytes = std::fs::read(&archive).unwrap();
     std::fs::write(here.join("cut.sci.h5"), &bytes[..bytes.len() / 2]).unwrap();

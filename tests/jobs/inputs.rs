@@ -141,6 +141,41 @@ fn files_without_fields_or_without_steps_are_named() {
     assert!(!here.join("out").exists());
 }
 
+#[test]
+fn observation_files_are_read_before_anything_is_computed() {
+    let here = folder("inputs-observations");
+    field(&here, "a", CELLS, wave);
+    let list = |dims: &str, sigmas: &str| {
+        format!(
+            "netcdf x {{ dimensions: {dims} variables: short i(n); double j(n), k(n), time(n), value(n), sigma(m);\n\
+             i:scale_factor = 0.5; data: i = 2, 4; j = 1, 2; k = 0, 1; time = 4, 5; value = 1, 2; sigma = {sigmas}; }}"
+        )
+    };
+    ncgen(&here, "good", &list("n = 2; m = 2;", "0.1, 0.1"));
+    ncgen(&here, "short", &list("n = 2; m = 3;", "0.1, 0.1, 0.1"));
+    ncgen(&here, "sigma", &list("n = 2; m = 2;", "0.1, -1"));
+    ncgen(&here, "filled", &list("n = 2; m = 2;", "0.1, _"));
+    write(&here, "text.csv", "# masts\ni, j, k, value, sigma\n1, 1, 1, 3, 0.1\n1, 1, one, 3, 0.1\n");
+    let with = |file: &str| {
+        let text = job(&["data"], "a.nc");
+        let how = "methods: [{name: full}], observations";
+        run(&here, &format!("{text}assimilate: {{{how}: {{file: {file}}}}}\n"))
+    };
+    for (file, words) in [
+        ("none.csv", ["none.csv", "No such file"]),
+        ("text.csv", ["text.csv, line 4", "`one`"]),
+        ("short.nc", ["short.nc", "differ in length"]),
+        ("sigma.nc", ["sigma.nc, line 2", "a standard deviation above 0"]),
+        ("filled.nc", ["filled.nc, line 2", "a standard deviation above 0"]),
+    ] {
+        with(file).refused(3, &words);
+        assert!(!here.join("out").exists(), "{file}: nothing is created before it is read");
+    }
+    let found = with("good.nc");
+    found.answer();
+    assert!(found.stderr.contains("observations from good.nc"), "{}", found.stderr);
+}
+
 /// Makes the file `NAME.nc` from its text.
 fn ncgen(folder: &Path, name: &str, cdl: &str) {
     write(folder, &format!("{name}.cdl"), cdl);

@@ -97,6 +97,23 @@ fn finished_job_is_skipped_another_job_refused_and_fresh_starts_over() {
 }
 
 #[test]
+fn products_that_are_gone_are_made_again() {
+    let here = folder("gone");
+    write(&here, "job.yaml", JOB);
+    finish(&here, 2, &[]);
+    let first = products(&here);
+    for gone in ["models/u-w.h5", "archive/urban-flow.nc.sci.h5", "decompressed/urban-flow.nc"] {
+        std::fs::remove_file(here.join("out").join(gone)).unwrap();
+    }
+    let log = finish(&here, 2, &[]);
+    for (stage, how) in [("generate", "finished"), ("train", "done"), ("compress", "done"), ("assimilate", "finished")]
+    {
+        assert!(log.contains(&format!("{stage}: {how}")), "{stage}: {log}");
+    }
+    assert_same(&products(&here), &first, "made again");
+}
+
+#[test]
 fn fresh_never_removes_its_own_inputs() {
     let here = folder("fresh-inputs");
     write(&here, "job.yaml", &until("data"));

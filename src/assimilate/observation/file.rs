@@ -49,12 +49,16 @@ pub struct Columns {
     pub path: PathBuf,
     /// Names of the columns of numbers.
     pub names: Vec<String>,
-    /// Rows of numbers, in the order of `names`, and the name in column `variable`.
-    pub rows: Vec<(Vec<f64>, Option<String>)>,
+    /// Line of the file (of a NetCDF file: number of the observation, from 1), numbers in the order of `names`, and the
+    /// name in column `variable`.
+    pub rows: Vec<(usize, Vec<f64>, Option<String>)>,
 }
 
 /// What a CSV file may have.
 const COLUMNS: [&str; 12] = ["value", "sigma", "x", "y", "z", "i", "j", "k", "t", "time", "step", "variable"];
+
+/// Those of them that hold numbers.
+pub const NUMBERS: &[&str] = COLUMNS.split_at(11).0;
 
 const AXES: [(&str, &str); 3] = [("z", "k"), ("y", "j"), ("x", "i")];
 
@@ -76,7 +80,8 @@ impl Columns {
         let is_index = AXES.iter().any(|(_, index)| find(index).is_some());
         let axes = AXES.map(|(coordinate, index)| find(if is_index { index } else { coordinate }));
         let (t, step) = (find("t").or(find("time")), find("step"));
-        let record = |(line, (row, variable)): (usize, &(Vec<f64>, Option<String>))| {
+        let record = |(line, row, variable): &(usize, Vec<f64>, Option<String>)| {
+            let line = *line;
             if row[sigma].is_nan() || row[sigma] <= 0.0 {
                 return Err(self.bad(line, "sigma", row[sigma], "a standard deviation above 0"));
             }
@@ -91,12 +96,12 @@ impl Columns {
             let place = axes.map(|axis| axis.map(|axis| row[axis]));
             Ok(Record { place, is_index, time, variable: variable.clone(), value: row[value], sigma: row[sigma] })
         };
-        self.rows.iter().enumerate().map(record).collect()
+        self.rows.iter().map(record).collect()
     }
 
-    fn bad(&self, row: usize, column: &str, number: f64, expected: &'static str) -> AssimilateError {
+    fn bad(&self, line: usize, column: &str, number: f64, expected: &'static str) -> AssimilateError {
         let (column, text) = (column.to_string(), number.to_string());
-        AssimilateError::BadObservation { path: self.path.clone(), line: row + 1, column, text, expected }
+        AssimilateError::BadObservation { path: self.path.clone(), line, column, text, expected }
     }
 }
 
@@ -119,7 +124,8 @@ pub fn read_csv(path: &Path, text: &str) -> Result<Columns, AssimilateError> {
     let variable = all.iter().position(|name| name == "variable");
     let mut rows = Vec::new();
     for (line, text) in lines {
-        rows.push(csv_row(path, (line, text), (&all, variable))?);
+        let (numbers, name) = csv_row(path, (line, text), (&all, variable))?;
+        rows.push((line, numbers, name));
     }
     let names = all.into_iter().filter(|name| name != "variable").collect();
     Ok(Columns { path: path.to_path_buf(), names, rows })
@@ -188,7 +194,8 @@ mod tests {
     fn csv_that_is_not_right_is_refused_with_its_line() {
         let message = |text: &str| records(text).unwrap_err().to_string();
         assert!(message("x,y,z,value\n1,1,1,1\n").contains("no column `sigma`"));
-        assert!(message("x,value,sigma\n1,1,0\n").contains("a standard deviation above 0"));
+        let sigma = message("# a network\n\nx,value,sigma\n1,1,1\n1,1,0\n");
+        assert!(sigma.contains("a standard deviation above 0") && sigma.contains("line 5"), "{sigma}");
         assert!(message("x,value,sigma\n1,one,0\n").contains("line 2: `one`"));
         assert!(message("x,value,sigma\n1,1\n").contains("one value per column"));
         assert!(message("x,value,sigma\n1,nan,1\n").contains("a finite number"));

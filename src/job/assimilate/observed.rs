@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::archive::Source;
+use crate::archive::{Source, Values, Variable};
 use crate::assimilate::observation::{
     self, Columns, Interpolation, ObservedAt, Record, fractional_index, read_csv, stencil,
 };
@@ -152,15 +152,30 @@ fn columns(path: &Path) -> Result<Columns, JobError> {
     let source = Source::open(path)?;
     let mut names = Vec::new();
     let mut values: Vec<Vec<f64>> = Vec::new();
-    for name in ["x", "y", "z", "i", "j", "k", "t", "step", "value", "sigma"] {
-        if source.all_variables().any(|v| v.name == name) {
-            names.push(name.to_string());
-            values.push(source.read_all(name)?.1.to_f64());
-        }
+    for variable in source.all_variables().filter(|v| observation::NUMBERS.contains(&v.name.as_str())) {
+        names.push(variable.name.clone());
+        values.push(physical(variable, &source.read_all(&variable.name)?.1));
     }
-    let n = values.iter().map(Vec::len).min().unwrap_or(0);
-    let rows = (0..n).map(|row| (values.iter().map(|column| column[row]).collect(), None)).collect();
+    let n = values.first().map_or(0, Vec::len);
+    if let Some(i) = values.iter().position(|column| column.len() != n) {
+        let (path, first, other) = (path.into(), names[0].clone(), names[i].clone());
+        return Err(AssimilateError::UnequalColumns { path, first, other }.into());
+    }
+    let rows = (0..n).map(|row| (row + 1, values.iter().map(|column| column[row]).collect(), None)).collect();
     Ok(Columns { path: path.into(), names, rows })
+}
+
+/// Numbers of a list as they are meant, NaN where missing.
+fn physical(variable: &Variable, stored: &Values) -> Vec<f64> {
+    let valid = variable.valid(stored);
+    let number = |i| if valid.as_ref().is_none_or(|valid| valid[i]) { stored.get_f64(i) } else { f64::NAN };
+    (0..stored.len()).map(|i| variable.unpack(number(i))).collect()
+}
+
+/// Checks that a file can be read as observations.
+pub(super) fn check(path: &Path) -> Result<(), JobError> {
+    columns(path)?.records()?;
+    Ok(())
 }
 
 /// Puts records into the state.

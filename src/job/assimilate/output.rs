@@ -1,6 +1,8 @@
 //! Analyses as CF NetCDF, written by all ranks state by state.
 
-use crate::archive::{Attributes, Box4, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece, Values};
+use crate::archive::{
+    Attributes, Box4, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece, Values, cf_attributes,
+};
 use crate::assimilate::layout::boxes;
 use crate::job::{Context, JobError};
 
@@ -123,6 +125,7 @@ fn spec(states: &States, label: &str) -> FieldSpec {
     let mut attributes = Attributes::default();
     attributes.put_text("title", format!("3D-Var analyses, method {label}"));
     attributes.put_text("source", "sci-hpc assimilate: 3D-Var in control space");
+    let attributes = cf_attributes(&attributes);
     FieldSpec { coordinates, unlimited: true, variables, attributes, grid_mapping: None, deflate: None }
 }
 
