@@ -18,6 +18,9 @@ fn main() -> ExitCode {
     if let Some(command) = &arguments.command {
         return alone(|| command::run(command));
     }
+    if (arguments.run.print_config || arguments.run.dry_run) && !is_first() {
+        return ExitCode::SUCCESS; // the first rank tells
+    }
     if arguments.run.print_config {
         return alone(|| print_config(&arguments));
     }
@@ -46,13 +49,18 @@ fn print_config(arguments: &Arguments) -> Result<(), JobError> {
 
 /// Tells what is wrong with the arguments once, not once per rank; `--help` and `--version` end here too.
 fn refuse(usage: &clap::Error) -> ExitCode {
-    let rank =
-        ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"].iter().find_map(|k| std::env::var(k).ok());
-    if rank.is_none_or(|rank| rank == "0") {
+    if is_first() {
         // Nowhere to write to is nothing to report.
         let _closed_terminal = usage.print();
     }
     exit_code(if usage.use_stderr() { Class::Usage.code() } else { 0 })
+}
+
+/// Whether this process is rank 0, or alone, as far as its environment says.
+fn is_first() -> bool {
+    let mut ranks =
+        ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"].iter().filter_map(std::env::var_os);
+    ranks.next().is_none_or(|rank| rank == "0")
 }
 
 fn exit_code(code: i32) -> ExitCode {

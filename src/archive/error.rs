@@ -135,6 +135,12 @@ pub enum ArchiveError {
         /// What the library said.
         reason: String,
     },
+    /// An archive where data is expected.
+    #[error("{}: is an archive (perhaps cut off), no data file: give it to `decompress` or `extract`", path.display())]
+    IsArchive {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file without the last bytes of an archive.
     #[error("{}: is no complete archive: it was cut off, or not made by `compress`", path.display())]
     NotSealed {

@@ -124,6 +124,10 @@ impl Source {
             filters_missing,
             handle: Mutex::new(Some(handle)),
         };
+        let is_archive = root.is_empty() && source.attributes().text("format") == Some(super::container::FORMAT);
+        if is_archive {
+            return Err(ArchiveError::IsArchive { path: path.into() });
+        }
         source.sort_variables(axis)?;
         Ok(source)
     }

@@ -117,7 +117,7 @@ pub enum AssimilateError {
     NoSingularValues,
     /// The gradient test failed.
     #[error(
-        "gradient test: (J(w + e h) - J(w)) / (e g·h) is off 1 by {deviation:e} at best, more than {limit:e}: \
+        "gradient test: (J(w + e h) - J(w - e h)) / (2 e g·h) is off 1 by {deviation:e} at best, more than {limit:e}: \
          cost and gradient do not belong together"
     )]
     GradientTest {

@@ -65,7 +65,7 @@ impl Variables {
 #[serde(default, deny_unknown_fields)]
 pub struct Sample {
     /// Dimension whose steps are the samples: its name, or its index from 0 in files without names. Default: the time
-    /// or unlimited dimension, else the first.
+    /// or unlimited dimension, else the first if nothing says that it is z, y or x.
     pub axis: Option<Axis>,
 }
 

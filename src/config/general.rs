@@ -72,6 +72,7 @@ impl General {
     pub(super) fn check(&self, checks: &mut Checks) {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         checks.require(!self.name.is_empty(), "job.name", || "missing: give the run a name".into());
+        checks.require(!matches!(self.name.as_str(), "." | ".."), "job.name", || "this is a folder, not a name".into());
         checks.require(self.name.chars().all(plain), "job.name", || {
             format!("`{}` holds other signs than letters, digits, `-`, `_`, `.`", self.name)
         });

@@ -88,11 +88,12 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Job, ConfigError> {
 
 /// Like [`load`], from the text itself; `path` only names it in messages.
 pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Job, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text); // a byte order mark
     let syntax = |message| ConfigError::Syntax { path: path.into(), message };
     // The reader notices keys that stand twice but not where: the second look tells.
     let mut value: Value =
         serde_yaml::from_str(text).map_err(|e| syntax(refuse_duplicates(text).err().unwrap_or(e)))?;
-    let origin = Origin { path, text, sets: apply_sets(&mut value, sets)? };
+    let origin = Origin { path, text, value: value.clone(), sets: apply_sets(&mut value, sets)? };
     fill_empty_sections(&mut value);
     let mut job: Job = serde_path_to_error::deserialize(value).map_err(|error| origin.refuse(vec![explain(&error)]))?;
     let problems = job.check().problems;
@@ -169,20 +170,40 @@ fn explain(error: &serde_path_to_error::Error<serde_yaml::Error>) -> (KeyPath, b
     }
 }
 
+/// Whether there is something at `path`.
+fn holds(value: &Value, path: &KeyPath) -> bool {
+    fn inner<'v>(value: &'v Value, segment: &Segment) -> Option<&'v Value> {
+        match (segment, value) {
+            (Segment::Key(key), Value::Mapping(map)) => map.get(key.as_str()),
+            (Segment::Index(index), Value::Sequence(list)) => list.get(*index),
+            _ => None,
+        }
+    }
+    path.0.iter().try_fold(value, inner).is_some()
+}
+
 /// Where the values of a job come from.
 struct Origin<'a> {
     path: &'a Path,
     text: &'a str,
+    /// What the text says.
+    value: Value,
     sets: Vec<(KeyPath, String)>,
 }
 
 impl Origin<'_> {
     fn refuse(&self, problems: Vec<(KeyPath, bool, String)>) -> ConfigError {
         let place = |path: &KeyPath, key: bool| {
-            if let Some((_, argument)) = self.sets.iter().rev().find(|(set, _)| path.is_within(set)) {
+            let name = self.path.display();
+            let made_by = |(set, _): &&(KeyPath, String)| path.is_within(set);
+            if let Some((_, argument)) = self.sets.iter().rev().find(made_by) {
                 return format!("--set {argument}");
             }
-            let name = self.path.display();
+            // What the file does not have, a longer path of --set has made.
+            let around = |(set, _): &&(KeyPath, String)| set.is_within(path) && !holds(&self.value, path);
+            if let Some((_, argument)) = self.sets.iter().rev().find(around) {
+                return format!("--set {argument}");
+            }
             match path.locate(self.text, key) {
                 Some((line, column)) => format!("{name}:{line}:{column}"),
                 None => name.to_string(),
@@ -210,6 +231,18 @@ mod tests {
 
     fn refusal(text: &str, sets: &[&str]) -> String {
         with(text, sets).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn wrong_key_of_a_set_is_blamed_on_the_set_and_a_byte_order_mark_is_no_key() {
+        for set in ["trian.epochs=3", "train.modl.name=backbone", "compress.variables.u.eror_bound.abs=1"] {
+            let message = refusal(JOB, &[set]);
+            assert!(message.starts_with(&format!("--set {set}: ")), "{message}");
+        }
+        assert_eq!(with(&format!("\u{feff}{JOB}"), &[]).unwrap(), with(JOB, &[]).unwrap());
+        for name in [".", ".."] {
+            assert!(refusal(JOB, &[&format!("job.name={name}")]).contains("a folder, not a name"));
+        }
     }
 
     #[test]

@@ -49,9 +49,9 @@ pub struct RunArguments {
     /// Check everything, print shapes, parameters, FLOPs, memory per rank and output bytes; needs no MPI
     #[arg(long, requires = "config", conflicts_with_all = ["smoke", "fresh", "print_config"])]
     pub dry_run: bool,
-    /// Number of ranks a dry run plans for
-    #[arg(long, requires = "dry_run", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub ranks: u32,
+    /// Number of ranks a dry run plans for [default: 1]
+    #[arg(long, requires = "dry_run", value_parser = clap::value_parser!(u32).range(1..))]
+    pub ranks: Option<u32>,
     /// One training step, the first tiles of one file and one state, through every stage; leaves nothing behind
     #[arg(long, requires = "config", conflicts_with = "print_config")]
     pub smoke: bool,

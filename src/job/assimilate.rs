@@ -8,6 +8,7 @@
 //!
 //! Full-space methods work on one state with all ranks, each on its rows; `bi-reduced` works on one state per rank.
 
+mod checkpoint;
 mod latent;
 mod observed;
 mod outcome;
@@ -16,6 +17,8 @@ mod report;
 mod solve;
 mod space;
 mod states;
+
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -26,9 +29,11 @@ use crate::world::World;
 use super::groups::Group;
 use super::{Context, JobError};
 
+pub(super) use checkpoint::forget;
+
+use checkpoint::Checkpoint;
 use latent::Latent;
 use observed::Observed;
-use output::Analyses;
 use space::Space;
 use states::States;
 
@@ -51,6 +56,15 @@ pub fn run<B: Backend>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
 /// Checks what the section names, before anything is computed.
 pub(super) fn check(section: &config::Assimilate) -> Result<(), JobError> {
     section.observations.file.as_deref().map_or(Ok(()), observed::check)
+}
+
+/// The files that the stage makes. Collective.
+pub(super) fn products(ctx: &Context) -> Result<Vec<PathBuf>, JobError> {
+    let groups = ctx.groups()?;
+    let methods = ctx.config.assimilate.as_ref().map_or(&[][..], |section| &section.methods);
+    let single = groups.len() == 1;
+    let all = groups.iter().flat_map(|group| methods.iter().map(move |m| Name { group, single }.of(&label(m))));
+    Ok(all.map(|label| output::Analyses::path(ctx, &label)).collect())
 }
 
 /// A group and how its products are called.
@@ -82,19 +96,27 @@ fn assimilate_group<B: Backend>(ctx: &mut Context, backend: &B, name: &Name) -> 
     let mut report = report::GroupReport::default();
     for method in &section.methods {
         let label = name.of(&label(method));
-        let mut analyses = Analyses::create(ctx, &states, &label)?;
-        let outcomes = match (method.name, &model) {
-            (MethodName::BiReduced, Some((model, _))) => {
-                let latent = Latent::new(ctx, &mut states, model, &section)?;
-                latent::run(ctx, &latent, (&mut states, &space, &observed), &mut analyses)?
+        let checkpoint = Checkpoint::of(ctx, &label);
+        let (mut outcomes, analyses) = checkpoint.load(ctx, &states)?;
+        if let Some(mut analyses) = analyses {
+            let so_far = (outcomes, &mut analyses);
+            outcomes = match (method.name, &model) {
+                (MethodName::BiReduced, Some((model, _))) => {
+                    let latent = Latent::new(ctx, &mut states, model, &section)?;
+                    latent::run(ctx, &latent, (&mut states, &space, &observed), so_far)?
+                }
+                (MethodName::Tsvd | MethodName::Full, _) => {
+                    let control = space.control(ctx.world, method)?;
+                    space::run(ctx, &control, (&mut states, &space, &observed), so_far)?
+                }
+                (MethodName::BiReduced, None) => unreachable!("the model was loaded because this method asks for it"),
+            };
+            if outcomes.states.len() < states.test.len() {
+                return Err(checkpoint.stop(ctx, &outcomes, analyses)?);
             }
-            (MethodName::Tsvd | MethodName::Full, _) => {
-                let control = space.control(ctx.world, method)?;
-                space::run(ctx, &control, (&mut states, &space, &observed), &mut analyses)?
-            }
-            (MethodName::BiReduced, None) => unreachable!("the model was loaded because this method asks for it"),
-        };
-        analyses.finish(&space.background)?;
+            analyses.finish(&space.background)?;
+            checkpoint.complete(ctx, &outcomes)?;
+        }
         report.add(ctx, method, &label, outcomes);
     }
     // 4. Tables, figures, numbers.

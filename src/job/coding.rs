@@ -213,14 +213,14 @@ impl Tile {
     }
 
     /// Codes every variable, both ways where both are allowed.
-    pub fn code(&self, plan: &Plan) -> Result<CodedTile, JobError> {
+    pub fn code(&self, plans: &[VariablePlan]) -> Result<CodedTile, JobError> {
         let code = |((v, stored), prediction): ((&VariablePlan, &Stored), &Option<Vec<f32>>)| {
             let given = prediction.as_deref().filter(|_| v.may_learn());
             let classical = if v.learned_only() && given.is_some() { None } else { Some(code_one(v, stored, None)?) };
             let learned = given.map(|p| code_one(v, stored, Some(p))).transpose()?;
             Ok((classical, learned))
         };
-        let variables = plan.variables.iter().zip(&self.stored).zip(&self.predictions).map(code);
+        let variables = plans.iter().zip(&self.stored).zip(&self.predictions).map(code);
         Ok(CodedTile { variables: variables.collect::<Result<_, JobError>>()?, latents: self.latents.clone() })
     }
 }

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -189,7 +190,7 @@ impl File<'_, '_> {
     }
 
     /// Makes the archive, unless it is there. `None` if a signal came. Collective over the team.
-    fn compress(&self, models: &BTreeMap<String, Predictor>) -> Result<Option<Made>, JobError> {
+    fn compress(&self, models: &BTreeMap<Vec<String>, Predictor>) -> Result<Option<Made>, JobError> {
         let (ctx, path) = (self.ctx, self.ctx.output.archive(self.input));
         let source = Source::open_with(&self.input.path, groups::axis(&ctx.config.data).as_deref())?;
         let finished = self.finished(&path);
@@ -230,7 +231,7 @@ impl File<'_, '_> {
         &self,
         source: &Source,
         path: &Path,
-        models: &BTreeMap<String, Predictor>,
+        models: &BTreeMap<Vec<String>, Predictor>,
     ) -> Result<Option<Summary>, JobError> {
         // 1. What is in it.
         let data = &self.ctx.config.data;
@@ -242,7 +243,7 @@ impl File<'_, '_> {
         // 2. Group after group: streams and what their reader needs.
         for group in &groups {
             let into = (&mut writer, &mut summary.variables);
-            match self.code_group(source, group, models.get(&group.name), into)? {
+            match self.code_group(source, group, models.get(&group.variables), into)? {
                 Some(decoder_bytes) => summary.model_bytes += decoder_bytes,
                 None => return Ok(None),
             }
@@ -338,7 +339,7 @@ impl File<'_, '_> {
         Ok(plan)
     }
 
-    /// Codes this rank's tiles; `None` if a signal came. Collective over the team.
+    /// Codes this rank's tiles, one per thread at a time; `None` if a signal came. Collective over the team.
     fn code_tiles(
         &self,
         source: &Source,
@@ -348,12 +349,15 @@ impl File<'_, '_> {
         let stopped = || self.ctx.stop.load(Ordering::Relaxed);
         let mut progress = self.ctx.report.progress(&format!("tiles of {group}"), regions.len() as u64);
         let mut coded = Vec::with_capacity(regions.len());
-        for region in regions {
+        for round in regions.chunks(rayon::current_num_threads()) {
             if stopped() {
                 break;
             }
-            coded.push(Tile::read(source, plan, region)?.code(plan)?);
-            progress.advance(1);
+            let read: Vec<Tile> =
+                round.iter().map(|region| Tile::read(source, plan, region)).collect::<Result<_, _>>()?;
+            let done = read.into_par_iter().map(|tile| tile.code(&plan.variables));
+            coded.extend(done.collect::<Result<Vec<_>, JobError>>()?);
+            progress.advance(round.len() as u64);
         }
         Ok((!self.team.any(stopped() || coded.len() < regions.len())).then_some(coded))
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -112,8 +113,10 @@ fn restore(ctx: &Context, team: &World, input: &Input) -> Result<Option<Restored
                 return Ok(None);
             }
             let first = (owned.start + r * round).min(owned.end);
-            for region in &tiles[first..(first + round).min(owned.end)] {
-                for (pieces, values) in pending.iter_mut().zip(decoder.decode(region, None)?) {
+            let regions = &tiles[first..(first + round).min(owned.end)];
+            let decoded = regions.par_iter().map(|region| decoder.decode(region, None));
+            for (region, values) in regions.iter().zip(decoded.collect::<Result<Vec<_>, JobError>>()?) {
+                for (pieces, values) in pending.iter_mut().zip(values) {
                     pieces.extend(values.map(|values| Piece { region: *region, values }));
                 }
             }

@@ -1,9 +1,8 @@
 //! `--dry-run`: everything that can be known without computing. Opens the headers of the inputs, allocates nothing.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-use crate::archive::{Archive, Box4, ElementType, Series, Source, Variable};
+use crate::archive::{Archive, Box4, ElementType, Source, Variable};
 use crate::codec;
 use crate::config::{Assimilate, Compress, Generate, Job, MethodName, Predictor, Reduction, Stage, Train};
 use crate::dataset::Split;
@@ -50,10 +49,11 @@ struct Plan {
 
 /// Checks the job and its inputs and prints what it would do on `arguments.ranks` ranks. Creates nothing.
 pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
-    let ranks = arguments.ranks as usize;
+    let (ranks, threads) = (arguments.ranks.unwrap_or(1) as usize, arguments.threads.unwrap_or(1) as usize);
     let (job, inputs, archives) = prepare::check(arguments, ranks)?;
     let mut plan = Plan::default();
-    plan.say("job", &format!("{} -> {}, ranks: {ranks}", job.job.name, job.job.output.display()));
+    let (name, output) = (&job.job.name, job.job.output.display());
+    plan.say("job", &format!("{name} -> {output}, ranks: {ranks}, threads of each: {threads}"));
     // 1. What is read.
     let mut variables = Vec::new();
     if let Some(generate) = &job.generate {
@@ -61,12 +61,12 @@ pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
     }
     variables.extend(plan.inputs(&job, &inputs)?);
     // 2. What is made of it.
-    let groups = group(&job, &inputs, &variables)?;
+    let groups = groups::planned(&job, &inputs)?;
     if let Some(train) = &job.train {
         plan.train(&job, train, &groups, ranks)?;
     }
     if let Some(compress) = &job.compress {
-        plan.compress(&job, compress, &variables)?;
+        plan.compress(&job, compress, (&variables, [ranks, threads]))?;
     }
     if job.decompress.is_some() {
         plan.decompress(&archives)?;
@@ -175,7 +175,12 @@ impl Plan {
         Ok(())
     }
 
-    fn compress(&mut self, job: &Job, section: &Compress, variables: &[Shaped]) -> Result<(), JobError> {
+    fn compress(
+        &mut self,
+        job: &Job,
+        section: &Compress,
+        (variables, workers): (&[Shaped], [usize; 2]),
+    ) -> Result<(), JobError> {
         let bound = |v: &Shaped| format!("{} {}", v.name, bound_text(&section.error_bound_of(&v.name)));
         let mut bounds: Vec<String> = variables.iter().map(bound).collect();
         bounds.sort();
@@ -190,7 +195,7 @@ impl Plan {
         for group in groups::of(&job.data, &names)? {
             let largest = |name: &String| variables.iter().filter(|v| v.name == *name).max_by_key(|v| v.bytes());
             let members: Vec<&Shaped> = group.variables.iter().filter_map(largest).collect();
-            self.memory.push((Stage::Compress, coding_bytes(section, &members, learned)));
+            self.memory.push((Stage::Compress, coding_bytes(section, &members, learned, workers)));
         }
         Ok(())
     }
@@ -237,23 +242,6 @@ impl Plan {
     }
 }
 
-/// The groups and their shapes; inputs that continue each other count as one series.
-fn group(job: &Job, inputs: &[Input], variables: &[Shaped]) -> Result<Vec<(Group, [usize; 4])>, JobError> {
-    if job.train.is_none() && job.assimilate.is_none() {
-        return Ok(Vec::new());
-    }
-    let variables: Vec<Shaped> = if inputs.is_empty() {
-        variables.to_vec()
-    } else {
-        let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
-        let series = Series::open(&paths, groups::axis(&job.data).as_deref())?;
-        series.select(groups::names(&job.data))?.iter().map(shaped).collect()
-    };
-    let names: Vec<String> = variables.iter().map(|v| v.name.clone()).collect();
-    let shape = |group: &Group| variables.iter().find(|v| v.name == group.variables[0]).map_or([0; 4], |v| v.shape);
-    Ok(groups::of(&job.data, &names)?.into_iter().map(|group| (group.clone(), shape(&group))).collect())
-}
-
 fn shaped(variable: &Variable) -> Shaped {
     Shaped { name: variable.name.clone(), shape: variable.shape, element: variable.element }
 }
@@ -262,15 +250,16 @@ fn size_of_file(input: &Input) -> u64 {
     input.path.metadata().map_or(0, |m| m.len())
 }
 
-/// Most memory of coding a tile of a group: the stored numbers and predictions of all its variables, and the work on one
-/// of them. Streams of tiles that are done come on top.
-fn coding_bytes(section: &Compress, group: &[&Shaped], model: bool) -> u64 {
+/// Most memory of coding a tile of a group on each thread: the stored numbers and predictions of all its variables, and
+/// the work on one of them. Streams of tiles that are done come on top.
+fn coding_bytes(section: &Compress, group: &[&Shaped], model: bool, [ranks, threads]: [usize; 2]) -> u64 {
     let may_learn = |v: &&Shaped| matches!(section.predictor_of(&v.name), Predictor::Auto | Predictor::Learned);
     let learned = model && group.iter().any(may_learn);
     let shape = group[0].shape;
     let mut tile = section.tile.clone();
     tile.cells = tile.cells.or(learned.then_some([shape[1], shape[2], shape[3]]));
-    let values = tiles(shape, &tile).first().map_or(0, Box4::count);
+    let tiles = tiles(shape, &tile);
+    let values = tiles.first().map_or(0, Box4::count) * threads.min(tiles.len().div_ceil(ranks));
     let prediction = if learned { size_of::<f32>() } else { 0 };
     let held: usize = group.iter().map(|v| v.element.size() + prediction).sum();
     let work = group.iter().map(|v| codec::work_bytes(v.element)).max().unwrap_or(0);

@@ -1,12 +1,14 @@
 //! Which variables of the inputs are coded, and which of them share a model.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Series, Source, Variable};
-use crate::config::{Data, Job, Variables};
-use crate::dataset::{Normalizer, SampleSource};
+use crate::config::{Count, Data, Generate, Job, Variables};
+use crate::dataset::generate::VARIABLES;
+use crate::dataset::{Normalizer, SampleSource, Split};
 
 use super::{Class, Context, Input, JobError};
 
@@ -20,7 +22,7 @@ pub struct Group {
 }
 
 impl Group {
-    pub(super) fn new(variables: Vec<String>) -> Self {
+    fn new(variables: Vec<String>) -> Self {
         Self { name: variables.join("-").replace(['/', '\\', ' '], "_"), variables }
     }
 }
@@ -63,11 +65,8 @@ impl Context<'_> {
 /// Checks the headers of all inputs: the files are readable and hold the variables asked for; where models are made of
 /// them or states taken from them, they continue each other.
 pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
-    if inputs.is_empty() {
-        return Ok(());
-    }
-    if job.train.is_some() || job.assimilate.is_some() {
-        of_series(&job.data, inputs)?;
+    for (group, shape) in planned(job, inputs)? {
+        check_samples(job, &group, shape)?;
     }
     for input in inputs {
         let source = Source::open_with(&input.path, axis(&job.data).as_deref())?;
@@ -78,6 +77,75 @@ pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
         of(&job.data, &names_of(variables.into_iter()))?;
     }
     Ok(())
+}
+
+/// The groups that models are made of or states taken from, and their shapes (t, z, y, x): of inputs, which continue each
+/// other, or of what `generate` will make.
+pub(super) fn planned(job: &Job, inputs: &[Input]) -> Result<Vec<(Group, [usize; 4])>, JobError> {
+    let wanted = job.train.is_some() || job.assimilate.is_some();
+    let shapes: Vec<(String, [usize; 4])> = match &job.generate {
+        Some(generate) => generated(job, generate)?,
+        None if wanted => {
+            let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
+            let series = Series::open(&paths, axis(&job.data).as_deref())?;
+            series.select(names(&job.data))?.iter().map(|v| (v.name.clone(), v.shape)).collect()
+        }
+        None => return Ok(Vec::new()),
+    };
+    let available: Vec<String> = shapes.iter().map(|(name, _)| name.clone()).collect();
+    let shape =
+        |group: &Group| shapes.iter().find(|(n, _)| *n == group.variables[0]).map_or([0; 4], |(_, shape)| *shape);
+    let groups = of(&job.data, &available)?;
+    Ok(if wanted { groups.into_iter().map(|group| (group.clone(), shape(&group))).collect() } else { Vec::new() })
+}
+
+/// The variables that `generate` will make, of those asked for.
+fn generated(job: &Job, generate: &Generate) -> Result<Vec<(String, [usize; 4])>, JobError> {
+    let made: Vec<&str> = VARIABLES.iter().map(|v| v.name).collect();
+    let unknown = |argument: &str, name: &str, known: &[&str]| {
+        let reason = format!("`generate` makes no `{name}`; it makes {}", known.join(", "));
+        Err(JobError::Argument { argument: argument.into(), reason })
+    };
+    let axes = ["time", "z", "y", "x"];
+    if let Some(axis) =
+        axis(&job.data).filter(|a| !axes.contains(&a.as_str()) && !a.parse::<usize>().is_ok_and(|i| i < 4))
+    {
+        return unknown("data.sample.axis", &axis, &axes);
+    }
+    for name in names(&job.data).unwrap_or_default().iter().chain(job.data.groups.iter().flatten()) {
+        if !made.contains(&name.as_str()) {
+            return unknown("data.variables", name, &made);
+        }
+    }
+    let coded: Vec<&str> = made.into_iter().filter(|name| job.data.variables.contains(name)).collect();
+    let overridden = job.compress.iter().flat_map(|section| section.variables.keys());
+    for name in overridden {
+        if !coded.contains(&name.as_str()) {
+            return unknown("compress.variables", name, &coded);
+        }
+    }
+    let [nx, ny, nz] = generate.grid;
+    Ok(coded.into_iter().map(|name| (name.into(), [generate.snapshots, nz, ny, nx])).collect())
+}
+
+/// Refuses an assimilation without states to find, without an ensemble, or with more observations than values.
+fn check_samples(job: &Job, group: &Group, [samples, z, y, x]: [usize; 4]) -> Result<(), JobError> {
+    let split = Split::new(samples, &job.data.split, job.job.seed)?;
+    let Some(section) = &job.assimilate else { return Ok(()) };
+    if split.test.is_empty() && split.valid.is_empty() {
+        return Err(JobError::NoTestStates { samples, train: split.train.len() });
+    }
+    if split.train.len() < 2 {
+        return Err(JobError::NoEnsemble { samples, train: split.train.len() });
+    }
+    let values = group.variables.len() * z * y * x;
+    match section.observations.count {
+        Some(Count::Number(n)) if n > values => {
+            let reason = format!("{n} observations of `{}`, which has {values} values: ask for fewer", group.name);
+            Err(JobError::Argument { argument: "assimilate.observations.count".into(), reason })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The groups of files that continue each other.
@@ -94,7 +162,17 @@ pub(super) fn of(data: &Data, available: &[String]) -> Result<Vec<Group>, JobErr
     }
     let grouped = |name: &String| data.groups.iter().flatten().any(|n| n == name);
     let single = available.iter().filter(|name| !grouped(name)).map(|name| vec![name.clone()]);
-    Ok(data.groups.iter().cloned().chain(single).map(Group::new).collect())
+    let mut groups: Vec<Group> = data.groups.iter().cloned().chain(single).map(Group::new).collect();
+    // `a/b` and `a_b` would be one file; names that differ in case are one on some file systems.
+    let mut taken = BTreeSet::new();
+    for group in &mut groups {
+        let (own, mut number) = (group.name.clone(), 1);
+        while !taken.insert(group.name.to_lowercase()) {
+            number += 1;
+            group.name = format!("{own}~{number}");
+        }
+    }
+    Ok(groups)
 }
 
 fn names_of<'a>(variables: impl Iterator<Item = &'a Variable>) -> Vec<String> {
@@ -111,5 +189,18 @@ pub(super) fn names(data: &Data) -> Option<&[String]> {
     match &data.variables {
         Variables::All(_) => None,
         Variables::List(names) => Some(names),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_have_different_names_whatever_their_variables_are_called() {
+        let available: Vec<String> = ["g/u", "g_u", "G_U", "g_u~2", "a", "b", "a-b"].map(String::from).into();
+        let data = Data { groups: vec![vec!["a".into(), "b".into()]], ..Data::default() };
+        let names: Vec<String> = of(&data, &available).unwrap().into_iter().map(|group| group.name).collect();
+        assert_eq!(names, ["a-b", "g_u", "g_u~2", "G_U~3", "g_u~2~2", "a-b~2"]);
     }
 }

@@ -18,12 +18,18 @@ pub(super) fn run(file: &Path, json: bool, verify: bool) -> Result<(), JobError>
     if !file.exists() {
         return Err(ArchiveError::FileMissing { path: file.into() }.into());
     }
-    let found = if Archive::is_archive(file) {
+    let source = Source::open(file);
+    // Without its last bytes a file may still have been an archive.
+    let found = if Archive::is_archive(file) || matches!(source, Err(ArchiveError::IsArchive { .. })) {
         archive(file, verify)?
+    } else if verify {
+        source?;
+        let reason = "only archives can be verified, and this is none".into();
+        return Err(JobError::Argument { argument: format!("--verify {}", file.display()), reason });
     } else if crate::archive::Tree::read(file).is_ok_and(|tree| tree.text("format").is_ok_and(|f| f == FORMAT)) {
         model(file)?
     } else {
-        input(file)?
+        input(&source?)
     };
     let text = if json { format!("{found:#}\n") } else { table(&found, 0) };
     print(&text)
@@ -77,8 +83,7 @@ fn model(file: &Path) -> Result<Value, JobError> {
         "latent": latent.len(), "params": model.graph.params.len(), "digest": model.digest() }))
 }
 
-fn input(file: &Path) -> Result<Value, JobError> {
-    let source = Source::open(file)?;
+fn input(source: &Source) -> Value {
     let variables: Map<String, Value> = source
         .variables()
         .iter()
@@ -90,7 +95,7 @@ fn input(file: &Path) -> Result<Value, JobError> {
             )
         })
         .collect();
-    Ok(json!({ "format": source.format().name(), "variables that can be coded": variables }))
+    json!({ "format": source.format().name(), "variables that can be coded": variables })
 }
 
 /// Objects as indented lines.

@@ -46,6 +46,11 @@ impl Lock {
     }
 }
 
+/// Removes the file of a lock in a folder that nobody will use again.
+pub(super) fn remove(root: &Path) {
+    let _gone_either_way = std::fs::remove_file(root.join("lock"));
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // The file stays: removing it would let two jobs lock two files of one name.

@@ -125,7 +125,7 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     Ok(())
 }
 
-/// Whether the files that a stage is to leave are there. Collective.
+/// Whether the files that a stage is to leave are there, and its metrics. Collective.
 fn are_there(ctx: &Context, stage: Stage) -> Result<bool, JobError> {
     let output = &ctx.output;
     let products: Vec<PathBuf> = match stage {
@@ -136,9 +136,10 @@ fn are_there(ctx: &Context, stage: Stage) -> Result<bool, JobError> {
         }
         Stage::Compress => ctx.inputs.iter().map(|input| output.archive(input)).collect(),
         Stage::Decompress => ctx.archives.iter().map(|archive| output.decompressed(archive)).collect(),
-        Stage::Assimilate => vec![output.file("assimilation")],
+        Stage::Assimilate => assimilate::products(ctx)?,
     };
-    Ok(!ctx.world.any(ctx.world.is_root() && products.iter().any(|path| !path.exists())))
+    let told = ctx.report.metrics_of(stage.as_str()).is_some();
+    Ok(!ctx.world.any(ctx.world.is_root() && !(told && products.iter().all(|path| path.exists()))))
 }
 
 /// Makes what a stage wrote the input of those that follow.
@@ -152,7 +153,8 @@ fn hand_over(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
             let archive = |input: &Input| Input::of_product(ctx.output.archive(input), &ctx.output.file("archive"));
             ctx.archives = ctx.inputs.iter().map(archive).collect();
         }
-        Stage::Train | Stage::Decompress | Stage::Assimilate => {}
+        Stage::Assimilate => assimilate::forget(ctx)?,
+        Stage::Train | Stage::Decompress => {}
     }
     Ok(())
 }
@@ -186,8 +188,10 @@ fn finish(ctx: &Context, hosts: &[String], threads: usize) -> Result<(), JobErro
     }
     ctx.world.barrier();
     if ctx.smoke && ctx.world.is_root() {
-        let root = ctx.output.root();
-        std::fs::remove_dir_all(root).map_err(|source| JobError::Unwritable { path: root.into(), source })?;
+        state::clear(&ctx.output, &[])?;
+        lock::remove(ctx.output.root());
+        // What was there before stays.
+        let _not_empty = std::fs::remove_dir(ctx.output.root());
     }
     Ok(())
 }

@@ -127,6 +127,14 @@ pub enum JobError {
         /// Samples that train.
         train: usize,
     },
+    /// Fewer than two training states.
+    #[error("{train} of {samples} samples train: the background covariance needs two at least; raise data.split.train")]
+    NoEnsemble {
+        /// Samples of the inputs.
+        samples: usize,
+        /// Samples that train.
+        train: usize,
+    },
     /// A model file that is not there.
     #[error("no model {path}: train one in this job, or name one in assimilate.model")]
     NoModel {
@@ -224,7 +232,7 @@ pub enum JobError {
         new: String,
     },
     /// The output folder holds files that look like ours, but no run of ours.
-    #[error("{output} holds `{entry}`, but no run to go on with; choose another job.output, or remove it with --fresh")]
+    #[error("{output} holds `{entry}`, but no run to go on with; choose another job.output, or remove it by hand")]
     Foreign {
         /// The output folder.
         output: PathBuf,
@@ -334,7 +342,9 @@ impl JobError {
             Self::Codec(CodecError::BoundMissing | CodecError::BoundNotPositive { .. }) => Class::Usage,
             Self::Codec(CodecError::Verification { .. }) => Class::Numerics,
             Self::Codec(_) | Self::Undecodable { .. } | Self::NothingLearned { .. } => Class::Input,
-            Self::NoTestStates { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => Class::Input,
+            Self::NoTestStates { .. } | Self::NoEnsemble { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => {
+                Class::Input
+            }
             Self::ModelUnfit { .. } | Self::NoValues { .. } => Class::Input,
             Self::Config(_)
             | Self::OtherJob { .. }

@@ -21,7 +21,7 @@ use crate::model::weights::TrainedModel;
 use crate::model::{Autoencoder, IntegerDecoder, Shape};
 
 use super::groups::{axis, names, of};
-use super::{Context, Group, Input, JobError};
+use super::{Context, Input, JobError};
 
 /// Samples that calibrate the scales of the exact decoder.
 const CALIBRATION_SAMPLES: usize = 16;
@@ -54,8 +54,8 @@ struct Statistic {
     values: Vec<f64>,
 }
 
-/// The predictors of the groups of this job by group name: from `compress.model`, or trained in this job. Collective.
-pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<String, Predictor>, JobError> {
+/// The predictors of the groups of this job by their variables: from `compress.model`, or trained in this job. Collective.
+pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<Vec<String>, Predictor>, JobError> {
     let mut found = BTreeMap::new();
     let classical = |p: config::Predictor| matches!(p, config::Predictor::Interpolation | config::Predictor::Lorenzo);
     let overridden = section.variables.values().any(|v| v.predictor.is_some_and(|p| !classical(p)));
@@ -64,9 +64,9 @@ pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<String,
     }
     for path in model_files(ctx, section)? {
         let model = TrainedModel::read(&path)?;
-        let group = Group::new(model.variables.clone());
+        let variables = model.variables.clone();
         if let Some(predictor) = Predictor::new(ctx, section, model)? {
-            found.insert(group.name, predictor);
+            found.insert(variables, predictor);
         }
     }
     Ok(found)

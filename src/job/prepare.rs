@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::Source;
+use crate::archive::{Archive, Source};
 use crate::config::{self, Compress, Device, Job, Reduction, Stage};
 use crate::report::write_atomic;
 use crate::world::World;
@@ -58,9 +58,12 @@ fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock,
     let (job, inputs, archives) = check(arguments, ranks)?;
     let output = Output::new(&job.job.output);
     let lock = make_root(&output)?;
-    let mut state = State::new(&job, &[&inputs[..], &archives[..], &models(&job)?[..]].concat())?;
+    let files = [&inputs[..], &archives[..], &models(&job)?[..]].concat();
+    let mut state = State::new(&job, &files)?;
     if arguments.fresh || arguments.smoke {
-        state::clear(&output, &inputs)?;
+        let observations = job.assimilate.as_ref().and_then(|a| a.observations.file.as_deref());
+        let read: Vec<&Path> = files.iter().map(|file| file.path.as_path()).chain(observations).collect();
+        state::clear(&output, &read)?;
     }
     match State::read(&output)? {
         Some(old) => {
@@ -70,7 +73,7 @@ fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock,
         None => state.write(&output)?,
     }
     let text = config::to_yaml(&job);
-    write_atomic(&output.file("config.resolved.yaml"), text.as_bytes())?;
+    write_atomic(&output.file(state::RESOLVED), text.as_bytes())?;
     Ok((Shared { job: text, inputs, archives, finished: state.finished.clone() }, lock, state))
 }
 
@@ -153,6 +156,9 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<(Job, Vec<
         Some(section) => distinct(inputs::expand("decompress.archives", &section.archives)?)?,
         None => Vec::new(),
     };
+    for archive in &archives {
+        Archive::open(&archive.path)?;
+    }
     Ok((job, inputs, archives))
 }
 

@@ -35,13 +35,15 @@ pub(super) fn figures(
     let mut progress = ctx.report.progress("rate and distortion of a sample", FACTORS.len() as u64);
     for (i, factor) in FACTORS.into_iter().enumerate().filter(|(i, _)| i % world.size() == world.rank()) {
         let Some((tile, plan)) = tile.as_ref().zip(plan.scaled(factor)) else { continue };
-        let coded = tile.code(&plan)?;
+        let coded = tile.code(&plan.variables)?;
         progress.advance(world.size() as u64);
         let numbers = &mut table[i * row..(i + 1) * row];
         for (slot, (v, way)) in numbers.chunks_mut(NUMBERS).zip(ways(reached.len())) {
             let span = reached[v].1.max - reached[v].1.min;
-            if let Some((bytes, quality)) = coded.cost(v, way).filter(|(_, q)| q.squared_error > 0.0) {
-                slot.copy_from_slice(&[8.0 * bytes / quality.n as f64, -20.0 * (quality.rmse() / span).log10()]);
+            // Squares of huge values overflow, and an exact sample has no PSNR.
+            let point = |(bytes, q): (f64, Quality)| [8.0 * bytes / q.n as f64, -20.0 * (q.rmse() / span).log10()];
+            if let Some(point) = coded.cost(v, way).map(point).filter(|p| p.iter().all(|x| x.is_finite())) {
+                slot.copy_from_slice(&point);
             }
         }
     }
@@ -58,7 +60,7 @@ pub(super) fn figures(
         if series.is_empty() {
             continue;
         }
-        if let Some(psnr) = quality.psnr_db() {
+        if let Some(psnr) = quality.psnr_db().filter(|psnr| psnr.is_finite()) {
             series.push(Series { name: "whole archive".into(), points: vec![(*bits, psnr)], markers: true });
         }
         let name = variable.name.replace('/', "_");

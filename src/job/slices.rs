@@ -99,7 +99,12 @@ impl Pair {
     }
 }
 
+/// As f32; what is beyond it is drawn as its largest number.
 #[allow(clippy::cast_possible_truncation)]
+fn drawable(x: f64) -> f32 {
+    x.clamp(-f64::from(f32::MAX), f64::from(f32::MAX)) as f32
+}
+
 fn slices(variable: &Variable, pair: &Pair, (slow, fast, cut): (&str, &str, &Cut), bound: f64) -> Slices {
     let panel = |name: &str, values: &[Option<f64>], range: Option<(f64, f64)>, diverging: bool| Panel {
         name: name.into(),
@@ -107,8 +112,8 @@ fn slices(variable: &Variable, pair: &Pair, (slow, fast, cut): (&str, &str, &Cut
         x_label: fast.into(),
         y_label: slow.into(),
         columns: cut.region.len[cut.axes.1],
-        values: values.iter().map(|x| x.map(|x| x as f32)).collect(),
-        range: range.map(|(low, high)| (low as f32, high as f32)),
+        values: values.iter().map(|x| x.map(drawable)).collect(),
+        range: range.map(|(low, high)| (drawable(low), drawable(high))),
         diverging,
     };
     let finite = || pair.original.iter().flatten().filter(|x| x.is_finite());

@@ -1,5 +1,7 @@
 //! `--smoke`: one tiny batch through every stage.
 
+use std::path::PathBuf;
+
 use crate::archive::Box4;
 use crate::config::Job;
 use crate::dataset::Split;
@@ -9,7 +11,8 @@ use crate::dataset::Split;
 pub(super) fn shrink(job: &mut Job) {
     const SNAPSHOTS: usize = 6; // four train, two check, at the usual split
     const TILE_STEPS: usize = 2;
-    let mut output = job.job.output.clone().into_os_string();
+    // Components: a separator at the end goes.
+    let mut output = job.job.output.components().collect::<PathBuf>().into_os_string();
     output.push(".smoke");
     job.job.output = output.into();
     if let Some(generate) = &mut job.generate {

@@ -13,10 +13,10 @@ use super::{Input, JobError, Output};
 
 /// Everything a run may leave in its output; `--fresh` removes these, the last one first, and nothing else.
 const OWN: &[&str] = &[
+    RESOLVED,
     "archive",
     "assimilation",
     "checkpoints",
-    "config.resolved.yaml",
     "decompressed",
     "events.jsonl",
     "figures",
@@ -29,6 +29,8 @@ const OWN: &[&str] = &[
     STATE,
 ];
 const STATE: &str = "state.json";
+/// The effective job file, the last thing of a run to go.
+pub(super) const RESOLVED: &str = "config.resolved.yaml";
 
 /// The memory of an output folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,16 +117,22 @@ impl Seen {
     }
 }
 
-/// Removes what an earlier run left in `output`.
+/// Removes what an earlier run left in `output`, if one did.
 ///
-/// Errors: an input lies in what would be removed; a file cannot be removed.
-pub(super) fn clear(output: &Output, inputs: &[Input]) -> Result<(), JobError> {
+/// Errors: what the folder holds is of no run of ours; one of the files `read` lies in what would be removed; a file
+/// cannot be removed.
+pub(super) fn clear(output: &Output, read: &[&Path]) -> Result<(), JobError> {
     let entries: Vec<PathBuf> = OWN.iter().map(|name| output.file(name)).filter(|path| path.exists()).collect();
+    let ours = [STATE, RESOLVED].iter().any(|name| output.file(name).exists());
+    if let Some(other) = entries.first().filter(|_| !ours) {
+        let entry = other.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err(JobError::Foreign { output: output.root().into(), entry });
+    }
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.into());
     for path in &entries {
-        let inside = path.canonicalize().map_err(|source| JobError::Unwritable { path: path.clone(), source })?;
-        if let Some(input) = inputs.iter().find(|input| input.path.starts_with(&inside)) {
-            let reason =
-                format!("the input {} lies in {}, which it would remove", input.path.display(), path.display());
+        let inside = whole(path);
+        if let Some(file) = read.iter().find(|file| whole(file).starts_with(&inside)) {
+            let reason = format!("{} lies in {}, which it would remove", file.display(), path.display());
             return Err(JobError::Argument { argument: "--fresh".into(), reason });
         }
     }

@@ -7,13 +7,15 @@ use crate::config::Tile;
 const TILE_VALUES: usize = 1 << 23;
 /// Steps of a tile when the job file does not say; most of what time correlation gives is reached by then.
 const TILE_STEPS: usize = 16;
+/// Values that a tile of small grids has at least, by more steps: tables and an index entry are paid per tile.
+const TILE_VALUES_MIN: usize = 1 << 16;
 
 /// Tiles in order (t slowest), edges shorter. Cells default to the whole grid, halved along its longest axis until a
 /// step has few enough; steps to what then fits.
 pub fn tiles(shape: [usize; 4], tile: &Tile) -> Vec<Box4> {
     let cells = tile.cells.unwrap_or_else(|| default_cells([shape[1], shape[2], shape[3]]));
     let volume = cells.iter().product::<usize>().max(1);
-    let steps = tile.steps.unwrap_or_else(|| (TILE_VALUES / volume).clamp(1, TILE_STEPS));
+    let steps = tile.steps.unwrap_or_else(|| (TILE_VALUES / volume).clamp(1, TILE_STEPS.max(TILE_VALUES_MIN / volume)));
     let len = [steps, cells[0], cells[1], cells[2]];
     let starts = |axis: usize| (0..shape[axis]).step_by(len[axis]);
     let mut boxes = Vec::new();
@@ -73,6 +75,9 @@ mod tests {
             let boxes = tiles(shape, &tile);
             assert_eq!(boxes.iter().map(Box4::count).sum::<usize>(), shape.iter().product::<usize>(), "{shape:?}");
             assert!(boxes.iter().all(|b| b.fits(shape)));
+            if shape[1..] == [2, 3, 1] {
+                assert_eq!(boxes.len(), 1, "small grids take many steps");
+            }
             for (i, a) in boxes.iter().enumerate() {
                 assert!(boxes[..i].iter().all(|b| a.intersect(b).is_none()), "{shape:?}");
             }

@@ -38,7 +38,7 @@ impl Total {
 
     /// Bits per value that counts (finite and unmasked).
     pub fn bits_per_value(&self) -> f64 {
-        8.0 * self.compressed_bytes as f64 / self.quality.n.max(1) as f64
+        if self.quality.n == 0 { 0.0 } else { 8.0 * self.compressed_bytes as f64 / self.quality.n as f64 }
     }
 
     /// The keys of the contract; `model_bytes`: the share of the decoder.

@@ -50,6 +50,15 @@ fn an_archive_is_inspected_extracted_and_damage_is_an_error_that_names_the_strea
     let bytes = std::fs::read(&archive).unwrap();
     std::fs::write(here.join("cut.sci.h5"), &bytes[..bytes.len() / 2]).unwrap();
     sci_hpc(&here, &["inspect", "cut.sci.h5", "--verify"]).refused(3, &["cut.sci.h5"]);
+    std::fs::write(here.join("cut.sci.h5"), &bytes[..bytes.len() - 1]).unwrap();
+    sci_hpc(&here, &["inspect", "cut.sci.h5", "--verify"]).refused(3, &["cut.sci.h5", "no complete archive"]);
+    sci_hpc(&here, &["inspect", "part.nc", "--verify"]).refused(2, &["part.nc", "only archives"]);
+    // 4. It is nothing to be compressed, whole or cut.
+    for file in [path, "cut.sci.h5"] {
+        let job = "job: {name: again, output: again}\ncompress: {error_bound: {rel: 0.1}}\n";
+        write(&here, "again.yaml", &format!("{job}data: {{inputs: [{file}]}}\n"));
+        sci_hpc(&here, &["--config", "again.yaml"]).refused(3, &["is an archive"]);
+    }
 }
 
 #[test]

@@ -5,6 +5,11 @@ use super::toy::flow;
 
 const JOB: &str = "job: {name: toy}\ndata: {inputs: [a.nc]}\ncompress:\n  error_bound: {rel: 1.0e-3}\n";
 
+const JOB_OF_FLOW: &str = "job: {name: toy, output: out}\n\
+    generate: {snapshots: 10, grid: [16, 12, 8], buildings: 2, building_height_max_m: 60, spin_up_s: 0, interval_s: 5}\n\
+    data: {variables: [u]}\ncompress: {error_bound: {rel: 0.1}}\n\
+    assimilate: {methods: [{name: full}], observations: {count: 0.5}}\n";
+
 #[test]
 fn help_teaches_examples_and_exit_codes() {
     let here = folder("help");
@@ -118,6 +123,27 @@ fn dry_run_tells_sizes_and_creates_nothing() {
     let ranks = ["--config", "job.yaml", "--dry-run", "--ranks", "9"];
     sci_hpc(&here, &ranks).refused(2, &["4 fixed shards", "9 ranks", "job.reduction"]);
     assert!(!here.join("runs").exists());
+}
+
+#[test]
+fn names_that_generate_does_not_make_and_impossible_assimilations_are_refused_at_once() {
+    let here = folder("planned");
+    write(&here, "job.yaml", JOB_OF_FLOW);
+    for (set, code, words) in [
+        ("data.variables=[uu]", 2, ["data.variables", "no `uu`"]),
+        ("data={variables: all, groups: [[u, vv]]}", 2, ["data.variables", "no `vv`"]),
+        ("data.sample.axis=foo", 2, ["data.sample.axis", "no `foo`"]),
+        ("compress.variables.ww.error_bound.abs=1", 2, ["compress.variables", "no `ww`"]),
+        ("data.split.train=1.0", 3, ["no test states", "data.split"]),
+        ("data.split.train=0.1", 3, ["needs two", "data.split.train"]),
+        ("assimilate.observations.count=1537", 2, ["assimilate.observations.count", "1536 values"]),
+    ] {
+        for more in [&[][..], &["--dry-run"]] {
+            let arguments = [&["--config", "job.yaml", "--set", set], more].concat();
+            sci_hpc(&here, &arguments).refused(code, &words);
+        }
+    }
+    assert!(!here.join("out").exists(), "nothing is created before it is checked");
 }
 
 #[test]

@@ -81,6 +81,37 @@ fn interrupted_training_goes_on_to_the_same_bits_with_another_rank_count() {
 }
 
 #[test]
+fn interrupted_assimilation_goes_on_to_the_same_bits_with_another_rank_count() {
+    // Nine snapshots: four train, five are found.
+    let job = JOB.replace("snapshots: 7", "snapshots: 9").replace("train: 0.72", "train: 0.5");
+    let (whole, here) = (folder("assimilated"), folder("assimilated-in-parts"));
+    write(&whole, "job.yaml", &job);
+    write(&here, "job.yaml", &job);
+    finish(&whole, 1, &[]);
+    // 1. Before the third state of the first method, the latent one. 2. Before the second state of the next.
+    for (ranks, step) in [(2, 3), (3, 2)] {
+        let inject = format!("stop:rank=0:stage=assimilate:step={step}");
+        mpirun(&here, ranks, &inject, &["--config", "job.yaml"]).refused(75, &["stopped in stage assimilate"]);
+    }
+    let log = finish(&here, 1, &[]);
+    for words in ["u-w-bi-reduced: goes on after 5 of 5", "u-w-tsvd-2: goes on after 1 of 5"] {
+        assert!(log.contains(words), "{words}: {log}");
+    }
+    assert_same(&products(&here), &products(&whole), "resume");
+    let scores = |folder: &std::path::Path| {
+        let text = std::fs::read(folder.join("out/metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let methods = metrics["assimilate"]["methods"].as_array().unwrap().clone();
+        methods
+            .iter()
+            .map(|m| [&m["name"], &m["modes"], &m["latent"], &m["da_mse"]].map(Clone::clone))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(scores(&here), scores(&whole));
+    assert!(!here.join("out/checkpoints/assimilation").exists());
+}
+
+#[test]
 fn finished_job_is_skipped_another_job_refused_and_fresh_starts_over() {
     let here = folder("resume");
     write(&here, "job.yaml", &until("compress"));
@@ -125,6 +156,42 @@ fn fresh_never_removes_its_own_inputs() {
     );
     sci_hpc(&here, &["--config", "next.yaml", "--fresh"]).refused(2, &["--fresh", "urban-flow.nc lies in"]);
     assert!(here.join("out/generate/urban-flow.nc").is_file());
+    // Nor archives, models and observations that it is given.
+    write(&here, "job.yaml", JOB);
+    finish(&here, 0, &["--fresh"]);
+    std::fs::write(here.join("out/archive/obs.csv"), "i,j,k,value,sigma\n1,1,1,1,1\n").unwrap();
+    let data = "data: {inputs: [out/generate/../../flow.nc], variables: [tracer]}\n";
+    std::fs::copy(flow(), here.join("flow.nc")).unwrap();
+    for (sections, words) in [
+        ("decompress: {archives: [out/archive/*.h5]}\n".to_string(), "sci.h5 lies in"),
+        (format!("{data}compress: {{model: out/models/tracer.h5}}\n"), "tracer.h5 lies in"),
+        (
+            format!("{data}assimilate: {{methods: [{{name: full}}], observations: {{file: out/archive/obs.csv}}}}\n"),
+            "obs.csv lies in",
+        ),
+    ] {
+        write(&here, "next.yaml", &format!("job: {{name: toy, output: out}}\n{sections}"));
+        sci_hpc(&here, &["--config", "next.yaml", "--fresh"]).refused(2, &["--fresh", words]);
+    }
+    for kept in ["archive/urban-flow.nc.sci.h5", "models/tracer.h5", "archive/obs.csv"] {
+        assert!(here.join("out").join(kept).is_file(), "{kept}");
+    }
+}
+
+#[test]
+fn folders_of_somebody_else_are_never_removed() {
+    let here = folder("foreign");
+    write(&here, "job.yaml", &until("data"));
+    std::fs::create_dir_all(here.join("out/archive")).unwrap();
+    write(&here, "out/archive/data.txt", "precious");
+    for arguments in [&["--config", "job.yaml"][..], &["--config", "job.yaml", "--fresh"]] {
+        sci_hpc(&here, arguments).refused(2, &["out holds `archive`", "by hand"]);
+    }
+    std::fs::create_dir_all(here.join("out.smoke")).unwrap();
+    write(&here, "out.smoke/mine.txt", "precious");
+    finish(&here, 0, &["--smoke", "--set", "job.output=out/"]);
+    assert!(here.join("out/archive/data.txt").is_file() && here.join("out.smoke/mine.txt").is_file());
+    assert_eq!(std::fs::read_dir(here.join("out.smoke")).unwrap().count(), 1, "nothing is left behind");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::assimilate::{Control, Layout, Network};
 use crate::backend::{Backend, Buffers, Real};
 use crate::config::{self, MethodName, Minimizer, Stage};
 use crate::dataset::Normalizer;
-use crate::job::{Context, JobError};
+use crate::job::{Context, JobError, failure};
 use crate::model::{Autoencoder, ModelError, Shape, TrainedModel};
 use crate::world::{World, shard};
 
@@ -113,25 +113,28 @@ fn narrow<B: Backend>(values: &[f64]) -> Vec<<B as Buffers>::Real> {
     values.iter().map(|&x| Real::from_f64(x)).collect()
 }
 
-/// Analyzes every test state, one per rank at a time.
+/// Analyzes the test states after those of `outcomes`, one per rank at a time; fewer than all if a signal came.
 pub(super) fn run<B: Backend>(
     ctx: &Context,
     latent: &Latent<B>,
     (states, space, observed): (&mut States, &Space, &Observed),
-    analyses: &mut Analyses,
+    (mut outcomes, analyses): (Outcomes, &mut Analyses),
 ) -> Result<Outcomes, JobError> {
     let serial = World::serial();
     let cells = states.extent.grid.iter().product();
     let whole = Layout::new(cells, states.extent.channels, states.train.len(), (1, 0));
     let background = states.normalizer.invert64(0, &ctx.world.all_gather_varied(&space.background));
     let interpolator = (!observed.is_twin()).then(|| Interpolator::new(ctx, space, observed)).transpose()?;
-    let mut outcomes =
-        Outcomes { latent: Some(latent.origin.len()), offline_s: latent.offline_s, ..Default::default() };
+    let done = outcomes.states.len();
+    // What is gathered at the end is that of all ranks.
+    let earlier = if ctx.world.is_root() { outcomes } else { Outcomes::default() };
+    outcomes = Outcomes { latent: Some(latent.origin.len()), offline_s: latent.offline_s, ..earlier };
     let mut progress = ctx.report.progress("states", states.test.len() as u64);
     let (ranks, rank) = (ctx.world.size(), ctx.world.rank());
-    for first in (0..states.test.len()).step_by(ranks) {
+    for first in (done..states.test.len()).step_by(ranks) {
+        failure::inject(ctx.world, (Stage::Assimilate, 1 + first as u64), &ctx.stop);
         if ctx.stop_requested() {
-            return Err(JobError::stopped(Stage::Assimilate));
+            break;
         }
         let round = first..(first + ranks).min(states.test.len());
         let position = first + rank;
@@ -146,7 +149,7 @@ pub(super) fn run<B: Backend>(
         };
         // 2. Its analysis, scores and file.
         let truth = states.whole(states.test[position])?;
-        let (analysis, solved) = latent.analyze(ctx, (&serial, &states.normalizer), (&seen, position == 0))?;
+        let (analysis, solved) = latent.analyze(ctx, (&serial, &states.normalizer), (&seen, position == done))?;
         let fields = [&analysis[..], &background, &truth];
         outcomes.add(Outcome::new(&serial, (&whole, fields), position, &solved), &solved);
         outcomes.keep_plane(&states.extent, position, &analysis);

@@ -1,5 +1,7 @@
 //! Analyses as CF NetCDF, written by all ranks state by state.
 
+use std::path::{Path, PathBuf};
+
 use crate::archive::{
     Attributes, Box4, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece, Values, cf_attributes,
 };
@@ -25,15 +27,35 @@ pub(super) struct Analyses<'w> {
 type Invert<'w> = Box<dyn Fn(&[f64]) -> Vec<f64> + 'w>;
 
 impl<'w> Analyses<'w> {
-    /// Creates `assimilation/<label>.nc` in the output. Collective.
+    /// Where the analyses of a method are written.
+    pub(super) fn path(ctx: &Context, label: &str) -> PathBuf {
+        ctx.output.file("assimilation").join(format!("{label}.nc"))
+    }
+
+    /// Creates the file. Collective.
     pub(super) fn create(ctx: &Context<'w>, states: &States, label: &str) -> Result<Self, JobError> {
-        let path = ctx.output.file("assimilation").join(format!("{label}.nc"));
         ctx.make_folder(&ctx.output.file("assimilation"))?;
-        let file = FieldWriter::create(ctx.world, &path, &spec(states, label))?;
+        let file = FieldWriter::create(ctx.world, &Self::path(ctx, label), &spec(states, label))?;
+        Ok(Self::of(file, states))
+    }
+
+    /// Goes on with a file that was suspended as `from`. Collective.
+    pub(super) fn resume(ctx: &Context<'w>, states: &States, (label, from): (&str, &Path)) -> Result<Self, JobError> {
+        ctx.make_folder(&ctx.output.file("assimilation"))?;
+        let file = FieldWriter::resume(ctx.world, (from, &Self::path(ctx, label)), &spec(states, label))?;
+        Ok(Self::of(file, states))
+    }
+
+    /// Keeps the file as `to`, as far as it is written. Collective.
+    pub(super) fn suspend(self, to: &Path) -> Result<(), JobError> {
+        Ok(self.file.suspend(to)?)
+    }
+
+    fn of(file: FieldWriter<'w>, states: &States) -> Self {
         let names = states.variables.iter().map(|v| (v.name.replace('/', "_"), element(v.element))).collect();
         let (normalizer, first) = (states.normalizer.clone(), states.first_row());
         let invert = Box::new(move |rows: &[f64]| normalizer.invert64(first, rows));
-        Ok(Self { file, names, grid: states.extent.grid, cells: states.layout.owned_cells(), invert })
+        Self { file, names, grid: states.extent.grid, cells: states.layout.owned_cells(), invert }
     }
 
     /// Writes the analysis of state `position` given in this rank's rows, physical units. Collective.

@@ -6,7 +6,7 @@ use crate::assimilate::background::RightFactors;
 use crate::assimilate::cost::{Cost, Design, Hessian};
 use crate::assimilate::{Control, Ensemble, Network, Truncation};
 use crate::config::{self, Covariance, MethodName, Minimizer, Modes, Stage};
-use crate::job::{Context, JobError};
+use crate::job::{Context, JobError, failure};
 
 use super::World;
 use super::observed::Observed;
@@ -95,24 +95,25 @@ impl Prepared {
     }
 }
 
-/// Analyzes every test state with all ranks.
+/// Analyzes the test states after those of `outcomes`, with all ranks; fewer than all if a signal came.
 pub(super) fn run(
     ctx: &Context,
     control: &Control,
     (states, space, observed): (&mut States, &Space, &Observed),
-    analyses: &mut Analyses,
+    (mut outcomes, analyses): (Outcomes, &mut Analyses),
 ) -> Result<Outcomes, JobError> {
     let section = ctx.config.assimilate.as_ref().expect("the stage runs");
     let started = Instant::now();
     let shared =
         observed.shared().map(|network| Prepared::new(ctx, (&space.ensemble, control), network)).transpose()?;
-    let mut outcomes =
-        Outcomes { modes: control.modes(), offline_s: started.elapsed().as_secs_f64(), ..Default::default() };
+    outcomes = Outcomes { modes: control.modes(), offline_s: started.elapsed().as_secs_f64(), ..outcomes };
     let background = states.normalizer.invert64(states.first_row(), &space.background);
     let mut progress = ctx.report.progress("states", states.test.len() as u64);
-    for position in 0..states.test.len() {
+    let done = outcomes.states.len();
+    for position in done..states.test.len() {
+        failure::inject(ctx.world, (Stage::Assimilate, 1 + position as u64), &ctx.stop);
         if ctx.stop_requested() {
-            return Err(JobError::stopped(Stage::Assimilate));
+            break;
         }
         // 1. Truth and what is seen of it.
         let truth = states.rows(states.test[position])?;
@@ -126,7 +127,7 @@ pub(super) fn run(
             }
         };
         let cost = Cost::new(ctx.world, &prepared.design, seen.innovation, section.alpha());
-        if section.check && position == 0 {
+        if section.check && position == done {
             solve::check(&cost, ctx)?;
         }
         // 2. Analysis: online time runs from the innovation to the physical state.
