@@ -7,7 +7,7 @@ use hdf5::{Dataset, Datatype, File};
 
 use super::container::{self, BYTE, IndexRecord};
 use super::h5::{self, H5Result, Slab};
-use super::source::Format;
+use super::source::{Format, Reading};
 use super::{ArchiveError, Source, Variable, seal};
 use crate::world::World;
 
@@ -52,8 +52,8 @@ impl Archive {
         let superblock = text(superblock)?.parse().unwrap_or(2);
         let coded: Vec<String> = text(coded)?.lines().map(str::to_string).collect();
         let axis = text(axis)?;
-        let axis = Some(axis.as_str()).filter(|a| !a.is_empty());
-        let original = Source::open_root(path, "original", axis, Some(format))?;
+        let reading = Reading { axis: Some(axis).filter(|a| !a.is_empty()), raw: None };
+        let original = Source::open_root(path, "original", &reading, Some(format))?;
         for name in &coded {
             original.variable(name)?;
         }

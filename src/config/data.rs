@@ -4,14 +4,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
+use super::raw::Raw;
 
 /// Section `data`: the inputs and how they become samples.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Data {
-    /// Files or glob patterns (HDF5, NetCDF-3/4), relative to the working folder; sorted by name. Default: the files
-    /// that `generate` of this job makes.
+    /// Files or glob patterns (HDF5, NetCDF-3/4, IDX, raw arrays), relative to the working folder; sorted by name.
+    /// Default: the files that `generate` of this job makes.
     pub inputs: Vec<String>,
+    /// All inputs are raw arrays: bare numbers that lie as is said here. Default: none is.
+    pub raw: Option<Raw>,
     /// `all` (every field of floating or integer numbers that is not a coordinate), or a list of names. Default: `all`.
     pub variables: Variables,
     /// Variables coded by one model, each list the channels of one. Default: every variable on its own.
@@ -140,6 +143,7 @@ pub struct Augment {
 impl Data {
     pub(super) fn check(&self, checks: &mut Checks) {
         checks.require(self.inputs.iter().all(|p| !p.is_empty()), "data.inputs", || "an empty file name".into());
+        self.raw.iter().for_each(|raw| raw.check(checks));
         if let Variables::List(names) = &self.variables {
             checks.require(!names.is_empty(), "data.variables", || "an empty list: name one, or say `all`".into());
             checks.distinct(names.iter(), "data.variables");

@@ -69,7 +69,7 @@ pub struct RunArguments {
 /// What runs without a job file, without MPI and without a GPU.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Say what a file holds: archive, model, HDF5 or NetCDF
+    /// Say what a file holds: archive, model, HDF5, NetCDF or IDX
     Inspect {
         /// The file
         file: PathBuf,

@@ -191,7 +191,7 @@ impl File<'_, '_> {
     /// Makes the archive, unless it is there. `None` if a signal came. Collective over the team.
     fn compress(&self, models: &BTreeMap<String, Predictor>) -> Result<Option<Made>, JobError> {
         let (ctx, path) = (self.ctx, self.ctx.output.archive(self.input));
-        let source = Source::open_with(&self.input.path, groups::axis(&ctx.config.data).as_deref())?;
+        let source = Source::open_with(&self.input.path, &groups::reading(&ctx.config.data))?;
         let finished = self.finished(&path);
         let now = finished.is_none();
         let summary = match finished {

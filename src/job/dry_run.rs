@@ -113,7 +113,7 @@ impl Plan {
     fn inputs(&mut self, job: &Job, inputs: &[Input]) -> Result<Vec<Shaped>, JobError> {
         let mut all = Vec::new();
         for input in inputs {
-            let source = Source::open_with(&input.path, groups::axis(&job.data).as_deref())?;
+            let source = Source::open_with(&input.path, &groups::reading(&job.data))?;
             self.say("input", &format!("{} ({})", input.path.display(), source.format().name()));
             for variable in source.select(groups::names(&job.data))? {
                 let [t, z, y, x] = variable.shape;
@@ -246,7 +246,7 @@ fn group(job: &Job, inputs: &[Input], variables: &[Shaped]) -> Result<Vec<(Group
         variables.to_vec()
     } else {
         let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
-        let series = Series::open(&paths, groups::axis(&job.data).as_deref())?;
+        let series = Series::open(&paths, &groups::reading(&job.data))?;
         series.select(groups::names(&job.data))?.iter().map(shaped).collect()
     };
     let names: Vec<String> = variables.iter().map(|v| v.name.clone()).collect();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{Series, Source, Variable};
+use crate::archive::{Reading, Series, Source, Variable};
 use crate::config::{Data, Job, Variables};
 use crate::dataset::{Normalizer, SampleSource};
 
@@ -70,7 +70,7 @@ pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
         of_series(&job.data, inputs)?;
     }
     for input in inputs {
-        let source = Source::open_with(&input.path, axis(&job.data).as_deref())?;
+        let source = Source::open_with(&input.path, &reading(&job.data))?;
         let variables = source.select(names(&job.data))?;
         if job.compress.is_some() {
             source.check_archivable(&variables)?;
@@ -83,7 +83,7 @@ pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
 /// The groups of files that continue each other.
 pub(super) fn of_series(data: &Data, inputs: &[Input]) -> Result<Vec<Group>, JobError> {
     let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
-    let series = Series::open(&paths, axis(data).as_deref())?;
+    let series = Series::open(&paths, &reading(data))?;
     of(data, &names_of(series.select(names(data))?.iter()))
 }
 
@@ -101,9 +101,9 @@ fn names_of<'a>(variables: impl Iterator<Item = &'a Variable>) -> Vec<String> {
     variables.map(|v| v.name.clone()).collect()
 }
 
-/// `data.sample.axis` as the readers take it.
-pub(super) fn axis(data: &Data) -> Option<String> {
-    data.sample.axis.as_ref().map(ToString::to_string)
+/// What the readers must be told of the inputs.
+pub(super) fn reading(data: &Data) -> Reading {
+    Reading { axis: data.sample.axis.as_ref().map(ToString::to_string), raw: data.raw.clone() }
 }
 
 /// `data.variables` as the readers take it; `None`: all.

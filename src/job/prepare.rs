@@ -87,7 +87,7 @@ fn check_bounds(job: &Job, section: &Compress, inputs: &[Input]) -> Result<(), J
     }
     let mut available = BTreeSet::new();
     for input in inputs {
-        let source = Source::open_with(&input.path, groups::axis(&job.data).as_deref())?;
+        let source = Source::open_with(&input.path, &groups::reading(&job.data))?;
         available.extend(source.select(groups::names(&job.data))?.iter().map(|v| v.name.clone()));
     }
     match section.variables.keys().find(|name| !available.contains(*name)) {

@@ -2,6 +2,7 @@
 
 mod archives;
 mod command_line;
+mod flat;
 mod generate;
 mod inputs;
 mod kill;
