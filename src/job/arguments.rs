@@ -94,6 +94,9 @@ pub enum Command {
         #[arg(short, long, value_name = "OUT.NC")]
         output: PathBuf,
     },
+    /// Open the inputs of a job, where a malformed one does no harm; started by the job itself
+    #[command(hide = true)]
+    Probe,
     /// List the architectures of train.model with their sizes
     Models,
     /// Print the JSON schema of the job file: every key with meaning, unit and default

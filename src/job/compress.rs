@@ -91,7 +91,9 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     for file in all.files.iter().filter(|(i, _)| !team.files.contains(i)) {
         ctx.report.event("file", of_file(&inputs, file))?;
     }
-    Ok(ctx.report.metrics("compress", all.metrics(&inputs, (seconds, ctx.world.size())))?)
+    let mut metrics = all.metrics(&inputs, (seconds, ctx.world.size()));
+    metrics["quarantined"] = json!(ctx.left_out);
+    Ok(ctx.report.metrics("compress", metrics)?)
 }
 
 /// A file in metrics and events.

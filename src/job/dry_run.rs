@@ -12,8 +12,9 @@ use crate::model::{Cost, Shape, zoo};
 
 use super::arguments::RunArguments;
 use super::command::print;
+use super::prepare::{self, Checked};
 use super::tiling::tiles;
-use super::{Group, Input, JobError, assimilate, groups, prepare};
+use super::{Group, Input, JobError, assimilate, groups};
 
 /// Bytes of a number of the generated files and on the device.
 const REAL_BYTES: usize = 4;
@@ -51,10 +52,11 @@ struct Plan {
 /// Checks the job and its inputs and prints what it would do on `arguments.ranks` ranks. Creates nothing.
 pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
     let ranks = arguments.ranks as usize;
-    let (job, inputs, archives) = prepare::check(arguments, ranks)?;
+    let Checked { job, inputs, left_out, archives } = prepare::check(arguments, ranks)?;
     let mut plan = Plan::default();
     plan.say("job", &format!("{} -> {}, ranks: {ranks}", job.job.name, job.job.output.display()));
     // 1. What is read.
+    left_out.iter().for_each(|file| plan.say("left out", &file.reason));
     let mut variables = Vec::new();
     if let Some(generate) = &job.generate {
         variables = plan.generate(&job, generate, ranks);

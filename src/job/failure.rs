@@ -1,5 +1,6 @@
 //! No rank waits for one that failed: panics and errors end them all, with the exit code of their class.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -67,6 +68,17 @@ fn root_was_first(stop: &AtomicBool) -> bool {
         }
     }
     false
+}
+
+/// Failure injection for the tests: `SCI_HPC_INJECT=crash:file=NAME` ends the process that opens inputs at this one,
+/// `hang:file=NAME` holds it there, as malformed files do with libraries.
+pub(super) fn inject_on(file: &Path) {
+    let Ok(order) = std::env::var("SCI_HPC_INJECT") else { return };
+    match order.split_once(":file=") {
+        Some(("crash", name)) if file.ends_with(name) => std::process::abort(),
+        Some(("hang", name)) if file.ends_with(name) => std::thread::sleep(Duration::from_secs(3600)),
+        _ => {}
+    }
 }
 
 /// Failure injection for the tests: `SCI_HPC_INJECT=panic:rank=1:stage=train` panics on rank 1 where `train` begins, with

@@ -8,6 +8,7 @@ mod inputs;
 mod kill;
 mod learned;
 mod process;
+mod quarantine;
 mod toy;
 mod train;
 mod whole_job;
