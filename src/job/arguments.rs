@@ -21,7 +21,8 @@ Exit codes:
   0 done                                   5 environment: GPU, MPI, memory
   2 arguments or job file, nothing started 6 output not written
   3 input data: missing, wrong, corrupt    70 a bug in sci-hpc
-  4 numerics: non-finite, bound missed     75 stopped by a signal, checkpoint written: run again";
+  4 numerics: non-finite, bound missed     75 stopped by a signal, checkpoint written: run again
+  128 + n: ended at once by a second TERM or INT (n: its number); run again, from the checkpoint before";
 
 /// Train autoencoders on archives of 3D fields, compress them under a guaranteed error bound, and assimilate
 /// observations in the latent space; over MPI ranks, from one job file.

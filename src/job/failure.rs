@@ -27,12 +27,15 @@ pub fn end_all_ranks_on_panic(rank: usize) {
     }));
 }
 
-/// Raises `stop` at USR1, USR2, TERM and INT; a second TERM or INT ends the process at once.
+/// Raises `stop` at USR1, USR2, TERM and INT. A second TERM or INT ends the process at once, with 128 + its number as if
+/// nobody listened: nothing new is kept, so it is not 75; what an earlier checkpoint and complete files hold is whole.
 pub fn listen(stop: &Arc<AtomicBool>) -> Result<(), JobError> {
     let failed = |source| JobError::Signals { source };
+    let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        let code = Class::Stopped.code();
-        signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone()).map_err(failed)?;
+        // In this order: at the first one nothing was asked yet.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, asked.clone()).map_err(failed)?;
+        signal_hook::flag::register(signal, asked.clone()).map_err(failed)?;
     }
     for signal in [SIGUSR1, SIGUSR2, SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
@@ -82,7 +85,7 @@ pub(super) fn inject_on(file: &Path) {
 }
 
 /// Failure injection for the tests: `SCI_HPC_INJECT=panic:rank=1:stage=train` panics on rank 1 where `train` begins, with
-/// `:step=3` before its third step; `stop:...` raises the stop flag there, as a signal would.
+/// `:step=3` before its third step; `stop:...` raises the stop flag there, as a signal would; `hang:...` stays there.
 pub(super) fn inject(world: &World, (stage, step): (Stage, u64), stop: &AtomicBool) {
     let Ok(order) = std::env::var("SCI_HPC_INJECT") else { return };
     let mut words = order.split(':');
@@ -97,6 +100,10 @@ pub(super) fn inject(world: &World, (stage, step): (Stage, u64), stop: &AtomicBo
     match kind {
         Some("panic") if here && step == wanted_step => panic!("injected by SCI_HPC_INJECT={order}"),
         Some("stop") if here && step == wanted_step => stop.store(true, Ordering::Relaxed),
+        Some("hang") if here && step == wanted_step => {
+            eprintln!("rank {} hangs", world.rank());
+            std::thread::sleep(Duration::from_secs(3600));
+        }
         _ => {}
     }
 }
