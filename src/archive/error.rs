@@ -145,8 +145,8 @@ pub enum ArchiveError {
         /// What the library said.
         reason: String,
     },
-    /// A file without the last bytes of an archive.
-    #[error("{}: is no complete archive: it was cut off, or not made by `compress`", path.display())]
+    /// A file without the last bytes of an archive, a model or a checkpoint.
+    #[error("{}: is no complete archive, model or checkpoint: it was cut off, or not made by this version of sci-hpc", path.display())]
     NotSealed {
         /// The file.
         path: PathBuf,

@@ -39,7 +39,7 @@ impl Archive {
     /// The same on every rank of `world`; rank 0 checks. Collective.
     pub fn open_together(world: &World, path: &Path) -> Result<Self, ArchiveError> {
         if world.is_root() {
-            seal::check(path)?;
+            seal::check(path, seal::ARCHIVE)?;
         }
         world.barrier();
         let file = File::open(path).map_err(|e| ArchiveError::unreadable(path, e))?;
@@ -63,7 +63,7 @@ impl Archive {
 
     /// Whether a file ends as archives do; HDF5 does not look at it.
     pub fn is_archive(path: &Path) -> bool {
-        seal::is_there(path)
+        seal::is_there(path, seal::ARCHIVE)
     }
 
     /// Path it was opened from.

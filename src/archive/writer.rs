@@ -94,7 +94,7 @@ impl<'w> ArchiveWriter<'w> {
         }
         let pending = file.close()?;
         if world.is_root() {
-            seal::append(pending.tmp(), places).map_err(|e| ArchiveError::write(&path, e))?;
+            seal::append(pending.tmp(), seal::ARCHIVE, places).map_err(|e| ArchiveError::write(&path, e))?;
         }
         publish(world, pending)
     }

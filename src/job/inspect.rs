@@ -20,7 +20,7 @@ pub(super) fn run(file: &Path, json: bool, verify: bool) -> Result<(), JobError>
     }
     let found = if Archive::is_archive(file) {
         archive(file, verify)?
-    } else if crate::archive::Tree::read(file).is_ok_and(|tree| tree.text("format").is_ok_and(|f| f == FORMAT)) {
+    } else if crate::archive::Tree::read_own(file).is_ok_and(|tree| tree.text("format").is_ok_and(|f| f == FORMAT)) {
         model(file)?
     } else {
         input(file)?
