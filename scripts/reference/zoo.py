@@ -24,7 +24,7 @@ import h5py
 import netCDF4
 import numpy as np
 
-LIMIT_S = 120
+LIMIT_S = 60
 
 
 def digest(values):
@@ -106,6 +106,7 @@ def main(zoo, binary):
                 verdict, message = judge(binary, zoo / name, entry["oracle"], pathlib.Path(folder))
             except Exception as error:  # a library of the oracle cannot read what came back
                 verdict, message = "disagree", f"what comes back is not readable: {error!r}"
+        print(f"{verdict:<9} {name}: {message}", file=sys.stderr, flush=True)
         kind = name.split("/")[0]
         count[kind, verdict] += 1
         isolated[kind] += "opening it" in message
