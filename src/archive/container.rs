@@ -6,7 +6,8 @@
 //! /                     attributes: format = "sci-hpc archive", format_version = 1, original_format, original_superblock,
 //!                       coded (names of the coded variables, one per line), sample_axis (empty: by convention)
 //! /original/…           the input: its groups, dimensions, attributes and untouched variables, lossless; a coded
-//!                       variable has its header and attributes there, and no data
+//!                       variable has its header and attributes there, and no data. A file of a single array (IDX, raw)
+//!                       is a dataset; its format says the order of its bytes, and its shape gives the header
 //! /groups/NAME/streams  u8[N], contiguous: the streams of all tiles, in tile order
 //! /groups/NAME/index    one record per stream, see [`IndexRecord`]; deflate, with HDF5's own checksum
 //! /parts/NAME           u8[N] or text: decoder, masks, headers of the codec; attribute `hash`

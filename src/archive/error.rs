@@ -23,12 +23,22 @@ pub enum ArchiveError {
         path: PathBuf,
     },
     /// The file exists but is not a readable file of a known format.
-    #[error("{}: cannot be opened: {reason}; expected NetCDF (classic or 4) or HDF5: is the file complete?", path.display())]
+    #[error("{}: cannot be opened: {reason}; expected NetCDF (classic or 4), HDF5 or IDX, or raw numbers that data.raw describes: is the file complete?", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the library said.
         reason: String,
+    },
+    /// A file of a single array has another length than its header or its description says.
+    #[error("{}: has {found} bytes, expected {expected}: it was cut off, something was appended, or it is another kind of file", path.display())]
+    FileLength {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// What its length should be, and why.
+        expected: String,
     },
     /// The file has no variable of this name that can be coded.
     #[error("{}: no variable `{variable}`: it has {}", path.display(), list(available))]
@@ -141,8 +151,8 @@ pub enum ArchiveError {
         /// The file.
         path: PathBuf,
     },
-    /// A file without the last bytes of an archive.
-    #[error("{}: is no complete archive: it was cut off, or not made by `compress`", path.display())]
+    /// A file without the last bytes of an archive, a model or a checkpoint.
+    #[error("{}: is no complete archive, model or checkpoint: it was cut off, or not made by this version of sci-hpc", path.display())]
     NotSealed {
         /// The file.
         path: PathBuf,

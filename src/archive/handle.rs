@@ -1,18 +1,23 @@
-//! Opens a file with the library that reads it best.
+//! Opens a file with the library that reads it best, or without one.
 
 use std::io::Read;
 use std::path::Path;
 
+use super::contents::Contents;
+use super::flat::{self, FlatFile};
 use super::nc::{NcFile, NcKind, NcResult};
-use super::source::Format;
+use super::source::{Format, Reading};
 use super::survey::{MissingFilter, Survey};
 use super::{ArchiveError, classic};
+use crate::config::ByteOrder;
 
-/// An open file of one of the two libraries.
+/// An open file.
 #[derive(Debug)]
 pub(crate) enum Handle {
     Netcdf(NcFile),
     Hdf5(hdf5::File),
+    /// A single array, and what it is called.
+    Flat(FlatFile, Contents),
 }
 
 /// A file opened for the first time.
@@ -24,9 +29,23 @@ pub(crate) struct Opened {
 }
 
 /// Finds the format of a file and opens it.
-pub(crate) fn open(path: &Path) -> Result<Opened, ArchiveError> {
+pub(crate) fn open(path: &Path, reading: &Reading) -> Result<Opened, ArchiveError> {
+    let magic = first_bytes(path)?;
+    let of_flat =
+        |format, (file, contents)| Opened { handle: Handle::Flat(file, contents), format, filters_missing: Vec::new() };
+    match &reading.raw {
+        Some(raw) => {
+            let format = if raw.order == ByteOrder::Big { Format::RawBig } else { Format::RawLittle };
+            Ok(of_flat(format, FlatFile::open_raw(path, raw)?))
+        }
+        None if flat::is_idx(magic) => Ok(of_flat(Format::Idx, FlatFile::open_idx(path)?)),
+        None => open_with_library(path, magic.starts_with(b"CDF")),
+    }
+}
+
+fn open_with_library(path: &Path, classic: bool) -> Result<Opened, ArchiveError> {
     let unreadable = |reason: &dyn ToString| ArchiveError::unreadable(path, reason.to_string());
-    if starts_like_classic(path)? {
+    if classic {
         check_length(path)?;
         let file = NcFile::open(path, false).map_err(|e| unreadable(&e))?;
         let format = classic_format(&file).map_err(|e| unreadable(&e))?;
@@ -42,19 +61,22 @@ pub(crate) fn open(path: &Path) -> Result<Opened, ArchiveError> {
 }
 
 /// Opens a file again, or one whose format is written down elsewhere: for NetCDF, the library that wrote it.
+/// Originals without a library lie in HDF5 archives.
 pub(crate) fn open_known(path: &Path, format: Format) -> Result<Handle, ArchiveError> {
     match format {
-        Format::Hdf5 => hdf5::File::open(path).map(Handle::Hdf5).map_err(|e| ArchiveError::unreadable(path, e)),
+        Format::Hdf5 | Format::Idx | Format::RawLittle | Format::RawBig => {
+            hdf5::File::open(path).map(Handle::Hdf5).map_err(|e| ArchiveError::unreadable(path, e))
+        }
         _ => NcFile::open(path, false).map(Handle::Netcdf).map_err(|e| ArchiveError::unreadable(path, e)),
     }
 }
 
-/// Whether the first bytes are those of NetCDF classic.
-fn starts_like_classic(path: &Path) -> Result<bool, ArchiveError> {
-    let mut magic = [0u8; 3];
-    match std::fs::File::open(path).and_then(|mut file| file.read(&mut magic)) {
+/// The first bytes of a file; zeros behind its end.
+fn first_bytes(path: &Path) -> Result<[u8; 4], ArchiveError> {
+    let mut magic = Vec::new();
+    match std::fs::File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic)) {
         Ok(0) => Err(ArchiveError::unreadable(path, "the file is empty")),
-        Ok(_) => Ok(&magic == b"CDF"),
+        Ok(_) => Ok(std::array::from_fn(|i| magic.get(i).copied().unwrap_or(0))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(ArchiveError::FileMissing { path: path.into() }),
         Err(e) => Err(ArchiveError::unreadable(path, e)),
     }

@@ -1,4 +1,4 @@
-//! HDF5 and NetCDF: fields in, files out.
+//! HDF5, NetCDF, IDX and raw arrays: fields in, files out.
 //!
 //! The only folder that names `hdf5` and `netcdf`. What enters: paths. What leaves: [`Stored`] numbers as they are in
 //! the file, [`Field`]s in physical units, archives and restored files on disk.
@@ -27,6 +27,7 @@ mod copy_object;
 mod durable;
 mod error;
 mod fields;
+mod flat;
 mod h5;
 mod handle;
 mod nc;
@@ -52,7 +53,7 @@ pub use reader::Archive;
 pub use restore::Restorer;
 pub use series::Series;
 pub use shared::Piece;
-pub use source::{Coordinate, Format, Source};
+pub use source::{Coordinate, Format, Reading, Source};
 pub use tree::Tree;
 pub use values::{Element, ElementType, Values};
 pub use variable::{Field, Packing, Stored, Variable};

@@ -7,7 +7,7 @@ use hdf5::{Dataset, Datatype, File};
 
 use super::container::{self, BYTE, IndexRecord};
 use super::h5::{self, H5Result, Slab};
-use super::source::Format;
+use super::source::{Format, Reading};
 use super::{ArchiveError, Source, Variable, seal};
 use crate::world::World;
 
@@ -39,7 +39,7 @@ impl Archive {
     /// The same on every rank of `world`; rank 0 checks. Collective.
     pub fn open_together(world: &World, path: &Path) -> Result<Self, ArchiveError> {
         if world.is_root() {
-            seal::check(path)?;
+            seal::check(path, seal::ARCHIVE)?;
         }
         world.barrier();
         let file = File::open(path).map_err(|e| ArchiveError::unreadable(path, e))?;
@@ -52,8 +52,8 @@ impl Archive {
         let superblock = text(superblock)?.parse().unwrap_or(2);
         let coded: Vec<String> = text(coded)?.lines().map(str::to_string).collect();
         let axis = text(axis)?;
-        let axis = Some(axis.as_str()).filter(|a| !a.is_empty());
-        let original = Source::open_root(path, "original", axis, Some(format))?;
+        let reading = Reading { axis: Some(axis).filter(|a| !a.is_empty()), raw: None };
+        let original = Source::open_root(path, "original", &reading, Some(format))?;
         for name in &coded {
             original.variable(name)?;
         }
@@ -63,7 +63,7 @@ impl Archive {
 
     /// Whether a file ends as archives do; HDF5 does not look at it.
     pub fn is_archive(path: &Path) -> bool {
-        seal::is_there(path)
+        seal::is_there(path, seal::ARCHIVE)
     }
 
     /// Path it was opened from.

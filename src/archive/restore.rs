@@ -9,6 +9,7 @@ use super::copy::{copy_tree, dataset_path};
 use super::copy_classic::copy_classic;
 use super::copy_object::Storage;
 use super::durable::PendingFile;
+use super::flat::FlatFile;
 use super::h5::{H5Result, Slab, set_extent};
 use super::nc::{NcFile, NcKind, NcResult};
 use super::shared::{Piece, SharedFile, publish};
@@ -17,7 +18,7 @@ use crate::world::World;
 
 /// A file being restored, of the format of the original. Every method is collective.
 ///
-/// HDF5 and NetCDF-4 files are written by all ranks. NetCDF classic files have no parallel library here: rank 0 writes
+/// HDF5, NetCDF-4, IDX and raw files are written by all ranks. NetCDF classic files have no parallel library here: rank 0 writes
 /// what the others send, piece by piece.
 pub struct Restorer<'w> {
     world: &'w World,
@@ -28,17 +29,33 @@ enum Target<'w> {
     Shared(SharedFile<'w>),
     /// Open on rank 0 only.
     Classic(Option<NcFile>, PendingFile),
+    /// Open on all ranks.
+    Flat(FlatFile, PendingFile),
 }
 
 impl<'w> Restorer<'w> {
     /// Creates the file under a temporary name with everything but the coded variables' data.
     pub fn create(world: &'w World, archive: &Archive, path: &Path) -> Result<Self, ArchiveError> {
         let pending = PendingFile::new(path, world.is_root())?;
-        let target = match archive.original_format().classic_kind() {
+        let format = archive.original_format();
+        let fail = |e: std::io::Error| ArchiveError::write(path, e);
+        let target = match format.classic_kind() {
             Some(kind) => {
                 let lay_out = || lay_out_classic(pending.tmp(), archive, kind);
                 let file = world.is_root().then(lay_out).transpose();
                 Target::Classic(file.map_err(|e| ArchiveError::write(path, e))?, pending)
+            }
+            None if format.is_flat() => {
+                let [variable] = archive.coded()[..] else {
+                    let (expected, found) = ("one name", archive.coded_names().len());
+                    return Err(ArchiveError::entry(archive.path(), "coded", expected, format!("{found}")));
+                };
+                if world.is_root() {
+                    FlatFile::create(pending.tmp(), format, variable).map_err(fail)?;
+                }
+                world.barrier();
+                let file = FlatFile::open_to_write(pending.tmp(), format, variable).map_err(fail)?;
+                Target::Flat(file, pending)
             }
             None => {
                 if world.is_root() {
@@ -66,6 +83,11 @@ impl<'w> Restorer<'w> {
                 let items: Vec<(Slab, Values)> = pieces.iter().flat_map(|p| slabs(variable, p)).collect();
                 file.write_values(&dataset, variable.element, &items)
             }
+            Target::Flat(file, pending) => {
+                let mut items = pieces.iter().flat_map(|p| slabs(variable, p));
+                let written = items.try_for_each(|(slab, values)| file.write(&slab, values));
+                written.map_err(|e| ArchiveError::write(pending.path(), e))
+            }
             Target::Classic(file, pending) => {
                 let write = |piece: &Piece| {
                     let target = file.as_ref().expect("open on rank 0, where pieces arrive").root();
@@ -86,6 +108,11 @@ impl<'w> Restorer<'w> {
             Target::Classic(file, pending) => {
                 let closed = file.map_or(Ok(()), NcFile::close);
                 closed.map_err(|e| ArchiveError::write(pending.path(), e))?;
+                publish(self.world, pending)
+            }
+            Target::Flat(file, pending) => {
+                file.flush().map_err(|e| ArchiveError::write(pending.path(), e))?;
+                self.world.barrier();
                 publish(self.world, pending)
             }
         }

@@ -8,7 +8,7 @@ use ndarray::{Array4, Axis as ArrayAxis};
 
 use super::axes::leaf;
 use super::variable::{Field, Stored, Variable};
-use super::{ArchiveError, Attributes, Box4, Coordinate, Element, Source};
+use super::{ArchiveError, Attributes, Box4, Coordinate, Element, Reading, Source};
 
 /// Files concatenated along time: in the order of their time coordinates where all have one in the same units, else in
 /// the order given (the job sorts globs by name). Only one file handle is kept open.
@@ -48,11 +48,11 @@ impl Source {
 }
 
 impl Series {
-    /// Reads the headers of all files. `axis` is `data.sample.axis`.
-    pub fn open(paths: &[PathBuf], axis: Option<&str>) -> Result<Self, ArchiveError> {
+    /// Reads the headers of all files as the job says.
+    pub fn open(paths: &[PathBuf], reading: &Reading) -> Result<Self, ArchiveError> {
         let mut sources = Vec::with_capacity(paths.len());
         for path in paths {
-            let source = Source::open_with(path, axis)?;
+            let source = Source::open_with(path, reading)?;
             source.close();
             sources.push(source);
         }

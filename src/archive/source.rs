@@ -13,6 +13,7 @@ use super::nc::{self, NcKind};
 use super::survey::MissingFilter;
 use super::variable::{Field, Stored, Variable, meaning};
 use super::{ArchiveError, Box4, ElementType, Values, h5, slab};
+use crate::config::Raw;
 
 /// Format of a file on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,12 @@ pub enum Format {
     Netcdf4,
     /// HDF5 without the conventions of NetCDF.
     Hdf5,
+    /// IDX, the format of MNIST.
+    Idx,
+    /// Bare numbers, the least significant byte first.
+    RawLittle,
+    /// Bare numbers, the most significant byte first.
+    RawBig,
 }
 
 impl Format {
@@ -38,13 +45,17 @@ impl Format {
             Self::Netcdf3Data64 => "netcdf3-64bit-data",
             Self::Netcdf4 => "netcdf4",
             Self::Hdf5 => "hdf5",
+            Self::Idx => "idx",
+            Self::RawLittle => "raw-little",
+            Self::RawBig => "raw-big",
         }
     }
 
     /// The format of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        let all = [Self::Netcdf3, Self::Netcdf3Offset64, Self::Netcdf3Data64, Self::Netcdf4, Self::Hdf5];
-        all.into_iter().find(|f| f.name() == name)
+        let netcdf = [Self::Netcdf3, Self::Netcdf3Offset64, Self::Netcdf3Data64, Self::Netcdf4];
+        let others = [Self::Hdf5, Self::Idx, Self::RawLittle, Self::RawBig];
+        netcdf.into_iter().chain(others).find(|f| f.name() == name)
     }
 
     pub(crate) fn classic_kind(self) -> Option<NcKind> {
@@ -52,8 +63,29 @@ impl Format {
             Self::Netcdf3 => Some(NcKind::Classic),
             Self::Netcdf3Offset64 => Some(NcKind::Offset64),
             Self::Netcdf3Data64 => Some(NcKind::Data64),
-            Self::Netcdf4 | Self::Hdf5 => None,
+            _ => None,
         }
+    }
+
+    /// Whether it is a single array without attributes.
+    pub(crate) fn is_flat(self) -> bool {
+        matches!(self, Self::Idx | Self::RawLittle | Self::RawBig)
+    }
+}
+
+/// What the job says of its files and they do not say themselves.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// The dimension along which the samples lie, by name or index (`data.sample.axis`).
+    pub axis: Option<String>,
+    /// They are raw arrays of this kind (`data.raw`).
+    pub raw: Option<Raw>,
+}
+
+impl Reading {
+    /// The samples lie along `axis`.
+    pub fn along(axis: &str) -> Self {
+        Self { axis: Some(axis.into()), raw: None }
     }
 }
 
@@ -64,8 +96,7 @@ pub struct Source {
     /// Group that is taken for the root: archives keep the original in one.
     root: String,
     format: Format,
-    /// `data.sample.axis`.
-    axis: Option<String>,
+    reading: Reading,
     contents: Contents,
     fields: Vec<Variable>,
     others: Vec<Variable>,
@@ -90,34 +121,35 @@ const CODED_VALUES_MIN: usize = 64;
 impl Source {
     /// Reads the headers of a file.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        Self::open_with(path, None)
+        Self::open_with(path, &Reading::default())
     }
 
-    /// Reads the headers of a file whose sample axis is the dimension `axis` (name or index, `data.sample.axis`).
-    pub fn open_with(path: &Path, axis: Option<&str>) -> Result<Self, ArchiveError> {
-        Self::open_root(path, "", axis, None)
+    /// Reads the headers of a file as the job says.
+    pub fn open_with(path: &Path, reading: &Reading) -> Result<Self, ArchiveError> {
+        Self::open_root(path, "", reading, None)
     }
 
     /// Reads the headers below one group of an HDF5 or NetCDF-4 file; `format` is known for originals in archives.
     pub(crate) fn open_root(
         path: &Path,
         root: &str,
-        axis: Option<&str>,
+        reading: &Reading,
         format: Option<Format>,
     ) -> Result<Self, ArchiveError> {
         let Opened { handle, format, filters_missing } = match format {
             Some(format) => Opened { handle: handle::open_known(path, format)?, format, filters_missing: Vec::new() },
-            None => handle::open(path)?,
+            None => handle::open(path, reading)?,
         };
         let contents = match &handle {
             Handle::Netcdf(file) => contents::of_netcdf(file, root).map_err(|e| ArchiveError::unreadable(path, e))?,
             Handle::Hdf5(file) => contents::of_hdf5(file, root).map_err(|e| ArchiveError::unreadable(path, e))?,
+            Handle::Flat(_, contents) => contents.clone(),
         };
         let mut source = Self {
             path: path.into(),
             root: root.into(),
             format,
-            axis: axis.map(str::to_string),
+            reading: reading.clone(),
             contents,
             fields: Vec::new(),
             others: Vec::new(),
@@ -128,7 +160,7 @@ impl Source {
         if is_archive {
             return Err(ArchiveError::IsArchive { path: path.into() });
         }
-        source.sort_variables(axis)?;
+        source.sort_variables(reading.axis.as_deref())?;
         Ok(source)
     }
 
@@ -144,7 +176,7 @@ impl Source {
 
     /// `data.sample.axis` it was opened with.
     pub fn sample_axis(&self) -> Option<&str> {
-        self.axis.as_deref()
+        self.reading.axis.as_deref()
     }
 
     /// Attributes of the file.
@@ -278,6 +310,14 @@ impl Source {
         self.handle.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    fn open_again(&self) -> Result<Handle, ArchiveError> {
+        // Below a group, in an archive, the formats without a library are kept as HDF5.
+        match self.format.is_flat() && self.root.is_empty() {
+            true => handle::open(&self.path, &self.reading).map(|opened| opened.handle),
+            false => handle::open_known(&self.path, self.format),
+        }
+    }
+
     fn read_slab(&self, variable: &Variable, slab: &Slab) -> Result<Values, ArchiveError> {
         self.read_raw(&variable.name, variable.element, slab)
     }
@@ -285,7 +325,7 @@ impl Source {
     fn read_raw(&self, name: &str, element: ElementType, slab: &Slab) -> Result<Values, ArchiveError> {
         let mut guard = self.lock();
         if guard.is_none() {
-            *guard = Some(handle::open_known(&self.path, self.format)?);
+            *guard = Some(self.open_again()?);
         }
         let path = if self.root.is_empty() { name.to_string() } else { format!("{}/{name}", self.root) };
         match guard.as_ref().expect("opened above") {
@@ -298,6 +338,7 @@ impl Source {
                 .dataset(&path)
                 .and_then(|d| h5::read_values(&d, element, slab))
                 .map_err(|e| ArchiveError::read(&self.path, name, e)),
+            Handle::Flat(file, _) => file.read(slab).map_err(|e| ArchiveError::read(&self.path, name, e)),
         }
     }
 
@@ -327,7 +368,8 @@ impl Source {
     fn variable_of(&self, header: &Header, axis: Option<&str>, file_has_time: bool) -> Option<Variable> {
         let element = header.element.filter(|_| !header.dims.is_empty())?;
         let layout = axes::layout(&header.dims, axis, file_has_time);
-        let default_fill = if self.format == Format::Hdf5 { None } else { nc::default_fill(element) };
+        let netcdf = self.format != Format::Hdf5 && !self.format.is_flat();
+        let default_fill = if netcdf { nc::default_fill(element) } else { None };
         let (packing, fills, valid_range) = meaning(element, &header.attributes, default_fill);
         Some(Variable {
             name: header.name.clone(),

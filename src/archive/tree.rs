@@ -2,8 +2,8 @@
 //!
 //! A [`Tree`] is a sorted map from paths (`"weights/conv1/kernel"`) to arrays or texts, in memory; [`Tree::write`]
 //! puts it on disk as one HDF5 file: groups for the path, one contiguous dataset per array, one fixed-length UTF-8
-//! string per text. The bytes depend on the content alone: no times, no order of insertion. The file is written by
-//! the rank that calls (rank 0), under a temporary name, flushed and renamed.
+//! string per text; behind it a seal, as in `archive/seal.rs`. The bytes depend on the content alone: no times, no order of
+//! insertion. The file is written by the rank that calls (rank 0), under a temporary name, flushed and renamed.
 //!
 //! ```
 //! # use sci_hpc::archive::Tree;
@@ -12,7 +12,7 @@
 //! tree.put("weights/bias", &[3], vec![1.0f32, 2.0, 3.0]);
 //! tree.put_text("format", "model 1");
 //! tree.write(&path)?;
-//! let back = Tree::read(&path)?;
+//! let back = Tree::read_own(&path)?;
 //! assert_eq!(back.shaped::<f32>("weights/bias", &[3])?, &[1.0, 2.0, 3.0]);
 //! # std::fs::remove_file(&path).unwrap();
 //! # Ok::<(), sci_hpc::archive::ArchiveError>(())
@@ -26,7 +26,7 @@ use hdf5::{Dataset, File, Group, LocationType};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::durable::PendingFile;
-use super::{ArchiveError, Element, Values, h5};
+use super::{ArchiveError, Element, Values, h5, seal};
 
 /// One entry of a [`Tree`].
 #[derive(Debug, Clone, PartialEq)]
@@ -156,6 +156,7 @@ impl Tree {
     pub fn write(&self, path: &Path) -> Result<(), ArchiveError> {
         let pending = PendingFile::new(path, true)?;
         self.write_file(pending.tmp()).map_err(|e| ArchiveError::write(path, e))?;
+        seal::append(pending.tmp(), seal::TREE, Vec::new()).map_err(|e| ArchiveError::write(path, e))?;
         pending.publish()
     }
 
@@ -177,7 +178,14 @@ impl Tree {
         file.close()
     }
 
-    /// Reads a whole file; everything in it must be an array of numbers or a text.
+    /// Reads a file that [`Tree::write`] made; one that was damaged since is refused before HDF5, which might not return
+    /// from reading it, sees it.
+    pub fn read_own(path: &Path) -> Result<Self, ArchiveError> {
+        seal::check(path, seal::TREE)?;
+        Self::read(path)
+    }
+
+    /// Reads a whole file, whoever made it; everything in it must be an array of numbers or a text.
     pub fn read(path: &Path) -> Result<Self, ArchiveError> {
         if !path.exists() {
             return Err(ArchiveError::FileMissing { path: path.into() });

@@ -94,7 +94,7 @@ impl<'w> ArchiveWriter<'w> {
         }
         let pending = file.close()?;
         if world.is_root() {
-            seal::append(pending.tmp(), places).map_err(|e| ArchiveError::write(&path, e))?;
+            seal::append(pending.tmp(), seal::ARCHIVE, places).map_err(|e| ArchiveError::write(&path, e))?;
         }
         publish(world, pending)
     }
@@ -121,6 +121,8 @@ impl<'w> ArchiveWriter<'w> {
                 false => ArchiveError::NotKept { path: source.path().into(), reason: e.to_string() },
             })?;
             finish_classic(self.pending.tmp(), source, coded).map_err(fail)?;
+        } else if source.format().is_flat() {
+            lay_out_flat(self.pending.tmp(), source, coded).map_err(fail)?;
         } else {
             self.lay_out_hdf5(source, coded)?;
         }
@@ -179,6 +181,24 @@ fn lay_out_classic(tmp: &Path, source: &Source, coded: &[String]) -> NcResult<()
     let from = NcFile::open(source.path(), false)?;
     let file = NcFile::create(tmp, NcKind::Netcdf4)?;
     copy_classic(from.root(), file.root().add_group("original")?, &file, coded)?;
+    file.close()
+}
+
+/// The one variable of a file that is a single array: a header without data.
+fn lay_out_flat(tmp: &Path, source: &Source, coded: &[String]) -> H5Result<()> {
+    let variables: Vec<_> = source.all_variables().collect();
+    let [variable] = variables[..] else { panic!("{}: a single array is one variable", source.path().display()) };
+    assert_eq!(coded, std::slice::from_ref(&variable.name), "the one variable of {} is coded", source.path().display());
+    let file = h5::create(tmp)?;
+    let group = h5::create_group(&file, "original")?;
+    let shape: Vec<usize> = variable.dims.iter().map(|d| d.len).collect();
+    let mut plist = DatasetCreate::build();
+    plist.obj_track_times(false);
+    let dtype = h5::native_type(variable.element)?;
+    let dataset = h5::create_dataset(&group, &variable.name, &dtype, &shape, &plist.finish()?)?;
+    if !variable.units.is_empty() {
+        h5::write_text_attribute(&dataset, "units", &variable.units)?;
+    }
     file.close()
 }
 

@@ -4,14 +4,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
+use super::raw::Raw;
 
 /// Section `data`: the inputs and how they become samples.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Data {
-    /// Files or glob patterns (HDF5, NetCDF-3/4), relative to the working folder; sorted by name. Default: the files
-    /// that `generate` of this job makes.
+    /// Files or glob patterns (HDF5, NetCDF-3/4, IDX, raw arrays), relative to the working folder; sorted by name.
+    /// Default: the files that `generate` of this job makes.
     pub inputs: Vec<String>,
+    /// All inputs are raw arrays: bare numbers that lie as is said here. Default: none is.
+    pub raw: Option<Raw>,
+    /// What becomes of a file that cannot be opened, or that crashes the library that opens it. Default: `error`.
+    pub on_bad_file: OnBadFile,
+    /// Time that opening one file may take before it counts as malformed, s; files on tape need more. Default: 60.
+    pub open_limit_s: f64,
     /// `all` (every field of floating or integer numbers that is not a coordinate), or a list of names. Default: `all`.
     pub variables: Variables,
     /// Variables coded by one model, each list the channels of one. Default: every variable on its own.
@@ -24,6 +31,17 @@ pub struct Data {
     pub normalize: Normalize,
     /// Changes made to training samples.
     pub augment: Augment,
+}
+
+/// What becomes of a file that cannot be opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadFile {
+    /// Nothing is started, exit code 3.
+    #[default]
+    Error,
+    /// It is left out and named with the reason, the job is done for the others and ends with exit code 3.
+    Skip,
 }
 
 /// Which variables of the inputs are used.
@@ -137,9 +155,30 @@ pub struct Augment {
     pub jitter: u8,
 }
 
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            inputs: Vec::new(),
+            raw: None,
+            on_bad_file: OnBadFile::Error,
+            open_limit_s: 60.0, // a parallel file system under load answers within seconds
+            variables: Variables::default(),
+            groups: Vec::new(),
+            sample: Sample::default(),
+            split: Split::default(),
+            normalize: Normalize::default(),
+            augment: Augment::default(),
+        }
+    }
+}
+
 impl Data {
     pub(super) fn check(&self, checks: &mut Checks) {
         checks.require(self.inputs.iter().all(|p| !p.is_empty()), "data.inputs", || "an empty file name".into());
+        checks.positive_real(self.open_limit_s, "data.open_limit_s");
+        let longest = 1.0e9; // 30 years: for ever, and within what clocks take
+        checks.require(self.open_limit_s <= longest, "data.open_limit_s", || format!("above {longest} s"));
+        self.raw.iter().for_each(|raw| raw.check(checks));
         if let Variables::List(names) = &self.variables {
             checks.require(!names.is_empty(), "data.variables", || "an empty list: name one, or say `all`".into());
             checks.distinct(names.iter(), "data.variables");

@@ -13,6 +13,7 @@ mod general;
 mod generate;
 mod load;
 mod path;
+mod raw;
 mod schema;
 mod template;
 mod train;
@@ -22,11 +23,12 @@ pub use assimilate::{
     Observations,
 };
 pub use compress::{Compress, ErrorBound, Latent, Predictor, Tile, VariableOverride};
-pub use data::{All, Augment, Axis, Data, Normalize, Order, Sample, Split, Variables};
+pub use data::{All, Augment, Axis, Data, Normalize, OnBadFile, Order, Sample, Split, Variables};
 pub use decompress::Decompress;
 pub use general::{Device, General, Precision, Reduction};
 pub use generate::{Generate, Generator};
 pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
+pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;
 pub use template::{TEMPLATES, Template};
 pub use train::{Activation, Loss, Model, ModelName, Train};
@@ -128,6 +130,9 @@ impl Job {
         });
         checks.require(self.generate.is_none() || self.data.inputs.is_empty(), "data.inputs", || {
             "the files of `generate` are the inputs: keep one of the two".into()
+        });
+        checks.require(self.generate.is_none() || self.data.raw.is_none(), "data.raw", || {
+            "the files of `generate` are NetCDF: leave it out".into()
         });
         let fed = !self.reads_inputs() || self.generate.is_some() || !self.data.inputs.is_empty();
         checks.require(fed, "data.inputs", || "missing: name the files to read, or add a section `generate`".into());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::DatasetError;
 use super::source::{Extent, SampleSource};
-use crate::archive::{Box4, Series, Variable};
+use crate::archive::{Box4, Reading, Series, Variable};
 
 /// Steps along axis 0 of the variables of one group, which become the channels. Serial file handles of its own.
 pub struct FieldSamples {
@@ -14,11 +14,11 @@ pub struct FieldSamples {
 }
 
 impl FieldSamples {
-    /// Opens the headers of `paths` (`axis` is `data.sample.axis`) and takes the variables `names`.
+    /// Opens the headers of `paths` as the job says and takes the variables `names`.
     ///
     /// Errors: of the files; `GroupMismatch` if the variables do not share one grid.
-    pub fn open(paths: &[PathBuf], axis: Option<&str>, names: &[String]) -> Result<Self, DatasetError> {
-        Self::new(Series::open(paths, axis)?, names)
+    pub fn open(paths: &[PathBuf], reading: &Reading, names: &[String]) -> Result<Self, DatasetError> {
+        Self::new(Series::open(paths, reading)?, names)
     }
 
     /// The variables `names` of files whose headers were read already.

@@ -21,7 +21,8 @@ Exit codes:
   0 done                                   5 environment: GPU, MPI, memory
   2 arguments or job file, nothing started 6 output not written
   3 input data: missing, wrong, corrupt    70 a bug in sci-hpc
-  4 numerics: non-finite, bound missed     75 stopped by a signal, checkpoint written: run again";
+  4 numerics: non-finite, bound missed     75 stopped by a signal, checkpoint written: run again
+  128 + n: ended at once by a second TERM or INT (n: its number); run again, from the checkpoint before";
 
 /// Train autoencoders on archives of 3D fields, compress them under a guaranteed error bound, and assimilate
 /// observations in the latent space; over MPI ranks, from one job file.
@@ -69,7 +70,7 @@ pub struct RunArguments {
 /// What runs without a job file, without MPI and without a GPU.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Say what a file holds: archive, model, HDF5 or NetCDF
+    /// Say what a file holds: archive, model, HDF5, NetCDF or IDX
     Inspect {
         /// The file
         file: PathBuf,
@@ -94,6 +95,9 @@ pub enum Command {
         #[arg(short, long, value_name = "OUT.NC")]
         output: PathBuf,
     },
+    /// Open the inputs of a job, where a malformed one does no harm; started by the job itself
+    #[command(hide = true)]
+    Probe,
     /// List the architectures of train.model with their sizes
     Models,
     /// Print the JSON schema of the job file: every key with meaning, unit and default

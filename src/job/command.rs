@@ -6,7 +6,7 @@ use crate::config::{TEMPLATES, schema};
 use crate::model::zoo;
 
 use super::arguments::Command;
-use super::{JobError, extract, inspect};
+use super::{JobError, extract, inspect, probe};
 
 /// Runs `command` and prints its answer.
 pub fn run(command: &Command) -> Result<(), JobError> {
@@ -14,6 +14,7 @@ pub fn run(command: &Command) -> Result<(), JobError> {
         Command::Schema => print(&format!("{:#}\n", schema())),
         Command::Init { name } => init(name.as_deref()),
         Command::Models => models(),
+        Command::Probe => probe::serve(),
         Command::Inspect { file, json, verify } => inspect::run(file, *json, *verify),
         Command::Extract { archive, variables, times, output } => {
             extract::run(&extract::Request { archive, variables, times: times.as_deref(), output })

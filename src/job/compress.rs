@@ -92,7 +92,9 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     for file in all.files.iter().filter(|(i, _)| !team.files.contains(i)) {
         ctx.report.event("file", of_file(&inputs, file))?;
     }
-    Ok(ctx.report.metrics("compress", all.metrics(&inputs, (seconds, ctx.world.size())))?)
+    let mut metrics = all.metrics(&inputs, (seconds, ctx.world.size()));
+    metrics["quarantined"] = json!(ctx.left_out);
+    Ok(ctx.report.metrics("compress", metrics)?)
 }
 
 /// A file in metrics and events.
@@ -192,7 +194,7 @@ impl File<'_, '_> {
     /// Makes the archive, unless it is there. `None` if a signal came. Collective over the team.
     fn compress(&self, models: &BTreeMap<Vec<String>, Predictor>) -> Result<Option<Made>, JobError> {
         let (ctx, path) = (self.ctx, self.ctx.output.archive(self.input));
-        let source = Source::open_with(&self.input.path, groups::axis(&ctx.config.data).as_deref())?;
+        let source = Source::open_with(&self.input.path, &groups::reading(&ctx.config.data))?;
         let finished = self.finished(&path);
         let now = finished.is_none();
         let summary = match finished {

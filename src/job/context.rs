@@ -9,7 +9,7 @@ use crate::dataset::Split;
 use crate::report::Report;
 use crate::world::World;
 
-use super::{JobError, smoke};
+use super::{BadFile, JobError, smoke};
 
 /// What a stage receives. Every rank has one; collective calls go through `world`.
 pub struct Context<'a> {
@@ -23,6 +23,8 @@ pub struct Context<'a> {
     pub report: Report,
     /// Input data: the files of `data.inputs`, or those `generate` made; sorted, the same on every rank.
     pub inputs: Vec<Input>,
+    /// Files of `data.inputs` that cannot be opened; with `data.on_bad_file: skip` the others are worked on.
+    pub left_out: Vec<BadFile>,
     /// Archives to decompress: those of `decompress.archives`, or those `compress` made; sorted.
     pub archives: Vec<Input>,
     /// `--smoke`: do one tiny piece of the work (one optimizer step, one state, a tile per rank of one file), then stop.

@@ -11,8 +11,9 @@ use crate::model::{Cost, Shape, zoo};
 
 use super::arguments::RunArguments;
 use super::command::print;
+use super::prepare::{self, Checked};
 use super::tiling::tiles;
-use super::{Group, Input, JobError, assimilate, groups, prepare};
+use super::{Group, Input, JobError, assimilate, groups};
 
 /// Bytes of a number of the generated files and on the device.
 const REAL_BYTES: usize = 4;
@@ -50,11 +51,12 @@ struct Plan {
 /// Checks the job and its inputs and prints what it would do on `arguments.ranks` ranks. Creates nothing.
 pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
     let (ranks, threads) = (arguments.ranks.unwrap_or(1) as usize, arguments.threads.unwrap_or(1) as usize);
-    let (job, inputs, archives) = prepare::check(arguments, ranks)?;
+    let Checked { job, inputs, left_out, archives } = prepare::check(arguments, ranks)?;
     let mut plan = Plan::default();
     let (name, output) = (&job.job.name, job.job.output.display());
     plan.say("job", &format!("{name} -> {output}, ranks: {ranks}, threads of each: {threads}"));
     // 1. What is read.
+    left_out.iter().for_each(|file| plan.say("left out", &file.reason));
     let mut variables = Vec::new();
     if let Some(generate) = &job.generate {
         variables = plan.generate(&job, generate, ranks);
@@ -113,7 +115,7 @@ impl Plan {
     fn inputs(&mut self, job: &Job, inputs: &[Input]) -> Result<Vec<Shaped>, JobError> {
         let mut all = Vec::new();
         for input in inputs {
-            let source = Source::open_with(&input.path, groups::axis(&job.data).as_deref())?;
+            let source = Source::open_with(&input.path, &groups::reading(&job.data))?;
             self.say("input", &format!("{} ({})", input.path.display(), source.format().name()));
             for variable in source.select(groups::names(&job.data))? {
                 let [t, z, y, x] = variable.shape;

@@ -1,5 +1,6 @@
 //! No rank waits for one that failed: panics and errors end them all, with the exit code of their class.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,12 +27,15 @@ pub fn end_all_ranks_on_panic(rank: usize) {
     }));
 }
 
-/// Raises `stop` at USR1, USR2, TERM and INT; a second TERM or INT ends the process at once.
+/// Raises `stop` at USR1, USR2, TERM and INT. A second TERM or INT ends the process at once, with 128 + its number as if
+/// nobody listened: nothing new is kept, so it is not 75; what an earlier checkpoint and complete files hold is whole.
 pub fn listen(stop: &Arc<AtomicBool>) -> Result<(), JobError> {
     let failed = |source| JobError::Signals { source };
+    let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        let code = Class::Stopped.code();
-        signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone()).map_err(failed)?;
+        // In this order: at the first one nothing was asked yet.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, asked.clone()).map_err(failed)?;
+        signal_hook::flag::register(signal, asked.clone()).map_err(failed)?;
     }
     for signal in [SIGUSR1, SIGUSR2, SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
@@ -69,8 +73,19 @@ fn root_was_first(stop: &AtomicBool) -> bool {
     false
 }
 
+/// Failure injection for the tests: `SCI_HPC_INJECT=crash:file=NAME` ends the process that opens inputs at this one,
+/// `hang:file=NAME` holds it there, as malformed files do with libraries.
+pub(super) fn inject_on(file: &Path) {
+    let Ok(order) = std::env::var("SCI_HPC_INJECT") else { return };
+    match order.split_once(":file=") {
+        Some(("crash", name)) if file.ends_with(name) => std::process::abort(),
+        Some(("hang", name)) if file.ends_with(name) => std::thread::sleep(Duration::from_secs(3600)),
+        _ => {}
+    }
+}
+
 /// Failure injection for the tests: `SCI_HPC_INJECT=panic:rank=1:stage=train` panics on rank 1 where `train` begins, with
-/// `:step=3` before its third step; `stop:...` raises the stop flag there, as a signal would.
+/// `:step=3` before its third step; `stop:...` raises the stop flag there, as a signal would; `hang:...` stays there.
 pub(super) fn inject(world: &World, (stage, step): (Stage, u64), stop: &AtomicBool) {
     let Ok(order) = std::env::var("SCI_HPC_INJECT") else { return };
     let mut words = order.split(':');
@@ -85,6 +100,10 @@ pub(super) fn inject(world: &World, (stage, step): (Stage, u64), stop: &AtomicBo
     match kind {
         Some("panic") if here && step == wanted_step => panic!("injected by SCI_HPC_INJECT={order}"),
         Some("stop") if here && step == wanted_step => stop.store(true, Ordering::Relaxed),
+        Some("hang") if here && step == wanted_step => {
+            eprintln!("rank {} hangs", world.rank());
+            std::thread::sleep(Duration::from_secs(3600));
+        }
         _ => {}
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::archive::{
     ArchiveError, Attributes, Box4, CellGrid, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece,
-    Source, Values, cf_attributes,
+    Reading, Source, Values, cf_attributes,
 };
 use crate::config::{Generate, Stage};
 use crate::dataset::DatasetError;
@@ -177,7 +177,7 @@ impl Checkpoint {
         if !ctx.world.any(ctx.world.is_root() && self.state.exists()) {
             return Ok(false);
         }
-        let source = Source::open_with(&self.state, Some("one"))?;
+        let source = Source::open_with(&self.state, &Reading::along("one"))?;
         let [scalars, nz, nx] = flow.state_shape();
         let region = Box4 { start: [0, flow.planes().start, 0, 0], len: [1, flow.planes().len(), scalars * nz, nx] };
         let stored = source.read(source.variable("state")?, &region)?;

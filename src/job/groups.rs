@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{Series, Source, Variable};
+use crate::archive::{Reading, Series, Source, Variable};
 use crate::config::{Count, Data, Generate, Job, Variables};
 use crate::dataset::generate::VARIABLES;
 use crate::dataset::{Normalizer, SampleSource, Split};
@@ -69,7 +69,7 @@ pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
         check_samples(job, &group, shape)?;
     }
     for input in inputs {
-        let source = Source::open_with(&input.path, axis(&job.data).as_deref())?;
+        let source = Source::open_with(&input.path, &reading(&job.data))?;
         let variables = source.select(names(&job.data))?;
         if job.compress.is_some() {
             source.check_archivable(&variables)?;
@@ -87,7 +87,7 @@ pub(super) fn planned(job: &Job, inputs: &[Input]) -> Result<Vec<(Group, [usize;
         Some(generate) => generated(job, generate)?,
         None if wanted => {
             let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
-            let series = Series::open(&paths, axis(&job.data).as_deref())?;
+            let series = Series::open(&paths, &reading(&job.data))?;
             series.select(names(&job.data))?.iter().map(|v| (v.name.clone(), v.shape)).collect()
         }
         None => return Ok(Vec::new()),
@@ -107,8 +107,13 @@ fn generated(job: &Job, generate: &Generate) -> Result<Vec<(String, [usize; 4])>
         Err(JobError::Argument { argument: argument.into(), reason })
     };
     let axes = ["time", "z", "y", "x"];
-    if let Some(axis) =
-        axis(&job.data).filter(|a| !axes.contains(&a.as_str()) && !a.parse::<usize>().is_ok_and(|i| i < 4))
+    if let Some(axis) = job
+        .data
+        .sample
+        .axis
+        .as_ref()
+        .map(ToString::to_string)
+        .filter(|a| !axes.contains(&a.as_str()) && !a.parse::<usize>().is_ok_and(|i| i < 4))
     {
         return unknown("data.sample.axis", &axis, &axes);
     }
@@ -151,7 +156,7 @@ fn check_samples(job: &Job, group: &Group, [samples, z, y, x]: [usize; 4]) -> Re
 /// The groups of files that continue each other.
 pub(super) fn of_series(data: &Data, inputs: &[Input]) -> Result<Vec<Group>, JobError> {
     let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
-    let series = Series::open(&paths, axis(data).as_deref())?;
+    let series = Series::open(&paths, &reading(data))?;
     of(data, &names_of(series.select(names(data))?.iter()))
 }
 
@@ -179,9 +184,9 @@ fn names_of<'a>(variables: impl Iterator<Item = &'a Variable>) -> Vec<String> {
     variables.map(|v| v.name.clone()).collect()
 }
 
-/// `data.sample.axis` as the readers take it.
-pub(super) fn axis(data: &Data) -> Option<String> {
-    data.sample.axis.as_ref().map(ToString::to_string)
+/// What the readers must be told of the inputs.
+pub(super) fn reading(data: &Data) -> Reading {
+    Reading { axis: data.sample.axis.as_ref().map(ToString::to_string), raw: data.raw.clone() }
 }
 
 /// `data.variables` as the readers take it; `None`: all.

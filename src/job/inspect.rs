@@ -26,7 +26,7 @@ pub(super) fn run(file: &Path, json: bool, verify: bool) -> Result<(), JobError>
         source?;
         let reason = "only archives can be verified, and this is none".into();
         return Err(JobError::Argument { argument: format!("--verify {}", file.display()), reason });
-    } else if crate::archive::Tree::read(file).is_ok_and(|tree| tree.text("format").is_ok_and(|f| f == FORMAT)) {
+    } else if crate::archive::Tree::read_own(file).is_ok_and(|tree| tree.text("format").is_ok_and(|f| f == FORMAT)) {
         model(file)?
     } else {
         input(&source?)

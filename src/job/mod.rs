@@ -33,6 +33,7 @@ pub mod memory;
 mod outcome;
 mod prediction;
 mod prepare;
+mod probe;
 mod provenance;
 mod rate;
 mod slices;
@@ -49,6 +50,7 @@ pub use context::{ARCHIVE_SUFFIX, Context, Input, Output};
 pub use dry_run::dry_run;
 pub use groups::Group;
 pub use outcome::{Class, JobError};
+pub use probe::BadFile;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,14 +73,15 @@ use prepare::Prepared;
 /// that met it ([`failure::finish`] then ends the others).
 pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> Result<(), JobError> {
     // 1. Everything that can be checked, on rank 0.
-    let Prepared { job, inputs, archives, finished, mut root } = prepare::prepare(world, arguments)?;
+    let Prepared { job, inputs, left_out, archives, finished, mut root } = prepare::prepare(world, arguments)?;
     // 2. The frame: threads, reporter.
     let threads = threads::count(world, arguments.threads.map(|n| n as usize));
     threads::build_pool(threads)?;
     let output = Output::new(&job.job.output);
     let report = Report::in_directory(world.is_root(), output.root())?;
     let stop = stop.clone();
-    let mut ctx = Context { world, config: &job, output, report, inputs, archives, smoke: arguments.smoke, stop };
+    let smoke = arguments.smoke;
+    let mut ctx = Context { world, config: &job, output, report, inputs, left_out, archives, smoke, stop };
     let hosts = provenance::hosts(world);
     provenance::write(&ctx, &hosts, threads, false)?;
     log_start(&ctx, arguments, threads)?;
@@ -106,7 +109,11 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
         hand_over(&mut ctx, stage)?;
     }
     // 4. The report.
-    finish(&ctx, &hosts, threads)
+    finish(&ctx, &hosts, threads)?;
+    match ctx.left_out.len() {
+        0 => Ok(()),
+        files => Err(JobError::LeftOut { files, done: ctx.inputs.len() }),
+    }
 }
 
 fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
@@ -175,13 +182,18 @@ fn log_start(ctx: &Context, arguments: &RunArguments, threads: usize) -> Result<
         ctx.output.root().display()
     ));
     let fields = json!({ "job": ctx.config.job.name, "stages": stages, "ranks": ranks, "threads": threads });
-    Ok(ctx.report.event("start", fields)?)
+    ctx.report.event("start", fields)?;
+    for file in &ctx.left_out {
+        ctx.report.log(format_args!("left out: {}", file.reason));
+        ctx.report.event("quarantined", json!(file))?;
+    }
+    Ok(())
 }
 
 fn finish(ctx: &Context, hosts: &[String], threads: usize) -> Result<(), JobError> {
     ctx.report.event("end", json!({ "seconds": ctx.report.seconds() }))?;
     provenance::write(ctx, hosts, threads, true)?;
-    summary::show(&ctx.report)?;
+    summary::show(&ctx.report, &ctx.left_out)?;
     let page = ctx.report.page(&ctx.config.job.name)?;
     if let Some(page) = page {
         ctx.report.log(format_args!("done: {}", page.display()));

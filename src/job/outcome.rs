@@ -194,6 +194,31 @@ pub enum JobError {
         /// The variables that can be coded.
         available: Vec<String>,
     },
+    /// An input that a first look refuses.
+    #[error("{reason}{}", and_others(*others))]
+    BadInput {
+        /// The file, and what is wrong with it.
+        reason: String,
+        /// How many more there are.
+        others: usize,
+    },
+    /// Everything was done, but not for every input.
+    #[error(
+        "the job is done for {done} inputs; {files} could not be read and were left out (data.on_bad_file: skip): the table \
+         above, events.jsonl and metrics.json say which and why"
+    )]
+    LeftOut {
+        /// Inputs left out.
+        files: usize,
+        /// Inputs worked on.
+        done: usize,
+    },
+    /// The process that opens the inputs first does not start.
+    #[error("cannot start a second process of this program to open the inputs in: {source}")]
+    NoProbe {
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A file that is there but cannot be opened.
     #[error("cannot read {path}: {source}")]
     Unreadable {
@@ -315,7 +340,7 @@ impl JobError {
 
     /// Whether every rank returns this same error, so that all can end in order.
     pub(super) fn is_agreed(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Stopped { .. })
+        matches!(self, Self::Refused { .. } | Self::Stopped { .. } | Self::LeftOut { .. })
     }
 
     /// The class, hence the exit code.
@@ -354,6 +379,8 @@ impl JobError {
             | Self::TooManyRanks { .. }
             | Self::Argument { .. } => Class::Usage,
             Self::NoInput { .. } | Self::Unreadable { .. } | Self::GroupUnknown { .. } => Class::Input,
+            Self::BadInput { .. } | Self::LeftOut { .. } => Class::Input,
+            Self::NoProbe { .. } => Class::Environment,
             Self::NoDevice { .. } | Self::Signals { .. } | Self::Threads { .. } | Self::NoMpi => Class::Environment,
             Self::Report(_) | Self::Unwritable { .. } | Self::Locked { .. } => Class::Output,
             Self::Stopped { .. } => Class::Stopped,

@@ -20,7 +20,7 @@ use crate::model::integer::Quantization;
 use crate::model::weights::TrainedModel;
 use crate::model::{Autoencoder, IntegerDecoder, Shape};
 
-use super::groups::{axis, names, of};
+use super::groups::{names, of, reading};
 use super::{Context, Input, JobError};
 
 /// Samples that calibrate the scales of the exact decoder.
@@ -82,7 +82,7 @@ pub(super) fn check(section: &Compress, data: &Data, inputs: &[Input]) -> Result
         let mut found = None;
         let mut fits = false;
         for input in inputs {
-            let source = Source::open_with(&input.path, axis(data).as_deref())?;
+            let source = Source::open_with(&input.path, &reading(data))?;
             let Some(shape) = shape_in(&source, &model) else { continue };
             let available: Vec<String> = source.select(names(data))?.iter().map(|v| v.name.clone()).collect();
             let grouped = of(data, &available)?.iter().any(|group| group.variables == model.variables);
@@ -176,7 +176,7 @@ impl Predictor {
 /// Normalized samples of the first input that has the model's variables on its grid, spread over its steps.
 fn calibration(ctx: &Context, model: &TrainedModel) -> Result<Vec<f32>, JobError> {
     for input in &ctx.inputs {
-        let source = Source::open_with(&input.path, axis(&ctx.config.data).as_deref())?;
+        let source = Source::open_with(&input.path, &reading(&ctx.config.data))?;
         let shape = shape_in(&source, model).filter(|shape| shape[1..] == model.graph.sample().grid);
         let Some(shape) = shape else { continue };
         let variables = source.select(Some(&model.variables))?;

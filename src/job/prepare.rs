@@ -14,7 +14,7 @@ use crate::world::World;
 use super::arguments::RunArguments;
 use super::lock::Lock;
 use super::state::{self, State};
-use super::{Class, Input, JobError, Output, assimilate, groups, inputs, prediction, smoke};
+use super::{BadFile, Class, Input, JobError, Output, assimilate, groups, inputs, prediction, probe, smoke};
 
 /// A job that may start.
 pub(super) struct Prepared {
@@ -22,6 +22,8 @@ pub(super) struct Prepared {
     pub(super) job: Job,
     /// `data.inputs`, expanded; empty where `generate` makes them.
     pub(super) inputs: Vec<Input>,
+    /// Files of `data.inputs` that cannot be opened.
+    pub(super) left_out: Vec<BadFile>,
     /// `decompress.archives`, expanded; empty where `compress` makes them.
     pub(super) archives: Vec<Input>,
     /// Stages an earlier run finished.
@@ -35,6 +37,7 @@ pub(super) struct Prepared {
 struct Shared {
     job: String,
     inputs: Vec<Input>,
+    left_out: Vec<BadFile>,
     archives: Vec<Input>,
     finished: Vec<Stage>,
 }
@@ -51,11 +54,12 @@ pub(super) fn prepare(world: &World, arguments: &RunArguments) -> Result<Prepare
     let answer: Result<Shared, (Class, String)> = world.broadcast(answer.as_ref());
     let shared = answer.map_err(|(class, message)| JobError::Refused { class, message })?;
     let job = config::parse("config.resolved.yaml".as_ref(), &shared.job, &[])?;
-    Ok(Prepared { job, inputs: shared.inputs, archives: shared.archives, finished: shared.finished, root })
+    let Shared { inputs, left_out, archives, finished, .. } = shared;
+    Ok(Prepared { job, inputs, left_out, archives, finished, root })
 }
 
 fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock, State), JobError> {
-    let (job, inputs, archives) = check(arguments, ranks)?;
+    let Checked { job, inputs, left_out, archives } = check(arguments, ranks)?;
     let output = Output::new(&job.job.output);
     let lock = make_root(&output)?;
     let files = [&inputs[..], &archives[..], &models(&job)?[..]].concat();
@@ -74,7 +78,7 @@ fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock,
     }
     let text = config::to_yaml(&job);
     write_atomic(&output.file(state::RESOLVED), text.as_bytes())?;
-    Ok((Shared { job: text, inputs, archives, finished: state.finished.clone() }, lock, state))
+    Ok((Shared { job: text, inputs, left_out, archives, finished: state.finished.clone() }, lock, state))
 }
 
 /// Refuses a job that promises nothing and predicts nothing, and bounds of variables that no input has: a promise must not
@@ -90,7 +94,7 @@ fn check_bounds(job: &Job, section: &Compress, inputs: &[Input]) -> Result<(), J
     }
     let mut available = BTreeSet::new();
     for input in inputs {
-        let source = Source::open_with(&input.path, groups::axis(&job.data).as_deref())?;
+        let source = Source::open_with(&input.path, &groups::reading(&job.data))?;
         available.extend(source.select(groups::names(&job.data))?.iter().map(|v| v.name.clone()));
     }
     match section.variables.keys().find(|name| !available.contains(*name)) {
@@ -127,8 +131,20 @@ fn models(job: &Job) -> Result<Vec<Input>, JobError> {
     Ok(files.into_iter().map(|path| Input { name: path.clone(), path }).collect())
 }
 
+/// A job whose files are there and can be opened.
+pub(super) struct Checked {
+    /// The resolved job.
+    pub(super) job: Job,
+    /// See [`Prepared`].
+    pub(super) inputs: Vec<Input>,
+    /// See [`Prepared`].
+    pub(super) left_out: Vec<BadFile>,
+    /// See [`Prepared`].
+    pub(super) archives: Vec<Input>,
+}
+
 /// Everything that can be checked without writing: job file, device, ranks, inputs.
-pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<(Job, Vec<Input>, Vec<Input>), JobError> {
+pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<Checked, JobError> {
     let path = arguments.config.as_deref().expect("clap requires --config");
     let mut job = config::load(path, &arguments.set)?;
     if arguments.smoke {
@@ -144,6 +160,7 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<(Job, Vec<
         return Err(JobError::TooManyRanks { ranks, shards: train.shards() });
     }
     let inputs = if job.reads_inputs() { inputs::expand("data.inputs", &job.data.inputs)? } else { Vec::new() };
+    let (inputs, left_out) = probe::sort_out(&job, inputs)?;
     groups::check(&job, &inputs)?;
     if let Some(section) = &job.compress {
         prediction::check(section, &job.data, &inputs)?;
@@ -159,7 +176,7 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<(Job, Vec<
     for archive in &archives {
         Archive::open(&archive.path)?;
     }
-    Ok((job, inputs, archives))
+    Ok(Checked { job, inputs, left_out, archives })
 }
 
 fn make_root(output: &Output) -> Result<Lock, JobError> {

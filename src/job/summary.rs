@@ -5,11 +5,14 @@ use serde_json::Value;
 use crate::report::figure::{Figure, Table};
 use crate::report::{Report, ReportError};
 
+use super::BadFile;
+
 /// Prints the tables of the finished stages and keeps them as the first figures of the report.
-pub(super) fn show(report: &Report) -> Result<(), ReportError> {
+pub(super) fn show(report: &Report, left_out: &[BadFile]) -> Result<(), ReportError> {
     let tables = [
         ("00-archive", report.metrics_of("compress").map(archive)),
         ("01-assimilation", report.metrics_of("assimilate").map(assimilation)),
+        ("02-left-out", (!left_out.is_empty()).then(|| files(left_out))),
     ];
     for (name, table) in tables.into_iter().filter_map(|(name, table)| Some((name, table?))) {
         for line in text(&table) {
@@ -70,6 +73,16 @@ fn assimilation(metrics: &Value) -> Table {
             .into(),
         columns: columns.map(String::from).into(),
         rows: metrics["methods"].as_array().into_iter().flatten().map(row).collect(),
+    }
+}
+
+fn files(left_out: &[BadFile]) -> Table {
+    Table {
+        title: "Left out".into(),
+        caption: "Inputs that could not be read (data.on_bad_file: skip); everything else was done without them."
+            .into(),
+        columns: vec!["file".into(), "reason".into()],
+        rows: left_out.iter().map(|file| vec![file.name.display().to_string(), file.reason.clone()]).collect(),
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::groups::axis;
+use super::groups::reading;
 use super::{Context, Group, JobError, failure};
+use crate::archive::Reading;
 use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
 use crate::config::{Reduction, Stage, Train};
@@ -39,7 +40,7 @@ struct Fit<B: Backend<Real = f32>> {
     method: Method,
     seed: u64,
     jitter: Jitter,
-    files: (Vec<PathBuf>, Option<String>),
+    files: (Vec<PathBuf>, Reading),
     identity: Identity,
     checkpoints: PathBuf,
 }
@@ -57,8 +58,8 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let (job, section) = (&ctx.config.job, ctx.config.train.clone().expect("the stage runs: its section is there"));
         // 1. The samples and their split.
         let paths: Vec<PathBuf> = ctx.inputs.iter().map(|input| input.path.clone()).collect();
-        let files = (paths, axis(&ctx.config.data));
-        let mut source = FieldSamples::open(&files.0, files.1.as_deref(), &group.variables)?;
+        let files = (paths, reading(&ctx.config.data));
+        let mut source = FieldSamples::open(&files.0, &files.1, &group.variables)?;
         let extent = source.extent();
         let split = ctx.split(extent.samples)?;
         // 2. Statistics of the training part.
@@ -171,9 +172,9 @@ impl<B: Backend<Real = f32>> Fit<B> {
     }
 
     fn batches(&self, ctx: &Context, plan: Plan) -> Result<Batches, DatasetError> {
-        let ((paths, axis), names) = (self.files.clone(), self.group.variables.clone());
+        let ((paths, reading), names) = (self.files.clone(), self.group.variables.clone());
         let open = move || {
-            let samples = FieldSamples::open(&paths, axis.as_deref(), &names)?;
+            let samples = FieldSamples::open(&paths, &reading, &names)?;
             Ok(Box::new(samples) as Box<dyn SampleSource>)
         };
         Batches::start(ctx.world, plan, self.normalizer.clone(), open)

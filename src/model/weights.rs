@@ -50,7 +50,7 @@ impl TrainedModel {
     /// Errors: [`ModelError::Archive`], [`ModelError::Damaged`], [`ModelError::OtherFormat`], and what
     /// [`Graph::check`] finds.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let tree = Tree::read(path)?;
+        let tree = Tree::read_own(path)?;
         let format = tree.text("format")?;
         if format != FORMAT {
             let (path, found) = (path.into(), format.into());

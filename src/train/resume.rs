@@ -100,7 +100,7 @@ impl Checkpoint {
     }
 
     fn read(path: &Path) -> Result<(Identity, Self), TrainError> {
-        let tree = Tree::read(path)?;
+        let tree = Tree::read_own(path)?;
         Ok((tree.json("identity")?, Self::of_tree(&tree)?))
     }
 

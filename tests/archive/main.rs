@@ -2,6 +2,7 @@
 
 mod damage;
 mod fields;
+mod flat;
 mod series;
 mod slabs;
 mod tree;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sci_hpc::archive::{
-    ArchiveError, Box4, CellGrid, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece, Series, Values,
+    ArchiveError, Box4, CellGrid, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece, Reading, Series, Values,
 };
 use sci_hpc::world::World;
 
@@ -51,7 +51,7 @@ fn files_are_one_in_time_order_whatever_their_names() {
     let late = Part::at(&[5.0, 6.0]).write(&folder.join("a.nc"));
     let early = Part::at(&[0.0, 1.0, 2.0]).write(&folder.join("b.nc"));
     let middle = Part::at(&[3.0]).write(&folder.join("c.nc"));
-    let series = Series::open(&[late.clone(), early.clone(), middle.clone()], None).unwrap();
+    let series = Series::open(&[late.clone(), early.clone(), middle.clone()], &Reading::default()).unwrap();
     let order: Vec<_> = series.sources().iter().map(|s| s.path().to_path_buf()).collect();
     assert_eq!(order, [early, middle, late]);
     let u = series.select(None).unwrap().remove(0);
@@ -68,7 +68,7 @@ fn a_box_across_files_holds_the_numbers_of_each() {
     let folder = scratch("series-box");
     let files = [("a.nc", &[0.0, 1.0, 2.0][..]), ("b.nc", &[3.0]), ("c.nc", &[4.0, 5.0])];
     let paths = files.map(|(name, times)| Part::at(times).write(&folder.join(name)));
-    let series = Series::open(&paths, None).unwrap();
+    let series = Series::open(&paths, &Reading::default()).unwrap();
     let u = series.variable("u").unwrap();
     let region = Box4 { start: [1, 1, 1, 2], len: [4, 1, 2, 2] };
     let field = series.read_field64(&u, &region).unwrap();
@@ -94,12 +94,15 @@ fn a_file_that_does_not_fit_is_named_with_what_differs() {
     ];
     for (part, words) in cases {
         let odd = part.write(&folder.join("odd.nc"));
-        let error = Series::open(&[first.clone(), odd], None).and_then(|s| s.select(None)).unwrap_err().to_string();
+        let error = Series::open(&[first.clone(), odd], &Reading::default())
+            .and_then(|s| s.select(None))
+            .unwrap_err()
+            .to_string();
         for word in words.iter().chain(&["odd.nc"]) {
             assert!(error.contains(word), "`{word}` is not in {error}");
         }
     }
-    assert!(matches!(Series::open(&[], None), Err(ArchiveError::NoFiles)));
+    assert!(matches!(Series::open(&[], &Reading::default()), Err(ArchiveError::NoFiles)));
     let gone = folder.join("gone.nc");
-    assert!(matches!(Series::open(&[first, gone], None), Err(ArchiveError::FileMissing { .. })));
+    assert!(matches!(Series::open(&[first, gone], &Reading::default()), Err(ArchiveError::FileMissing { .. })));
 }

@@ -1,7 +1,7 @@
 //! Reading: boxes of files that h5py and netCDF4 made (scripts/reference/archive_files.py), against the numbers that went
 //! into them.
 
-use sci_hpc::archive::{ArchiveError, AttributeValue, Box4, Format, Packing, Source, Values, Variable};
+use sci_hpc::archive::{ArchiveError, AttributeValue, Box4, Format, Packing, Reading, Source, Values, Variable};
 
 use crate::data;
 
@@ -148,7 +148,7 @@ fn hdf5_file_gives_each_object_once_whatever_its_links() {
 
 #[test]
 fn sample_axis_of_the_job_decides_what_time_is() {
-    let open = |axis| Source::open_with(&data("rich.h5"), Some(axis));
+    let open = |axis| Source::open_with(&data("rich.h5"), &Reading::along(axis));
     assert_stored(&open("2").unwrap(), "u", [5, 1, 8, 6], |[t, _, y, x]| float(wave((y * 6 + x) * 5 + t)));
     let error = open("7").unwrap_err().to_string();
     assert!(error.contains("no dimension `7`") && error.contains("rich.h5"), "{error}");

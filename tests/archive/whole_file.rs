@@ -7,7 +7,8 @@ use std::process::Command;
 use hdf5::types::TypeDescriptor;
 use hdf5::{Container, Dataset, Datatype, File, Group, LinkType, Location, LocationType, ObjectReference1};
 use sci_hpc::archive::{
-    Archive, ArchiveError, ArchiveWriter, Box4, IndexRecord, Piece, Restorer, Source, Stored, Streams, Values, Variable,
+    Archive, ArchiveError, ArchiveWriter, Box4, IndexRecord, Piece, Reading, Restorer, Source, Stored, Streams, Values,
+    Variable,
 };
 use sci_hpc::world::World;
 
@@ -21,7 +22,12 @@ fn boxes(variable: &Variable) -> Vec<Box4> {
 
 /// Archives a file: one group per field, one stream per box.
 pub fn archive(input: &Path, path: &Path) -> PathBuf {
-    let source = Source::open(input).unwrap();
+    archive_with(input, &Reading::default(), path)
+}
+
+/// The same, of a file that is read as the job says.
+pub fn archive_with(input: &Path, reading: &Reading, path: &Path) -> PathBuf {
+    let source = Source::open_with(input, reading).unwrap();
     let fields = source.select(None).unwrap();
     source.check_archivable(&fields).unwrap();
     let names: Vec<String> = fields.iter().map(|v| v.name.clone()).collect();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::mpirun::assert_same_at_every_rank_count;
 use common::noise;
 use ndarray::{Array5, s};
-use sci_hpc::archive::{Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Values};
+use sci_hpc::archive::{Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Reading, Values};
 use sci_hpc::config::Normalize;
 use sci_hpc::dataset::{
     ArraySamples, Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource,
@@ -108,7 +108,7 @@ fn bits(values: &[f64]) -> Vec<Option<u64>> {
 fn samples_of_files_equal_what_was_written() {
     let (mut memory, paths) = written("equal");
     let names = ["a".to_string(), "b".to_string()];
-    let mut files = FieldSamples::open(&paths, None, &names).unwrap();
+    let mut files = FieldSamples::open(&paths, &Reading::default(), &names).unwrap();
     assert_eq!(files.extent(), memory.extent());
     assert_eq!(files.units(), memory.units());
     for index in 0..7 {
@@ -125,7 +125,7 @@ fn samples_of_files_equal_what_was_written() {
 #[test]
 fn missing_variable_is_named() {
     let (_, paths) = written("missing");
-    let error = FieldSamples::open(&paths, None, &["a".to_string(), "c".to_string()]).err().unwrap();
+    let error = FieldSamples::open(&paths, &Reading::default(), &["a".to_string(), "c".to_string()]).err().unwrap();
     assert!(matches!(error, DatasetError::Archive(_)));
     assert!(error.to_string().contains("`c`"), "{error}");
 }

@@ -2,11 +2,13 @@
 
 mod archives;
 mod command_line;
+mod flat;
 mod generate;
 mod inputs;
 mod kill;
 mod learned;
 mod process;
+mod quarantine;
 mod toy;
 mod train;
 mod whole_job;

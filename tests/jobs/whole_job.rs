@@ -1,8 +1,9 @@
 //! Whole toy jobs: the same at every rank count, resumed as if never interrupted, ended by whatever goes wrong.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::process::{background, folder, mpirun, sci_hpc, signal, write};
+use super::process::{background, folder, kill, mpirun, sci_hpc, signal, write};
 use super::toy::{JOB, assert_same, finish, flow, products, until};
 
 #[test]
@@ -228,6 +229,31 @@ fn signal_stops_with_75_and_a_running_job_keeps_others_out() {
     let run = running.wait();
     run.refused(75, &["stopped in stage train"]);
     assert!(std::fs::read_dir(here.join("out/checkpoints")).unwrap().next().is_some());
+}
+
+#[test]
+fn second_term_ends_a_job_that_hangs_at_once_and_the_same_command_finishes_it() {
+    let here = folder("second-term");
+    write(&here, "job.yaml", &until("compress"));
+    let running = background(&here, 2, "hang:rank=1:stage=train:step=2", &["--config", "job.yaml"]);
+    running.wait_for("rank 1 hangs");
+    let ranks = running.ranks();
+    let alive = || ranks.iter().all(|rank| Path::new(&format!("/proc/{rank}/cmdline")).exists());
+    for name in ["USR1", "TERM"] {
+        ranks.iter().for_each(|rank| kill(name, *rank));
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(alive(), "{name} asks for a checkpoint first");
+    }
+    let again = Instant::now();
+    ranks.iter().for_each(|rank| kill("TERM", *rank));
+    let run = running.wait();
+    assert!(again.elapsed() < Duration::from_secs(10), "{:?}", again.elapsed());
+    assert_eq!(run.code, Some(128 + 15), "{}", run.stderr);
+    finish(&here, 2, &[]);
+    let whole = folder("second-term-whole");
+    write(&whole, "job.yaml", &until("compress"));
+    finish(&whole, 2, &[]);
+    assert_same(&products(&here), &products(&whole), "ended and finished");
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl States {
     pub(super) fn open(ctx: &Context, group: &Group, normalizer: Option<Normalizer>) -> Result<Self, JobError> {
         let data = &ctx.config.data;
         let paths: Vec<PathBuf> = ctx.inputs.iter().map(|input| input.path.clone()).collect();
-        let series = Series::open(&paths, groups::axis(data).as_deref())?;
+        let series = Series::open(&paths, &groups::reading(data))?;
         let variables = group.variables.iter().map(|name| series.variable(name)).collect::<Result<Vec<_>, _>>()?;
         let coordinates = series.coordinates(&variables[0])?;
         let mut source = FieldSamples::new(series, &group.variables)?;

@@ -1,0 +1,108 @@
+//! Files that crash or hold the library that opens them: the job names them, or goes on without them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::process::{folder, kill, mpirun, sci_hpc, write};
+use super::toy::{finish, flow, products};
+
+const JOB: &str = "\
+job: {name: quarantine, output: out}
+data: {inputs: ['*.nc'], variables: [u], on_bad_file: skip}
+compress: {error_bound: {rel: 1.0e-2}}
+decompress: {}
+";
+
+/// A folder with the job and good files of these names.
+fn prepare(name: &str, good: &[&str]) -> std::path::PathBuf {
+    let here = folder(name);
+    for file in good {
+        std::fs::copy(flow(), here.join(file)).unwrap();
+    }
+    write(&here, "job.yaml", JOB);
+    here
+}
+
+fn metrics(here: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(here.join("out/metrics.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn files_that_crash_or_hold_the_library_are_refused_by_name_before_anything_starts() {
+    let here = prepare("quarantine-error", &["a.nc", "b.nc"]);
+    let error = ["--config", "job.yaml", "--set", "data.on_bad_file=error", "--set", "data.open_limit_s=3"];
+    let started = Instant::now();
+    let run = |inject| mpirun(&here, 2, inject, &error);
+    run("crash:file=b.nc").refused(3, &["b.nc: opening it crashes the library that reads it (signal 6)"]);
+    run("hang:file=a.nc").refused(3, &["a.nc: opening it takes more than 3 s (data.open_limit_s)"]);
+    assert!(started.elapsed() < Duration::from_secs(60));
+    // Without on_bad_file this is what happens.
+    write(&here, "job.yaml", &JOB.replace(", on_bad_file: skip", ""));
+    mpirun(&here, 2, "crash:file=b.nc", &["--config", "job.yaml"]).refused(3, &["b.nc"]);
+    assert!(!here.join("out").exists());
+}
+
+#[test]
+fn bad_files_are_left_out_with_their_reasons_and_the_others_are_done() {
+    let whole = prepare("quarantine-whole", &["a.nc", "e.nc"]);
+    finish(&whole, 2, &[]);
+    assert_eq!(metrics(&whole)["compress"]["quarantined"], serde_json::json!([]));
+    let here = prepare("quarantine-skip", &["a.nc", "b.nc", "e.nc"]);
+    let bytes = std::fs::read(flow()).unwrap();
+    std::fs::write(here.join("c.nc"), &bytes[..bytes.len() / 3]).unwrap();
+    std::fs::write(here.join("d.nc"), "no file of any kind\n").unwrap();
+    let run = |inject| mpirun(&here, 2, inject, &["--config", "job.yaml"]);
+    let first = run("crash:file=b.nc");
+    first.refused(3, &["done for 2 inputs; 3 could not be read", "left out: ", "Left out:", "signal 6", "d.nc"]);
+    assert_eq!(products(&here), products(&whole));
+    let metrics = metrics(&here);
+    let left_out = metrics["compress"]["quarantined"].as_array().unwrap();
+    let names: Vec<&str> = left_out.iter().map(|file| file["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["b.nc", "c.nc", "d.nc"]);
+    assert!(left_out.iter().all(|file| file["reason"].as_str().unwrap().contains(file["name"].as_str().unwrap())));
+    let events = std::fs::read_to_string(here.join("out/events.jsonl")).unwrap();
+    assert_eq!(events.lines().filter(|line| line.contains("\"event\":\"quarantined\"")).count(), 3, "{events}");
+    // Again: nothing is left to do, and it still says what was left out.
+    run("crash:file=b.nc").refused(3, &["finished by an earlier run", "3 could not be read"]);
+    let plan = sci_hpc(&here, &["--config", "job.yaml", "--dry-run"]);
+    assert!(plan.answer().contains("left out") && plan.stdout.contains("d.nc: cannot be opened"), "{}", plan.stdout);
+}
+
+#[test]
+fn a_job_without_a_single_good_file_starts_nothing() {
+    let here = prepare("quarantine-none", &["a.nc"]);
+    std::fs::write(here.join("b.nc"), "no file of any kind\n").unwrap();
+    mpirun(&here, 2, "crash:file=a.nc", &["--config", "job.yaml"]).refused(3, &["a.nc", "signal 6", "and 1 more"]);
+    assert!(!here.join("out").exists());
+}
+
+#[test]
+fn the_process_that_opens_files_is_no_command_and_ends_with_the_job() {
+    let here = folder("quarantine-probe");
+    sci_hpc(&here, &["probe"]).refused(2, &["started by a job", "sci-hpc inspect FILE"]);
+    assert!(!sci_hpc(&here, &["--help"]).answer().contains("probe"));
+    // A job that is killed while a file holds its child.
+    let here = prepare("quarantine-orphan", &["a.nc"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sci-hpc"));
+    command.args(["--config", "job.yaml", "--dry-run"]).current_dir(&here).env("SCI_HPC_INJECT", "hang:file=a.nc");
+    let mut job = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", job.id());
+    let started = Instant::now();
+    let child = loop {
+        let found = std::fs::read_to_string(&children).unwrap();
+        if let Some(child) = found.split_whitespace().next().filter(|_| started.elapsed().as_secs() > 0) {
+            break child.to_string();
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "no child");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    kill("KILL", job.id());
+    job.wait().unwrap();
+    let killed = Instant::now();
+    let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+    while !state().is_empty() && !state().contains(") Z ") {
+        assert!(killed.elapsed() < Duration::from_secs(20), "the child outlives its job: {}", state());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,223 @@
+//! Job files, models, archives, IDX and raw files, changed at random: an error or other values, never a panic, never a
+//! hang, never more memory than the file justifies. A few seconds each; the changes are counted, so a failure repeats.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{bits, noise};
+use sci_hpc::archive::{Archive, ArchiveWriter, Box4, Reading, Source, Streams};
+use sci_hpc::config::{self, ByteOrder, Number, Raw, TEMPLATES};
+use sci_hpc::dataset::Normalizer;
+use sci_hpc::model::{Shape, TrainedModel, init, zoo};
+use sci_hpc::world::World;
+
+/// Seconds per test, and for a single change.
+const SECONDS: f64 = 4.0;
+const HANG: Duration = Duration::from_secs(30);
+/// Changes below which a test says nothing.
+const CHANGES_MIN: u64 = 100;
+
+/// Notes the largest array that a thread asks for.
+struct Watch;
+
+thread_local! {
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static WATCH: Watch = Watch;
+
+fn note(bytes: usize) {
+    // The thread may be ending.
+    let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(bytes)));
+}
+
+// SAFETY: hands everything to the allocator of the system.
+unsafe impl GlobalAlloc for Watch {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note(size);
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(at, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+/// Change `i`: one to three bits flipped, bytes overwritten, inserted, removed or repeated, or the end cut off.
+fn mutate(original: &[u8], i: u64) -> Vec<u8> {
+    let mut bytes = original.to_vec();
+    let draw = |k: u64, below: usize| (bits(i, k) % below.max(1) as u64) as usize;
+    for change in 0..1 + draw(0, 3) as u64 {
+        let k = 8 * (change + 1);
+        // Headers are short: half of the changes go there.
+        let reach = if draw(k, 2) == 0 { bytes.len().min(64) } else { bytes.len() };
+        let (at, n) = (draw(k + 1, reach), 1 + draw(k + 2, 16));
+        let end = (at + n).min(bytes.len());
+        match draw(k + 3, 6) {
+            0 | 1 if !bytes.is_empty() => bytes[at] ^= 1 << draw(k + 4, 8),
+            2 => bytes[at..end].fill([0, 0xFF][draw(k + 4, 2)]),
+            3 => drop(bytes.splice(at..at, (0..n).map(|j| draw(k + 5 + j as u64, 256) as u8)).count()),
+            4 => drop(bytes.drain(at..end)),
+            _ => bytes.truncate(draw(k + 4, bytes.len())),
+        }
+    }
+    bytes
+}
+
+/// Hands change after change to `read`, for a few seconds. `factor`: bytes of memory per byte of the file.
+fn try_changes(name: &'static str, original: &[u8], factor: usize, mut read: impl FnMut(&[u8])) {
+    let progress: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(0)));
+    std::thread::spawn(move || {
+        loop {
+            let before = progress.load(Ordering::Relaxed);
+            std::thread::sleep(HANG);
+            if before == progress.load(Ordering::Relaxed) && before != u64::MAX {
+                eprintln!("{name}, change {before}: no end after {HANG:?}");
+                std::process::exit(1);
+            }
+        }
+    });
+    let (started, mut i) = (Instant::now(), 0);
+    while started.elapsed().as_secs_f64() < SECONDS || i < CHANGES_MIN {
+        progress.store(i, Ordering::Relaxed);
+        let bytes = mutate(original, i);
+        LARGEST.set(0);
+        let done = catch_unwind(AssertUnwindSafe(|| read(&bytes)));
+        let (largest, most) = (LARGEST.get(), factor * bytes.len().max(original.len()) + (1 << 20));
+        assert!(done.is_ok(), "{name}: panics at change {i}");
+        assert!(largest <= most, "{name}: change {i} asks for {largest} bytes at once, {most} are justified");
+        i += 1;
+    }
+    progress.store(u64::MAX, Ordering::Relaxed);
+    println!("{name}: {i} changes");
+}
+
+fn path(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutations");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.join(name)
+}
+
+/// Reads everything that can be coded.
+fn read_all(path: &Path, reading: &Reading) {
+    let Ok(source) = Source::open_with(path, reading) else { return };
+    for variable in source.select(None).unwrap_or_default() {
+        let _may_be_damaged = source.read(variable, &Box4::whole(variable.shape));
+    }
+}
+
+fn idx() -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0x0B, 3];
+    [20u32, 12, 10].iter().for_each(|n| bytes.extend(n.to_be_bytes()));
+    bytes.extend(noise(1, 2400).iter().flat_map(|v| ((v * 3e4) as i16).to_be_bytes()));
+    bytes
+}
+
+#[test]
+fn changed_job_files_are_read_or_refused() {
+    let text = TEMPLATES.iter().map(|t| t.text).max_by_key(|t| t.len()).unwrap();
+    try_changes("job file", text.as_bytes(), 200, |bytes| {
+        let _may_be_refused = config::parse(Path::new("job.yaml"), &String::from_utf8_lossy(bytes), &[]);
+    });
+}
+
+#[test]
+fn changed_idx_files_are_read_or_refused() {
+    let path = path("changed.idx");
+    try_changes("IDX", &idx(), 2, |bytes| {
+        std::fs::write(&path, bytes).unwrap();
+        read_all(&path, &Reading::default());
+    });
+}
+
+#[test]
+fn changed_raw_files_are_read_or_refused() {
+    let path = path("changed.f32");
+    let original: Vec<u8> = noise(2, 3000).iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
+    let (shape, variable, units) = (vec![3, 10, 10], "u".to_string(), String::new());
+    let raw = Raw { shape, number: Number::F32, order: ByteOrder::Little, variable, units };
+    let reading = Reading { axis: None, raw: Some(raw) };
+    try_changes("raw", &original, 2, |bytes| {
+        std::fs::write(&path, bytes).unwrap();
+        read_all(&path, &reading);
+    });
+}
+
+/// Everything an archive holds, each part against its hash.
+fn read_archive(path: &Path) {
+    let Ok(archive) = Archive::open(path) else { return };
+    for group in archive.groups() {
+        for record in archive.index(group).unwrap_or_default() {
+            let _may_be_damaged = archive.read_stream(group, record);
+        }
+    }
+    for part in archive.parts().unwrap_or_default() {
+        let _may_be_damaged = archive.blob(&part);
+    }
+}
+
+#[test]
+fn changed_archives_are_read_or_refused() {
+    let (input, made, changed) = (path("archived.idx"), path("good.sci.h5"), path("changed.sci.h5"));
+    std::fs::write(&input, idx()).unwrap();
+    let source = Source::open(&input).unwrap();
+    let (world, variable) = (World::serial(), source.variable("values").unwrap());
+    let mut writer = ArchiveWriter::create(&world, &made, &source, &["values".into()]).unwrap();
+    let mut streams = Streams::new();
+    for t in 0..variable.shape[0] {
+        let region = Box4::times(variable.shape, t..t + 1);
+        streams.push(&region, 0, 0, source.read(variable, &region).unwrap().values.bytes());
+    }
+    writer.put_text("note", "stored as it is").unwrap();
+    writer.write_group("values", streams).unwrap();
+    writer.finish().unwrap();
+    try_changes("archive", &std::fs::read(&made).unwrap(), 4, |bytes| {
+        std::fs::write(&changed, bytes).unwrap();
+        read_archive(&changed);
+    });
+}
+
+#[test]
+fn changed_models_are_read_or_refused() {
+    let (made, changed) = (path("good.h5"), path("changed.h5"));
+    let sample = Shape { grid: [5, 7, 9], channels: 1 };
+    let graph = zoo::build(&config::Model { channels: Some(vec![2, 3]), ..Default::default() }, sample).unwrap();
+    let normalizer = Normalizer {
+        scope: config::Normalize::Global,
+        grid: sample.grid,
+        mean: vec![0.5],
+        std: vec![2.0],
+        mask: vec![true; sample.len()],
+        units: vec!["m s-1".into()],
+    };
+    let model = TrainedModel { params: init::start_values(&graph, 1), graph, normalizer, variables: vec!["u".into()] };
+    model.write(&made).unwrap();
+    assert_eq!(TrainedModel::read(&made).unwrap(), model);
+    let original = std::fs::read(&made).unwrap();
+    try_changes("model", &original, 4, |bytes| {
+        std::fs::write(&changed, bytes).unwrap();
+        let read = TrainedModel::read(&changed);
+        assert!(bytes == original || read.is_err(), "what was changed is refused");
+    });
+}
