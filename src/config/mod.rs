@@ -29,7 +29,7 @@ pub use generate::{Generate, Generator};
 pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
 pub use schema::schema;
 pub use template::{TEMPLATES, Template};
-pub use train::{Activation, Loss, Model, ModelName, Train};
+pub use train::{Activation, Block, Channels, Loss, Model, ModelName, Quirks, Train};
 
 use check::Checks;
 use schemars::JsonSchema;
