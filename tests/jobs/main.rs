@@ -10,3 +10,4 @@ mod process;
 mod toy;
 mod train;
 mod whole_job;
+mod zoo;

@@ -1,7 +1,10 @@
 //! The zoo: the published parameter counts, other grids, what is refused.
 
+use sci_hpc::backend::{Buffers, Cpu};
 use sci_hpc::config::{Activation, Block, Channels, Model, ModelName, Quirks};
-use sci_hpc::model::{Cost, Graph, ModelError, Shape, zoo};
+use sci_hpc::model::graph::{self, Node, Op, Program};
+use sci_hpc::model::{Cost, Graph, ModelError, Shape, forward, zoo};
+use sci_hpc::tape::Tape;
 
 use Activation::{Gdn, Prelu, Relu};
 use Block::{Next, Vanilla};
@@ -149,8 +152,24 @@ fn grid_that_no_layer_serves_is_refused_naming_the_nearest() {
 }
 
 #[test]
+fn values_with_several_readers_are_dropped_after_the_last() {
+    let shape = Shape { grid: [16; 3], channels: 4 };
+    let node = |op, inputs: &[usize]| Node { op, inputs: inputs.to_vec(), shape };
+    let mut nodes = vec![node(Op::Activation(graph::Activation::Relu), &[0])];
+    nodes.extend((1..20).map(|i| node(Op::Add, &[i, i - 1])));
+    let program = Program { input: shape, nodes };
+    let backend = Cpu::<f32>::new();
+    let tape = Tape::inference(backend.clone());
+    let x = tape.constant(backend.upload(&vec![1.0; shape.len()]), forward::batch_shape(1, shape));
+    let y = forward::run(&tape, &program, &[], &x);
+    // 1, 1, 2, 3, 5, ...: the values are Fibonacci's numbers.
+    assert_eq!(tape.download(&y)[0], 10946.0);
+    let (value, peak) = (4 * shape.len(), backend.memory_peak_bytes());
+    assert!(peak <= 4 * value, "x, two that are read and one that is made, not {} values", peak / value);
+}
+
+#[test]
 fn damaged_graph_with_branches_is_refused() {
-    use sci_hpc::model::graph::Op;
     let good =
         build(&Model { channels: Some(Channels::All(4)), ..model(ModelName::Tucodec, Gdn, Next, true) }, [16; 3], 1);
     let damage = |op: &dyn Fn(&Op) -> bool, what: &dyn Fn(&mut Graph, usize)| {
