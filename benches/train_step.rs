@@ -100,7 +100,7 @@ fn samples(arguments: &Arguments, shape: Shape) -> Array5<f32> {
 fn train_step_s(arguments: &Arguments, graph: &Graph, params: &[f32]) -> f64 {
     let (world, backend) = (World::serial(), Cpu::<f32>::new());
     let method = Method { loss: Loss::Squared, shards: arguments.shards, bucket_bytes: 4 << 20, fast: false };
-    let optimizer = Optimizer::new(&backend, params.len(), Adam::new(2.0e-4));
+    let optimizer = Optimizer::new(&backend, graph.params.trainable_len(), Adam::new(2.0e-4));
     let mut trainer = Trainer::new(&world, &backend, (graph, params), (method, optimizer));
     let batch = Batch {
         values: samples(arguments, graph.sample()),

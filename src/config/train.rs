@@ -55,14 +55,47 @@ impl Default for Train {
 pub struct Model {
     /// Which architecture. Default: `backbone`.
     pub name: ModelName,
-    /// Non-linearity between layers. Default: `prelu` for `backbone`, `lrelu` for `dense` (VarDACAE).
+    /// Non-linearity between layers. Default: `gdn` for `resnext`, `rdb` and `grdn`, `lrelu` for `dense`, else `prelu`
+    /// (VarDACAE table 6).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub activation: Option<Activation>,
-    /// `backbone`: output channels of the encoder's convolutions. Default: [1, 16, 64, 32, 32, 32, 32] (VarDACAE).
-    pub channels: Option<Vec<usize>>,
+    /// `backbone`: output channels of the encoder's convolutions, default [1, 16, 64, 32, 32, 32, 32]. `tucodec`: the
+    /// channels of all its layers, default 64 (VarDACAE).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Channels>,
     /// `dense`: widths of the hidden layers of the encoder; the decoder mirrors them. Default: [1000, 200] (VarDACAE).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<Vec<usize>>,
     /// `dense`: number of latent values. Default: 32.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub latent: Option<usize>,
+    /// `resnext`, `rdb`, `rab`, `grdn`, `tucodec`: the residual blocks. Default: `vanilla` for `resnext` and `rdb`, else
+    /// `next` (VarDACAE table 6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<Block>,
+    /// `resnext`, `rdb`, `rab`, `grdn`, `tucodec`: channel and spatial attention in every residual block. Default: true,
+    /// `tucodec` false (VarDACAE table 6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cbam: Option<bool>,
+    /// `resnext`, `rdb`: residual layers L, a multiple of 3, default 27; `rab`: residual attention blocks, default 4
+    /// (VarDACAE table 6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
+    /// `resnext`, `rdb`: parallel blocks N of a layer. Default: 1 for `resnext`, 4 for `rdb` (VarDACAE table 6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cardinality: Option<usize>,
+    /// `tucodec`: with its residual attention blocks. Default: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention: Option<bool>,
+    /// `rab`, `tucodec`: a sigmoid on the masks of residual attention blocks. Default: true for `rab`, false for
+    /// `tucodec` (VarDACAE).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigmoid: Option<bool>,
+    /// `resnext`, `rdb`, `rab`, `grdn`, `tucodec`: where the published program differs from its paper, follow the program
+    /// (`published`: no skip around CBAM blocks, the input of RDB and RAB layers added twice, GRDN in the encoder alone,
+    /// GDN not inverted in the decoder of Tucodec) or the paper (`clean`). Default: `published`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quirks: Option<Quirks>,
 }
 
 /// Which architecture.
@@ -74,6 +107,26 @@ pub enum ModelName {
     Backbone,
     /// Fully connected.
     Dense,
+    /// Backbone with ResNeXt layers after its fifth convolution: ResNeXt3-L-N.
+    Resnext,
+    /// Backbone with residual dense blocks after its fifth convolution: RDB3-L-N.
+    Rdb,
+    /// Backbone with residual attention blocks after its fifth convolution: RAB-L.
+    Rab,
+    /// Backbone behind a grouped residual dense network.
+    Grdn,
+    /// Halving convolutions with GDN, residual attention and a multi-scale path.
+    Tucodec,
+}
+
+/// Channels of the layers: one number for all, or one per layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a number of channels, or a list with one per layer")]
+pub enum Channels {
+    /// The same everywhere.
+    All(usize),
+    /// One per layer.
+    Each(Vec<usize>),
 }
 
 /// Non-linearity between layers.
@@ -86,6 +139,28 @@ pub enum Activation {
     Relu,
     /// max(x, 0) + 0.05 min(x, 0).
     Lrelu,
+    /// Generalized divisive normalization, its inverse in the decoder.
+    Gdn,
+}
+
+/// Residual block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Block {
+    /// Two convolutions of 3 x 3 x 3.
+    Vanilla,
+    /// One of 3 x 3 x 3 on fewer channels between two of 1 x 1 x 1.
+    Next,
+}
+
+/// What to follow where the published program differs from its paper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Quirks {
+    /// The program.
+    Published,
+    /// The paper.
+    Clean,
 }
 
 /// What is minimized.
@@ -128,33 +203,94 @@ impl Train {
 }
 
 impl Model {
+    /// The same model with every number filled in that belongs to it.
+    pub fn resolved(&self) -> Self {
+        let mut model = self.clone();
+        model.resolve();
+        model
+    }
+
     fn check(&self, checks: &mut Checks) {
-        let belongs = |set: bool, option: &str, owner: ModelName, checks: &mut Checks| {
-            checks.require(!set || self.name == owner, &format!("train.model.{option}"), || {
+        use ModelName::{Backbone, Dense, Grdn, Rab, Rdb, Resnext, Tucodec};
+        const BLOCKS: &[ModelName] = &[Resnext, Rdb, Rab, Grdn, Tucodec];
+        let owners: [(&str, bool, &[ModelName]); 10] = [
+            ("channels", self.channels.is_some(), &[Backbone, Tucodec]),
+            ("hidden", self.hidden.is_some(), &[Dense]),
+            ("latent", self.latent.is_some(), &[Dense]),
+            ("block", self.block.is_some(), BLOCKS),
+            ("cbam", self.cbam.is_some(), BLOCKS),
+            ("layers", self.layers.is_some(), &[Resnext, Rdb, Rab]),
+            ("cardinality", self.cardinality.is_some(), &[Resnext, Rdb]),
+            ("attention", self.attention.is_some(), &[Tucodec]),
+            ("sigmoid", self.sigmoid.is_some(), &[Rab, Tucodec]),
+            ("quirks", self.quirks.is_some(), BLOCKS),
+        ];
+        for (option, set, models) in owners {
+            checks.require(!set || models.contains(&self.name), &format!("train.model.{option}"), || {
                 format!("not an option of model `{}`", self.name.as_str())
             });
-        };
-        belongs(self.channels.is_some(), "channels", ModelName::Backbone, checks);
-        belongs(self.hidden.is_some(), "hidden", ModelName::Dense, checks);
-        belongs(self.latent.is_some(), "latent", ModelName::Dense, checks);
-        for (widths, at) in [(&self.channels, "train.model.channels"), (&self.hidden, "train.model.hidden")] {
-            let ok = widths.iter().flatten().all(|&n| n > 0);
-            checks.require(ok, at, || "widths are at least 1".into());
         }
-        checks.require(self.channels.as_ref().is_none_or(|c| c.len() >= 2), "train.model.channels", || {
-            "at least two convolutions".into()
-        });
+        let positive = self.hidden.iter().flatten().all(|&n| n > 0);
+        checks.require(positive, "train.model.hidden", || "widths are at least 1".into());
+        let channels = match (&self.channels, self.name) {
+            (None, _) => Ok(()),
+            (Some(Channels::Each(_)), Tucodec) => Err("one number for all layers"),
+            (Some(Channels::All(n)), Tucodec) if *n > 0 => Ok(()),
+            (Some(Channels::All(_)), Backbone) => Err("a list, one number per convolution"),
+            (Some(Channels::Each(each)), _) if each.len() < 2 => Err("at least two convolutions"),
+            (Some(Channels::Each(each)), _) if each.iter().all(|&n| n > 0) => Ok(()),
+            _ => Err("widths are at least 1"),
+        };
+        checks.require(channels.is_ok(), "train.model.channels", || channels.unwrap_err().into());
         checks.require(self.latent != Some(0), "train.model.latent", || "0: at least one latent value".into());
+        checks.require(self.cardinality != Some(0), "train.model.cardinality", || "0: at least 1".into());
+        let threes = self.layers.is_none_or(|l| l > 0 && (self.name == Rab || l.is_multiple_of(3)));
+        checks.require(threes, "train.model.layers", || match self.name {
+            Rab => "0: at least 1".into(),
+            _ => "a multiple of 3, at least 3: three layers make a module".into(),
+        });
+        let gdn = self.activation == Some(Activation::Gdn) && self.name == Dense;
+        checks.require(!gdn, "train.model.activation", || {
+            "`gdn` normalizes over channels: model `dense` has none".into()
+        });
     }
 
     fn resolve(&mut self) {
-        let backbone = self.name == ModelName::Backbone;
-        self.activation.get_or_insert(if backbone { Activation::Prelu } else { Activation::Lrelu });
-        if backbone {
-            self.channels.get_or_insert_with(|| vec![1, 16, 64, 32, 32, 32, 32]); // VarDACAE
-        } else {
-            self.hidden.get_or_insert_with(|| vec![1000, 200]); // VarDACAE, AE_Vanilla
-            self.latent.get_or_insert(32);
+        use ModelName::{Backbone, Dense, Grdn, Rab, Rdb, Resnext, Tucodec};
+        let name = self.name;
+        self.activation.get_or_insert(match name {
+            Backbone | Rab | Tucodec => Activation::Prelu,
+            Resnext | Rdb | Grdn => Activation::Gdn,
+            Dense => Activation::Lrelu,
+        });
+        match name {
+            Backbone => {
+                let published = Channels::Each(vec![1, 16, 64, 32, 32, 32, 32]); // VarDACAE figure 4
+                self.channels.get_or_insert(published);
+            }
+            Dense => {
+                self.hidden.get_or_insert_with(|| vec![1000, 200]); // VarDACAE, AE_Vanilla
+                self.latent.get_or_insert(32); // about the published number of TSVD modes
+            }
+            Resnext | Rdb => {
+                self.layers.get_or_insert(27);
+                self.cardinality.get_or_insert(if name == Rdb { 4 } else { 1 });
+            }
+            Rab => {
+                self.layers.get_or_insert(4);
+                self.sigmoid.get_or_insert(true);
+            }
+            Grdn => {}
+            Tucodec => {
+                self.channels.get_or_insert(Channels::All(64));
+                self.attention.get_or_insert(true);
+                self.sigmoid.get_or_insert(false);
+            }
+        }
+        if !matches!(name, Backbone | Dense) {
+            self.block.get_or_insert(if matches!(name, Resnext | Rdb) { Block::Vanilla } else { Block::Next });
+            self.cbam.get_or_insert(name != Tucodec);
+            self.quirks.get_or_insert(Quirks::Published);
         }
     }
 }
@@ -165,6 +301,11 @@ impl ModelName {
         match self {
             Self::Backbone => "backbone",
             Self::Dense => "dense",
+            Self::Resnext => "resnext",
+            Self::Rdb => "rdb",
+            Self::Rab => "rab",
+            Self::Grdn => "grdn",
+            Self::Tucodec => "tucodec",
         }
     }
 }

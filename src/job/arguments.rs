@@ -67,6 +67,16 @@ pub struct RunArguments {
     pub threads: Option<u32>,
 }
 
+/// Cells along z, y and x.
+pub type Grid = [usize; 3];
+
+fn grid(text: &str) -> Result<Grid, String> {
+    let extents: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    let grid = extents.ok().and_then(|extents| Grid::try_from(extents).ok());
+    grid.filter(|grid| grid.iter().all(|n| (1..=1 << 12).contains(n)))
+        .ok_or_else(|| "three extents from 1 to 4096, like 91x85x32".into())
+}
+
 /// What runs without a job file, without MPI and without a GPU.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -99,7 +109,14 @@ pub enum Command {
     #[command(hide = true)]
     Probe,
     /// List the architectures of train.model with their sizes
-    Models,
+    Models {
+        /// Cells of one field along its three axes
+        #[arg(long, value_name = "ZxYxX", default_value = "91x85x32", value_parser = grid)]
+        grid: Grid,
+        /// As JSON: name, latent values, parameters, FLOP of a forward pass, bytes to train on one sample
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON schema of the job file: every key with meaning, unit and default
     Schema,
     /// Print a commented job file to start from; without NAME, list them

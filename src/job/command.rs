@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use serde_json::json;
+
 use crate::config::{TEMPLATES, schema};
-use crate::model::zoo;
+use crate::model::zoo::{self, Listing};
 
 use super::arguments::Command;
 use super::{JobError, extract, inspect, probe};
@@ -13,8 +15,8 @@ pub fn run(command: &Command) -> Result<(), JobError> {
     match command {
         Command::Schema => print(&format!("{:#}\n", schema())),
         Command::Init { name } => init(name.as_deref()),
-        Command::Models => models(),
         Command::Probe => probe::serve(),
+        Command::Models { grid, json } => models(*grid, *json),
         Command::Inspect { file, json, verify } => inspect::run(file, *json, *verify),
         Command::Extract { archive, variables, times, output } => {
             extract::run(&extract::Request { archive, variables, times: times.as_deref(), output })
@@ -34,23 +36,35 @@ fn init(name: Option<&str>) -> Result<(), JobError> {
     }
 }
 
-/// Architectures at their defaults on the grid of the published experiments.
-fn models() -> Result<(), JobError> {
-    const GRID: [usize; 3] = [91, 85, 32];
-    let mut text = format!("For one variable on {} x {} x {} cells:\n\n", GRID[0], GRID[1], GRID[2]);
+/// Architectures at their defaults, for one variable on this grid.
+fn models(grid: [usize; 3], as_json: bool) -> Result<(), JobError> {
+    let all = zoo::list(grid);
+    if as_json {
+        let line = |listing: &Listing| match &listing.built {
+            Ok((latent, cost)) => json!({
+                "name": listing.name, "latent": latent.len(), "params": cost.params,
+                "flops": cost.encode_flops + cost.decode_flops, "memory_bytes": cost.training_bytes(1),
+                "decoder_params": cost.decoder_params, "decode_flops": cost.decode_flops,
+            }),
+            Err(refused) => json!({ "name": listing.name, "refused": refused.to_string() }),
+        };
+        return print(&format!("{:#}\n", all.iter().map(line).collect::<serde_json::Value>()));
+    }
+    let mut text = format!("For one variable on {} x {} x {} cells:\n\n", grid[0], grid[1], grid[2]);
     text += "name           parameters   in decoder   latent   GFLOP per decode   GFLOP per training sample\n";
-    for model in zoo::list(GRID)? {
-        let cost = model.cost;
-        text += &format!(
-            "{:<12} {:>12} {:>12} {:>8} {:>18.3} {:>27.3}\n             {}\n",
-            model.name,
-            cost.params,
-            cost.decoder_params,
-            model.latent.len(),
-            cost.decode_flops as f64 * 1e-9,
-            cost.train_flops as f64 * 1e-9,
-            model.about
-        );
+    for Listing { name, about, built } in all {
+        text += &match built {
+            Ok((latent, cost)) => format!(
+                "{name:<12} {:>12} {:>12} {:>8} {:>18.3} {:>27.3}\n",
+                cost.params,
+                cost.decoder_params,
+                latent.len(),
+                cost.decode_flops as f64 * 1e-9,
+                cost.train_flops as f64 * 1e-9,
+            ),
+            Err(refused) => format!("{name:<12} {refused}\n"),
+        };
+        text += &format!("             {about}\n");
     }
     print(&text)
 }

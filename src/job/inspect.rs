@@ -80,7 +80,7 @@ fn model(file: &Path) -> Result<Value, JobError> {
     let model = TrainedModel::read(file)?;
     let (sample, latent) = (model.graph.sample(), model.graph.latent());
     Ok(json!({ "format": FORMAT, "name": model.graph.name, "variables": model.variables, "grid": sample.grid,
-        "latent": latent.len(), "params": model.graph.params.len(), "digest": model.digest() }))
+        "latent": latent.len(), "params": model.graph.params.trainable_len(), "digest": model.digest() }))
 }
 
 fn input(source: &Source) -> Value {

@@ -357,7 +357,7 @@ impl JobError {
             },
             Self::Train(error) => match error {
                 TrainError::NotFinite { .. } => Class::Numerics,
-                TrainError::OtherRun { .. } => Class::Usage,
+                TrainError::OtherRun { .. } | TrainError::LoneValues { .. } => Class::Usage,
                 TrainError::Dataset(error) => of_dataset(error),
                 TrainError::Archive(error) => of_archive(error),
                 TrainError::Report(_) => Class::Output,

@@ -18,7 +18,7 @@ use crate::codec::{self, CodecError, Limits, Mask, TileFrame, TileSpec};
 use crate::config::{self, Compress, Data};
 use crate::model::integer::Quantization;
 use crate::model::weights::TrainedModel;
-use crate::model::{Autoencoder, IntegerDecoder, Shape};
+use crate::model::{Autoencoder, IntegerDecoder, ModelError, Shape};
 
 use super::groups::{names, of, reading};
 use super::{Context, Input, JobError};
@@ -65,8 +65,15 @@ pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<Vec<Str
     for path in model_files(ctx, section)? {
         let model = TrainedModel::read(&path)?;
         let variables = model.variables.clone();
-        if let Some(predictor) = Predictor::new(ctx, section, model)? {
-            found.insert(variables, predictor);
+        let asked_for = variables.iter().any(|v| section.predictor_of(v) == config::Predictor::Learned);
+        match Predictor::new(ctx, section, model) {
+            Ok(Some(predictor)) => drop(found.insert(variables, predictor)),
+            Ok(None) => {}
+            Err(JobError::Model(error @ ModelError::NotExact { .. })) if !asked_for => ctx.report.log(format_args!(
+                "compress {}: the model is left out, the classical predictors do its work: {error}",
+                variables.join(", ")
+            )),
+            Err(error) => return Err(error),
         }
     }
     Ok(found)

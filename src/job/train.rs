@@ -13,10 +13,11 @@ use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
 use crate::config::{Reduction, Stage, Train};
 use crate::dataset::{Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split};
+use crate::model::graph::Program;
 use crate::model::{Cost, Graph, Shape, TrainedModel, init, zoo};
 use crate::report::Figure;
 use crate::report::figure::{Lines, Series};
-use crate::train::{Checkpoint, Epoch, Identity, Method, Optimizer, Running, Trainer};
+use crate::train::{Checkpoint, Epoch, Identity, Method, Optimizer, Running, TrainError, Trainer};
 
 /// Runs the stage on all ranks.
 pub fn run<B: Backend<Real = f32>>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
@@ -69,6 +70,11 @@ impl<B: Backend<Real = f32>> Fit<B> {
         // 4. How a step is computed. Sums in the library's order need no fixed number of shards.
         let fast = job.reduction == Reduction::Fast;
         let shards = if fast { section.shards().max(ctx.world.size()) } else { section.shards() };
+        let rows = section.batch.div_ceil(shards);
+        let lone = |program: &Program| program.batch_norms().any(|(node, _)| rows * node.shape.points() == 1);
+        if lone(&graph.encoder) || lone(&graph.decoder) {
+            return Err(TrainError::LoneValues { rows, shards }.into());
+        }
         let bucket_bytes = (section.bucket_mb * 1.0e6) as usize;
         let method = Method { loss: section.loss, shards, bucket_bytes, fast };
         let identity = identity(ctx, &graph, &normalizer, &split);
@@ -150,7 +156,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             }
             None => {
                 let at = Progressing { next: Cursor::default(), running: Running::default(), epochs: Vec::new() };
-                let optimizer = Optimizer::new(&self.backend, self.graph.params.len(), adam);
+                let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), adam);
                 (init::start_values(&self.graph, self.seed), optimizer, at)
             }
         };
@@ -257,7 +263,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let of_last = |f: fn(&Epoch) -> f64| last.map_or(json!(null), |e| finite(f(e)));
         Ok(json!({
             "name": self.group.name, "model": self.graph.name, "variables": self.group.variables,
-            "params": self.graph.params.len(), "latent": self.graph.latent().len(),
+            "params": self.graph.params.trainable_len(), "latent": self.graph.latent().len(),
             "samples_train": self.split.train.len(), "samples_valid": self.split.valid.len(),
             "epochs": at.epochs.len(), "steps": trainer.optimizer().steps(),
             "ranks": ctx.world.size(), "device": "cpu",

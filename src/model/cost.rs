@@ -17,7 +17,7 @@ pub struct Cost {
     pub train_flops: u64,
     /// f32 bytes of all values of a forward pass: what a training step keeps, and again as cotangents.
     pub activation_bytes: u64,
-    /// f32 bytes of the largest two values alive at once when nothing is kept: decoding or encoding.
+    /// Most f32 bytes of values alive at once when nothing is kept: decoding or encoding.
     pub inference_bytes: u64,
 }
 
@@ -32,15 +32,15 @@ impl Cost {
         let first = graph.encoder.nodes.iter().position(|n| !matches!(n.op, Op::Reshape));
         let skipped = first.map_or(0, |i| node_flops(&graph.encoder, i));
         let first_of_decoder = graph.params.specs().iter().position(|s| s.name.starts_with("decoder."));
-        let decoder_offset = first_of_decoder.map_or(graph.params.len(), |i| graph.params.range(i).start);
+        let decoder_offset = first_of_decoder.map_or(graph.params.trainable_len(), |i| graph.params.range(i).start);
         Self {
-            params: graph.params.len(),
-            decoder_params: graph.params.len() - decoder_offset,
+            params: graph.params.trainable_len(),
+            decoder_params: graph.params.trainable_len() - decoder_offset,
             encode_flops,
             decode_flops,
             train_flops: 3 * (encode_flops + decode_flops) - skipped,
             activation_bytes: REAL_BYTES * (values(&graph.encoder) + values(&graph.decoder)),
-            inference_bytes: REAL_BYTES * peak_pair(&graph.encoder).max(peak_pair(&graph.decoder)),
+            inference_bytes: REAL_BYTES * peak(&graph.encoder).max(peak(&graph.decoder)),
         }
     }
 
@@ -57,8 +57,25 @@ fn node_flops(program: &Program, i: usize) -> u64 {
     match &node.op {
         Op::Dense(_) => 2 * program.shape(node.inputs[0]).len() as u64 * node.shape.len() as u64,
         Op::Conv(_, window) | Op::ConvTranspose(_, window) => program.conv_dims(i, *window, 1).flops(),
-        Op::Activation(_) => node.shape.len() as u64,
-        Op::Reshape => 0,
+        Op::Gdn(_) => node.shape.len() as u64 * (2 * node.shape.channels as u64 + 4),
+        Op::BatchNorm(_) => 2 * node.shape.len() as u64,
+        Op::Activation(_) | Op::Multiply | Op::Scale(_) => node.shape.len() as u64,
+        Op::Add => (node.inputs.len() as u64 - 1) * node.shape.len() as u64,
+        Op::GridMean | Op::GridMax | Op::ChannelMean | Op::ChannelMax => program.shape(node.inputs[0]).len() as u64,
+        Op::Reshape | Op::Concat => 0,
+    }
+}
+
+/// Values a recording tape makes for node `i`: its result, and what is between its steps.
+fn node_values(program: &Program, i: usize) -> u64 {
+    let node = &program.nodes[i];
+    let (from, to) = (program.shape(node.inputs[0]).len() as u64, node.shape.len() as u64);
+    match &node.op {
+        Op::Gdn(_) => 5 * to, // squares, sums, with beta, root, result (or its inverse instead of one)
+        Op::BatchNorm(_) => 6 * to, // mean, centered, square, factor, scaled, shift: repeated over the points
+        Op::Multiply | Op::Scale(_) => 2 * to,
+        Op::GridMax | Op::ChannelMax => 2 * from + to,
+        _ => to,
     }
 }
 
@@ -68,10 +85,18 @@ pub fn flops(program: &Program) -> u64 {
 }
 
 fn values(program: &Program) -> u64 {
-    (0..=program.nodes.len()).map(|value| program.shape(value).len() as u64).sum()
+    program.input.len() as u64 + (0..program.nodes.len()).map(|i| node_values(program, i)).sum::<u64>()
 }
 
-fn peak_pair(program: &Program) -> u64 {
-    let pair = |i: usize| (program.shape(program.nodes[i].inputs[0]).len() + program.nodes[i].shape.len()) as u64;
-    (0..program.nodes.len()).map(pair).max().unwrap_or(0)
+/// Most values alive at once when each is dropped after its last reader.
+fn peak(program: &Program) -> u64 {
+    let last = program.last_readers();
+    let (mut alive, mut peak) = (program.input.len() as u64, program.input.len() as u64);
+    for (i, node) in program.nodes.iter().enumerate() {
+        peak = peak.max(alive + node_values(program, i));
+        let read: std::collections::BTreeSet<usize> = node.inputs.iter().copied().collect();
+        let dropped = read.into_iter().filter(|&value| last[value] == Some(i));
+        alive = alive + node.shape.len() as u64 - dropped.map(|value| program.shape(value).len() as u64).sum::<u64>();
+    }
+    peak
 }

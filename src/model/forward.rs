@@ -1,7 +1,8 @@
 //! Runs programs on the tape, and a whole autoencoder on a device.
 
 use super::ModelError;
-use super::graph::{Activation, Affine, Graph, Op, Program, Shape, Window};
+use super::graph::{Activation, Affine, Graph, Node, Op, Program, Shape, Window};
+use super::layers;
 use crate::backend::elementwise;
 use crate::backend::{Backend, Real};
 use crate::tape::{Geometry, Tape, TransposedGeometry, Var};
@@ -12,21 +13,50 @@ pub fn leaves<B: Backend>(tape: &Tape<B>, graph: &Graph, params: &B::Buffer) -> 
     graph.params.specs().iter().map(leaf).collect()
 }
 
-/// The output of a program for x `(n, d, h, w, c)`; values that nothing reads any more are dropped on the way.
+/// Mean and unbiased variance `(2, c)` that a batch norm met in training, and the place of its running ones.
+pub type Statistic<B> = (usize, Var<B>);
+
+/// The output of a program for x `(n, d, h, w, c)`, with running statistics in batch norms; values that nothing reads any
+/// more are dropped on the way.
 ///
 /// Panics if x has another shape than the program's input (program error).
 pub fn run<B: Backend>(tape: &Tape<B>, program: &Program, params: &[Var<B>], x: &Var<B>) -> Var<B> {
-    let n = x.shape()[0];
+    interpret(tape, program, (params, None), x)
+}
+
+/// The output of a program in training, batch norms with the statistics of these samples, which come second. Panics as
+/// [`run`].
+pub fn run_training<B: Backend>(
+    tape: &Tape<B>,
+    program: &Program,
+    params: &[Var<B>],
+    x: &Var<B>,
+) -> (Var<B>, Vec<Statistic<B>>) {
+    let mut met = Vec::new();
+    (interpret(tape, program, (params, Some(&mut met)), x), met)
+}
+
+fn interpret<B: Backend>(
+    tape: &Tape<B>,
+    program: &Program,
+    (params, mut met): (&[Var<B>], Option<&mut Vec<Statistic<B>>>),
+    x: &Var<B>,
+) -> Var<B> {
+    let last = program.last_readers();
     let mut values = vec![None; program.nodes.len() + 1];
-    values[0] = Some(tape.reshape(x, batch_shape(n, program.input)));
+    values[0] = Some(tape.reshape(x, batch_shape(x.shape()[0], program.input)));
     for (i, node) in program.nodes.iter().enumerate() {
-        let from = values[node.inputs[0]].clone().expect("a value lives until its last use");
-        for &read in &node.inputs {
-            if program.nodes[i + 1..].iter().all(|later| !later.inputs.contains(&read)) {
-                values[read] = None;
+        let read = |&value: &usize| values[value].clone().expect("a value lives until its last reader");
+        let inputs: Vec<Var<B>> = node.inputs.iter().map(read).collect();
+        node.inputs.iter().filter(|&&value| last[value] == Some(i)).for_each(|&value| values[value] = None);
+        values[i + 1] = Some(match (&node.op, met.as_deref_mut()) {
+            (Op::BatchNorm(norm), Some(met)) => {
+                let (y, statistic) = layers::batch_norm(tape, norm, params, &inputs[0]);
+                met.push((norm.running, statistic));
+                y
             }
-        }
-        values[i + 1] = Some(run_op(tape, program, i, (params, from)));
+            _ => run_op(tape, node, params, inputs),
+        });
     }
     values.pop().flatten().expect("the last value is the output")
 }
@@ -37,17 +67,16 @@ pub fn batch_shape(n: usize, shape: Shape) -> [usize; 5] {
     [n, d, h, w, shape.channels]
 }
 
-fn run_op<B: Backend>(tape: &Tape<B>, program: &Program, i: usize, (params, x): (&[Var<B>], Var<B>)) -> Var<B> {
-    let node = &program.nodes[i];
+fn run_op<B: Backend>(tape: &Tape<B>, node: &Node, params: &[Var<B>], mut inputs: Vec<Var<B>>) -> Var<B> {
+    let x = inputs.remove(0);
     let out = batch_shape(x.shape()[0], node.shape);
+    let bias = |affine: Affine| affine.bias.map(|place| &params[place]);
     match node.op {
-        Op::Dense(affine) => dense(tape, params, affine, (&x, out)),
-        Op::Conv(Affine { weight, bias }, window) => {
-            tape.conv3d(&x, &params[weight], Some(&params[bias]), &geometry(window))
-        }
-        Op::ConvTranspose(Affine { weight, bias }, window) => {
+        Op::Dense(affine) => layers::dense(tape, (&params[affine.weight], bias(affine)), &x, out),
+        Op::Conv(affine, window) => tape.conv3d(&x, &params[affine.weight], bias(affine), &geometry(window)),
+        Op::ConvTranspose(affine, window) => {
             let transposed = TransposedGeometry { geometry: geometry(window), output: node.shape.grid };
-            tape.conv_transpose3d(&x, &params[weight], Some(&params[bias]), &transposed)
+            tape.conv_transpose3d(&x, &params[affine.weight], bias(affine), &transposed)
         }
         Op::Activation(Activation::Prelu { slope }) => tape.prelu(&x, &params[slope]),
         Op::Activation(Activation::Relu) => tape.activate(elementwise::Activation::Relu, &x),
@@ -55,18 +84,22 @@ fn run_op<B: Backend>(tape: &Tape<B>, program: &Program, i: usize, (params, x): 
             tape.activate(elementwise::Activation::LeakyRelu { slope }, &x)
         }
         Op::Activation(Activation::Elu) => tape.activate(elementwise::Activation::Elu { alpha: 1.0 }, &x),
+        Op::Activation(Activation::Sigmoid) => tape.activate(elementwise::Activation::Sigmoid, &x),
         Op::Reshape => tape.reshape(&x, out),
+        Op::Add => inputs.iter().fold(x, |sum, y| tape.add(&sum, y)),
+        Op::Concat => {
+            let parts: Vec<&Var<B>> = std::iter::once(&x).chain(&inputs).collect();
+            tape.concat(&parts, 4)
+        }
+        Op::Multiply => tape.mul(&x, &tape.expand(&inputs[0], x.shape())),
+        Op::Scale(factor) => tape.mul(&x, &tape.expand(&params[factor], x.shape())),
+        Op::GridMean | Op::ChannelMean => {
+            tape.scale(&tape.sum_to(&x, out), node.shape.len() as f64 / (x.shape().count() / out[0]) as f64)
+        }
+        Op::GridMax | Op::ChannelMax => tape.max_to(&x, out),
+        Op::BatchNorm(norm) => layers::running_norm(tape, &norm, params, &x),
+        Op::Gdn(gdn) => layers::gdn(tape, gdn, params, &x),
     }
-}
-
-/// y = x W + b on flattened samples.
-fn dense<B: Backend>(tape: &Tape<B>, params: &[Var<B>], affine: Affine, (x, out): (&Var<B>, [usize; 5])) -> Var<B> {
-    let (weight, bias) = (&params[affine.weight], &params[affine.bias]);
-    let n = out[0];
-    let x = tape.reshape(x, [n, weight.shape()[0]]);
-    let y = tape.matmul(&x, weight, [false, false]);
-    let y = tape.add(&y, &tape.expand(bias, [n, weight.shape()[1]]));
-    tape.reshape(&y, out)
 }
 
 fn geometry(window: Window) -> Geometry {

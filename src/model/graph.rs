@@ -72,8 +72,8 @@ pub struct Window {
 pub struct Affine {
     /// Weight.
     pub weight: usize,
-    /// Bias, one per output channel.
-    pub bias: usize,
+    /// Bias, one per output channel, if there is one.
+    pub bias: Option<usize>,
 }
 
 /// What a node computes.
@@ -90,6 +90,57 @@ pub enum Op {
     Activation(Activation),
     /// The same values, seen in the shape of the node.
     Reshape,
+    /// Sum of values of one shape.
+    Add,
+    /// Channels of values on one grid, one after the other.
+    Concat,
+    /// x y, element by element; y has the shape of x, or one value per channel, or one per point.
+    Multiply,
+    /// x times one learned factor, by place.
+    Scale(usize),
+    /// Mean over the grid, per channel.
+    GridMean,
+    /// Largest value of the grid, per channel.
+    GridMax,
+    /// Mean over the channels, per point.
+    ChannelMean,
+    /// Largest channel, per point.
+    ChannelMax,
+    /// Batch norm (Ioffe & Szegedy 2015).
+    BatchNorm(BatchNorm),
+    /// Generalized divisive normalization (Balle et al. 2016).
+    Gdn(Gdn),
+}
+
+/// y = scale (x - mean) / sqrt(variance + epsilon) + shift per channel. In training mean and variance (biased) are those
+/// of all samples and points of a shard; else the running ones, which each step moves by `momentum` towards mean and
+/// unbiased variance of the batch (the mean over its shards, weighted by samples).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchNorm {
+    /// Place of the scale `(c)`.
+    pub scale: usize,
+    /// Place of the shift `(c)`.
+    pub shift: usize,
+    /// Place of the running mean and variance `(2, c)`, a statistic.
+    pub running: usize,
+    /// Added to the variance.
+    pub epsilon: f64,
+    /// Part of the running statistics that a step replaces.
+    pub momentum: f64,
+}
+
+/// y_i = x_i / norm_i, or the inverse y_i = x_i norm_i, with norm_i = sqrt(beta_i + sum_j gamma_ij x_j^2).
+///
+/// Stored are b, g with beta = max(b, sqrt(1e-6 + 2^-36))^2 - 2^-36 and gamma = max(g, 2^-18)^2 - 2^-36, which keep the
+/// root positive (VarDACAE's GDN layer); the gradient passes a bound where it points back inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gdn {
+    /// Place of b `(c)`.
+    pub beta: usize,
+    /// Place of g `(c, c)`, row i for output i.
+    pub gamma: usize,
+    /// Multiply instead of divide.
+    pub inverse: bool,
 }
 
 /// Non-linearities.
@@ -109,6 +160,8 @@ pub enum Activation {
     },
     /// x > 0: x, else e^x - 1
     Elu,
+    /// 1 / (1 + e^-x)
+    Sigmoid,
 }
 
 /// One op, the values it reads and the shape it makes.
@@ -139,6 +192,18 @@ impl Program {
     /// Shape of the output.
     pub fn output(&self) -> Shape {
         self.shape(self.nodes.len())
+    }
+    /// The node that reads each value last; `None` where no node does.
+    pub fn last_readers(&self) -> Vec<Option<usize>> {
+        let mut last = vec![None; self.nodes.len() + 1];
+        for (i, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&value| last[value] = Some(i));
+        }
+        last
+    }
+    /// The batch norms, in order.
+    pub fn batch_norms(&self) -> impl Iterator<Item = (&Node, BatchNorm)> {
+        self.nodes.iter().filter_map(|node| if let Op::BatchNorm(norm) = node.op { Some((node, norm)) } else { None })
     }
     /// Dims of node `i`, a convolution or its transpose, for `n` samples.
     pub fn conv_dims(&self, i: usize, window: Window, n: usize) -> ConvDims {
@@ -210,8 +275,10 @@ impl Program {
     pub(super) fn check(&self, params: &ParamTable) -> Result<(), (usize, &'static str)> {
         checked_len(self.input).ok_or((0, "an empty or immense input"))?;
         for (i, node) in self.nodes.iter().enumerate() {
-            let reads_earlier = node.inputs.len() == 1 && node.inputs[0] <= i;
-            reads_earlier.then_some(()).ok_or((i, "an op reads one earlier value"))?;
+            let several = matches!(node.op, Op::Add | Op::Concat) && !node.inputs.is_empty();
+            let arity = if node.op == Op::Multiply { 2 } else { 1 };
+            let reads_earlier = (several || node.inputs.len() == arity) && node.inputs.iter().all(|&v| v <= i);
+            reads_earlier.then_some(()).ok_or((i, "an op reads earlier values, as many as it takes"))?;
             checked_len(node.shape).ok_or((i, "an empty or immense value"))?;
             self.check_node(i, params).map_err(|reason| (i, reason))?;
         }
@@ -222,16 +289,35 @@ impl Program {
         let node = &self.nodes[i];
         let (from, to) = (self.shape(node.inputs[0]), node.shape);
         let has = |place: usize, shape: &[usize]| params.shape(place) == Some(shape);
+        let bias_fits = |a: &Affine, n: usize| a.bias.is_none_or(|bias| has(bias, &[n]));
+        let mut inputs = node.inputs.iter().map(|&value| self.shape(value));
+        let (channels, per_channel) = (to.channels, Shape::vector(to.channels));
+        let per_point = Shape { grid: to.grid, channels: 1 };
         let fits = match &node.op {
-            Op::Dense(a) => has(a.weight, &[from.len(), to.len()]) && has(a.bias, &[to.len()]),
+            Op::Dense(a) => has(a.weight, &[from.len(), to.len()]) && bias_fits(a, to.len()),
             Op::Conv(a, window) | Op::ConvTranspose(a, window) => {
                 let dims = self.conv_dims(i, *window, 1);
                 let [kd, kh, kw] = window.kernel;
-                grid_fits(&dims)? && has(a.weight, &[kd, kh, kw, dims.c_in, dims.c_out]) && has(a.bias, &[to.channels])
+                grid_fits(&dims)? && has(a.weight, &[kd, kh, kw, dims.c_in, dims.c_out]) && bias_fits(a, to.channels)
             }
             Op::Activation(Activation::Prelu { slope }) => from == to && has(*slope, &[to.channels]),
             Op::Activation(_) => from == to,
             Op::Reshape => from.len() == to.len(),
+            Op::Add => inputs.all(|shape| shape == to),
+            Op::Concat => {
+                let sum = inputs.clone().try_fold(0usize, |sum, shape| sum.checked_add(shape.channels));
+                inputs.all(|shape| shape.grid == to.grid) && sum == Some(channels)
+            }
+            Op::Multiply => from == to && [to, per_channel, per_point].contains(&self.shape(node.inputs[1])),
+            Op::Scale(factor) => from == to && has(*factor, &[1]),
+            Op::GridMean | Op::GridMax => to == Shape::vector(from.channels),
+            Op::ChannelMean | Op::ChannelMax => to == Shape { grid: from.grid, channels: 1 },
+            Op::BatchNorm(norm) => {
+                let running = has(norm.running, &[2, channels]) && params.specs()[norm.running].statistic;
+                let numbers = norm.epsilon > 0.0 && (0.0..=1.0).contains(&norm.momentum);
+                from == to && has(norm.scale, &[channels]) && has(norm.shift, &[channels]) && running && numbers
+            }
+            Op::Gdn(gdn) => from == to && has(gdn.beta, &[channels]) && has(gdn.gamma, &[channels; 2]),
         };
         if fits { Ok(()) } else { Err("parameters or shapes do not fit") }
     }

@@ -2,13 +2,19 @@
 //!
 //! `kaiming_uniform(a = sqrt 5)` (He et al. 2015 as PyTorch applies it): weights and biases are uniform in
 //! +- 1 / sqrt(fan_in); slopes of PReLU are 0.25. PyTorch takes the fan-in of a transposed convolution from its *output*
-//! channels, and so do we.
+//! channels, and so do we. Batch norm starts with scale 1, shift 0 and running mean 0, variance 1.
 
 use super::graph::{Activation, Affine, Graph, Op, Program};
+use super::layers::GDN_PEDESTAL;
 use crate::backend::random::{Purpose, Stream};
 
 /// PyTorch's start slope of PReLU.
 const PRELU_SLOPE: f32 = 0.25;
+
+/// Start value of learned factors (VarDACAE: attenuation alpha).
+const ATTENUATION: f32 = 0.05;
+/// Start value of the diagonal of gamma; beta starts at 1 (Balle et al. 2016, VarDACAE).
+const GDN_GAMMA: f64 = 0.1;
 
 /// The flat start values of a graph: a pure function of the seed and the graph.
 pub fn start_values(graph: &Graph, seed: u64) -> Vec<f32> {
@@ -28,12 +34,25 @@ fn fill_op(graph: &Graph, program: &Program, i: usize, (values, seed): (&mut [f3
         | &Op::Conv(Affine { weight, bias }, _)
         | &Op::ConvTranspose(Affine { weight, bias }, _) => {
             let bound = 1.0 / (fan_in(program, i) as f64).sqrt();
-            for place in [weight, bias] {
+            for place in [Some(weight), bias].into_iter().flatten() {
                 uniform(&mut values[graph.params.range(place)], bound, (seed, place));
             }
         }
         &Op::Activation(Activation::Prelu { slope }) => values[graph.params.range(slope)].fill(PRELU_SLOPE),
-        Op::Activation(_) | Op::Reshape => {}
+        &Op::Scale(factor) => values[graph.params.range(factor)].fill(ATTENUATION),
+        Op::BatchNorm(norm) => {
+            values[graph.params.range(norm.scale)].fill(1.0);
+            let variance = graph.params.range(norm.running).skip(node.shape.channels);
+            variance.for_each(|i| values[i] = 1.0);
+        }
+        Op::Gdn(gdn) => {
+            values[graph.params.range(gdn.beta)].fill((1.0 + GDN_PEDESTAL).sqrt() as f32);
+            let (gamma, c) = (&mut values[graph.params.range(gdn.gamma)], node.shape.channels);
+            gamma.fill(GDN_PEDESTAL.sqrt() as f32);
+            gamma.iter_mut().step_by(c + 1).for_each(|g| *g = (GDN_GAMMA + GDN_PEDESTAL).sqrt() as f32);
+        }
+        Op::Activation(_) | Op::Reshape | Op::Add | Op::Concat | Op::Multiply => {}
+        Op::GridMean | Op::GridMax | Op::ChannelMean | Op::ChannelMax => {}
     }
 }
 

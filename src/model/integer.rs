@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::ModelError;
-use super::graph::{Activation, Affine, Node, Op, Program, SCHEMA, Shape};
+use super::graph::{Activation, Node, Op, Program, SCHEMA, Shape};
 use super::params::ParamTable;
 use crate::backend::conv3d::Conv3d;
 use crate::backend::matmul::{Matmul, MatmulDims};
@@ -89,6 +89,9 @@ impl IntegerDecoder {
         (program, table, params): (&Program, &ParamTable, &[f32]),
         how: &Quantization,
     ) -> Result<Self, ModelError> {
+        if let Some(op) = program.nodes.iter().position(|node| !has_exact_form(&node.op)) {
+            return Err(ModelError::NotExact { op, reason: "an op without an exact form in integers" });
+        }
         let (program, table, params) = compact(program, table, params);
         let last = program.nodes.iter().rposition(|node| affine_of(&node.op).is_some());
         let last = last.ok_or(ModelError::NotExact { op: 0, reason: "a decoder without weights" })?;
@@ -101,8 +104,7 @@ impl IntegerDecoder {
             let values = |place: usize| &params[made.params.range(place)];
             let op = match (&node.op, affine_of(&node.op)) {
                 (_, Some(affine)) => {
-                    let integers =
-                        made.integers(node, (values(affine.weight), values(affine.bias)), unit, how.weight_bits);
+                    let integers = made.integers(node, (values(affine.0), values(affine.1)), unit, how.weight_bits);
                     let sums = made.sums(backend, i, (&integers.weight, &integers.bias), &x);
                     if i == last { output(integers) } else { rescale_rule(integers, &sums, &mut unit) }
                 }
@@ -186,7 +188,7 @@ impl IntegerDecoder {
         let mut weights = &rest[length..];
         for i in 0..made.ops.len() {
             let Some(affine) = affine_of(&made.program.nodes[i].op) else { continue };
-            let len = made.params.range(affine.weight).len();
+            let len = made.params.range(affine.0).len();
             let (&narrow, after) = weights.split_first().ok_or_else(short)?;
             let width = if narrow == 1 { 1 } else { 2 };
             let stored = after.get(..len * width).ok_or_else(short)?;
@@ -262,7 +264,7 @@ impl IntegerDecoder {
                 let bias = backend.upload(&bias);
                 backend.conv3d_input_grad(&x, &weight, Some(&bias), &self.program.conv_dims(i, window, n))
             }
-            Op::Activation(_) | Op::Reshape => unreachable!("only affine ops have sums"),
+            _ => unreachable!("only affine ops have sums"),
         };
         backend.download(&y)
     }
@@ -317,7 +319,7 @@ impl IntegerDecoder {
         let mut ended = false;
         for (i, (op, node)) in self.ops.iter().zip(&self.program.nodes).enumerate() {
             let wrong = |reason| ModelError::NotExact { op: i, reason };
-            let channels = affine_of(&node.op).map_or(node.shape.channels, |a| self.params.range(a.bias).len());
+            let channels = affine_of(&node.op).map_or(node.shape.channels, |a| self.params.range(a.1).len());
             let fits = match (op, &node.op) {
                 (Exact::Affine { multiplier, shift, .. }, Op::Dense(_) | Op::Conv(..) | Op::ConvTranspose(..)) => {
                     let top = multiplier.iter().max().map_or(0.0, |&m| f64::from(m));
@@ -355,7 +357,7 @@ impl IntegerDecoder {
         let (Exact::Affine { weight, bias, .. } | Exact::Output { weight, bias, .. }) = &self.ops[i] else {
             return None;
         };
-        let expected = self.params.range(affine_of(&node.op)?.weight).len();
+        let expected = self.params.range(affine_of(&node.op)?.0).len();
         if weight.len() != expected || bias.len() != channels {
             return None;
         }
@@ -386,11 +388,16 @@ fn by_channel(values: &mut [f64], factors: &[f64], f: impl Fn(f64, f64) -> f64 +
     });
 }
 
-fn affine_of(op: &Op) -> Option<Affine> {
+/// Places of weight and bias of an op that has both.
+fn affine_of(op: &Op) -> Option<(usize, usize)> {
     match op {
-        Op::Dense(a) | Op::Conv(a, _) | Op::ConvTranspose(a, _) => Some(*a),
-        Op::Activation(_) | Op::Reshape => None,
+        Op::Dense(a) | Op::Conv(a, _) | Op::ConvTranspose(a, _) => Some((a.weight, a.bias?)),
+        _ => None,
     }
+}
+
+fn has_exact_form(op: &Op) -> bool {
+    affine_of(op).is_some() || matches!(op, Op::Activation(_) | Op::Reshape)
 }
 
 fn output(integers: Integers) -> Exact {
@@ -419,7 +426,7 @@ fn rectify_rule<'a>(kind: Activation, values: impl Fn(usize) -> &'a [f32]) -> Op
         Activation::Prelu { slope } => values(slope).iter().map(|&s| fixed(f64::from(s))).collect(),
         Activation::LeakyRelu { slope } => vec![fixed(slope)],
         Activation::Relu => vec![0],
-        Activation::Elu => return None,
+        Activation::Elu | Activation::Sigmoid => return None,
     };
     Some(Exact::Rectify { slope })
 }
@@ -440,8 +447,10 @@ fn compact(program: &Program, table: &ParamTable, params: &[f32]) -> (Program, P
 
 fn places(op: &mut Op) -> Vec<&mut usize> {
     match op {
-        Op::Dense(a) | Op::Conv(a, _) | Op::ConvTranspose(a, _) => vec![&mut a.weight, &mut a.bias],
+        Op::Dense(a) | Op::Conv(a, _) | Op::ConvTranspose(a, _) => {
+            std::iter::once(&mut a.weight).chain(&mut a.bias).collect()
+        }
         Op::Activation(Activation::Prelu { slope }) => vec![slope],
-        Op::Activation(_) | Op::Reshape => vec![],
+        _ => vec![],
     }
 }

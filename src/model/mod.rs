@@ -7,10 +7,11 @@
 //! The [`graph`] is the only description of a model: forward pass, start values, costs, model files and the exact
 //! decoder are interpreters of it. To add a layer:
 //! 1. its op in [`graph::Op`] with its shape and parameter rule in `Program::check_node`;
-//! 2. its forward pass on the tape in `forward.rs`, its start values in `init.rs`, its operations in `cost.rs`;
+//! 2. its forward pass on the tape in `forward.rs` (`layers.rs` if it takes several ops), its start values in `init.rs`, its operations in `cost.rs`;
 //! 3. its integer form in `integer.rs`;
-//! 4. the architecture that uses it in `zoo.rs`, compared with PyTorch in `tests/models`.
+//! 4. the block (`blocks/`) or architecture that uses it in `zoo.rs`, compared with PyTorch in `tests/models`.
 
+mod blocks;
 mod builder;
 pub mod cost;
 mod error;
@@ -18,6 +19,7 @@ pub mod forward;
 pub mod graph;
 pub mod init;
 pub mod integer;
+mod layers;
 pub mod params;
 pub mod scheduler;
 pub mod weights;

@@ -13,6 +13,9 @@ pub struct ParamSpec {
     pub shape: Vec<usize>,
     /// First element in the flat buffer.
     pub offset: usize,
+    /// A running statistic of batch norm: moved by the batches, not by the optimizer, and not counted as a parameter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub statistic: bool,
 }
 
 impl ParamSpec {
@@ -30,7 +33,7 @@ impl ParamSpec {
     }
 }
 
-/// Names, shapes and offsets, in the order of the flat buffer, without gaps.
+/// Names, shapes and offsets, in the order of the flat buffer, without gaps; statistics lie at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ParamTable {
@@ -40,14 +43,28 @@ pub struct ParamTable {
 impl ParamTable {
     /// Appends a parameter and returns its place.
     pub fn push(&mut self, name: String, shape: Vec<usize>) -> usize {
-        self.specs.push(ParamSpec { name, shape, offset: self.len() });
+        self.specs.push(ParamSpec { name, shape, offset: self.len(), statistic: false });
         self.specs.len() - 1
     }
-    /// All parameters, in the order of the flat buffer.
+    /// Appends a statistic and returns its place; parameters cannot follow.
+    pub fn push_statistic(&mut self, name: String, shape: Vec<usize>) -> usize {
+        let place = self.push(name, shape);
+        self.specs[place].statistic = true;
+        place
+    }
+    /// The parameters without the statistics, in the order of the flat buffer.
+    pub fn trainable(&self) -> &[ParamSpec] {
+        &self.specs[..self.specs.iter().position(|s| s.statistic).unwrap_or(self.specs.len())]
+    }
+    /// Number of trainable values: the first ones of the flat buffer.
+    pub fn trainable_len(&self) -> usize {
+        self.trainable().last().map_or(0, |s| s.range().end)
+    }
+    /// All entries, in the order of the flat buffer.
     pub fn specs(&self) -> &[ParamSpec] {
         &self.specs
     }
-    /// Length of the flat buffer: the number of trainable values.
+    /// Length of the flat buffer: trainable values and statistics.
     pub fn len(&self) -> usize {
         self.specs.last().map_or(0, |s| s.range().end)
     }
@@ -63,7 +80,7 @@ impl ParamTable {
     pub fn range(&self, place: usize) -> Range<usize> {
         self.specs[place].range()
     }
-    /// Whether offsets follow from the shapes and names differ (for a table read from a file).
+    /// Whether offsets follow from the shapes, names differ and statistics come last (for a table read from a file).
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let mut offset = 0usize;
         let mut names = std::collections::BTreeSet::new();
@@ -75,6 +92,7 @@ impl ParamTable {
             }
             offset = end;
         }
-        Ok(())
+        let at_end = self.specs[self.trainable().len()..].iter().all(|s| s.statistic);
+        if at_end { Ok(()) } else { Err("a parameter follows a statistic") }
     }
 }

@@ -26,6 +26,18 @@ pub struct AxisStep {
     pub out: usize,
 }
 
+impl AxisStep {
+    /// A layer of stride 1 with an odd kernel that keeps the points.
+    pub fn same(extent: usize, kernel: usize) -> Self {
+        Self { extent, kernel, stride: 1, padding: kernel / 2, out: extent }
+    }
+
+    /// A layer of these numbers.
+    fn of(extent: usize, (kernel, stride, padding): (usize, usize, usize)) -> Self {
+        Self { extent, kernel, stride, padding, out: (extent + 2 * padding - kernel) / stride + 1 }
+    }
+}
+
 /// The rule for one layer; `Err` says why the stride cannot serve the extent.
 fn step(extent: usize, stride: usize) -> Result<AxisStep, &'static str> {
     if stride == 0 {
@@ -57,11 +69,19 @@ fn all_steps(extent: usize, strides: &[usize]) -> Result<Vec<AxisStep>, &'static
 ///
 /// Errors: [`ModelError::Strides`] with the nearest extent that the strides can serve.
 pub fn axis(name: &'static str, extent: usize, strides: &[usize]) -> Result<Vec<AxisStep>, ModelError> {
-    all_steps(extent, strides).map_err(|reason| {
-        let fits = |e: &usize| *e > 0 && all_steps(*e, strides).is_ok();
+    or_nearest((name, extent, strides), |extent| all_steps(extent, strides))
+}
+
+/// The layers that `rule` gives for `extent`, or the nearest extent for which it gives some.
+fn or_nearest<T>(
+    (axis, extent, strides): (&'static str, usize, &[usize]),
+    rule: impl Fn(usize) -> Result<T, &'static str>,
+) -> Result<T, ModelError> {
+    rule(extent).map_err(|reason| {
+        let fits = |e: &usize| *e > 0 && rule(*e).is_ok();
         let limit = 4 * extent.max(1) + 4 * strides.iter().product::<usize>().min(1 << 20);
         let nearest = (0..limit).find_map(|d| [extent + d, extent.saturating_sub(d)].into_iter().find(fits));
-        ModelError::Strides { axis: name, extent, strides: strides.to_vec(), reason, nearest: nearest.unwrap_or(1) }
+        ModelError::Strides { axis, extent, strides: strides.to_vec(), reason, nearest: nearest.unwrap_or(1) }
     })
 }
 
@@ -82,6 +102,97 @@ pub fn axis_relaxed(extent: usize, strides: &[usize]) -> Vec<AxisStep> {
         .collect()
 }
 
+/// The three layers of the mask of a residual attention block on one axis, for strides 1 and 2; serves every extent.
+///
+/// ```text
+/// W > 3   k = 3 if W is odd, else 2;  p = 0, but 1 in the second halving if it would leave an even number
+/// W <= 3  stride 1; k = 2 (1 for one point), in the last layer W
+/// ```
+///
+/// At 23 x 22 x 8 and 6 x 6 x 2 (Tucodec, strides 2, 2, 2 and 1, 2, 1) and at 11 x 11 x 3 (RAB-L, 2, 2, 1) these are the
+/// kernels, strides and paddings of the published program.
+pub fn mask(extent: usize, strides: [usize; 3]) -> [AxisStep; 3] {
+    let (mut at, mut halvings) = (extent, 0);
+    std::array::from_fn(|layer| {
+        let step = if at <= 3 {
+            AxisStep::of(at, (if layer == 2 { at } else { at.min(2) }, 1, 0))
+        } else {
+            let (kernel, stride) = (if at % 2 == 1 { 3 } else { 2 }, strides[layer]);
+            halvings += stride - 1;
+            let plain = AxisStep::of(at, (kernel, stride, 0));
+            let pad = stride == 2 && halvings == 2 && plain.out.is_multiple_of(2);
+            if pad { AxisStep::of(at, (kernel, stride, 1)) } else { plain }
+        };
+        at = step.out;
+        step
+    })
+}
+
+/// The layers of Tucodec on one axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HalvingAxis {
+    /// Five halvings one after the other.
+    pub down: [AxisStep; 5],
+    /// From the results of the first three to that of the fourth: strides 8, 4, 2.
+    pub side: [AxisStep; 3],
+}
+
+/// Strides of the halvings.
+const HALVINGS: [usize; 5] = [2; 5];
+
+/// The layers of Tucodec on one axis.
+///
+/// ```text
+/// 1, 2   odd: k = 3, p = 1;  even: k = 2, p = 0          rounds up
+/// 3      odd: k = 3;  even: k = 2, or 4 if that would leave an odd number;  p = 0
+/// 4      odd: k = 3;  even: k = 2;  p = 0, or 1 if that would leave an odd number
+/// 5      k = 2
+/// side   the first of k = 3, 2, 4, 5, ... 8 with p = 0, 1 that gives the points of 4
+/// ```
+///
+/// One point stays one point (k = s = 1). At 91 x 85 x 32 these are the kernels and paddings of the published program.
+///
+/// Errors: [`ModelError::Strides`] where no side path meets the halvings.
+pub fn halving_axis(name: &'static str, extent: usize) -> Result<HalvingAxis, ModelError> {
+    or_nearest((name, extent, &HALVINGS), |extent| {
+        let mut at = extent;
+        let down: [AxisStep; 5] = std::array::from_fn(|layer| {
+            let step = halving(at, layer);
+            at = step.out;
+            step
+        });
+        let mut side = [down[0]; 3];
+        for (i, stride) in [8, 4, 2].into_iter().enumerate() {
+            let path = side_path(down[i].out, stride, down[3].out);
+            side[i] = path.ok_or("no kernel of the multi-scale path meets the halved grid")?;
+        }
+        Ok(HalvingAxis { down, side })
+    })
+}
+
+fn halving(at: usize, layer: usize) -> AxisStep {
+    if at == 1 {
+        return AxisStep::of(1, (1, 1, 0));
+    }
+    let odd = at % 2;
+    let plain = AxisStep::of(at, (2 + odd, 2, 0));
+    match layer {
+        0 | 1 => AxisStep::of(at, (2 + odd, 2, odd)),
+        2 if odd == 0 && at >= 4 && plain.out % 2 == 1 => AxisStep::of(at, (4, 2, 0)),
+        3 if plain.out % 2 == 1 => AxisStep::of(at, (2 + odd, 2, 1)),
+        _ => plain,
+    }
+}
+
+fn side_path(at: usize, stride: usize, out: usize) -> Option<AxisStep> {
+    if at == 1 {
+        return (out == 1).then_some(AxisStep::of(1, (1, 1, 0)));
+    }
+    let windows = [3, 2, 4, 5, 6, 7, 8].into_iter().flat_map(|kernel| [(kernel, 0), (kernel, 1)]);
+    let fitting = windows.filter(|(kernel, padding)| *kernel <= at + 2 * padding);
+    fitting.map(|(kernel, padding)| AxisStep::of(at, (kernel, stride, padding))).find(|step| step.out == out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +205,65 @@ mod tests {
                 assert!(s.out >= 1 && s.out <= s.extent);
             }
         }
+    }
+
+    fn numbers(steps: &[AxisStep]) -> Vec<[usize; 4]> {
+        steps.iter().map(|s| [s.kernel, s.stride, s.padding, s.out]).collect()
+    }
+
+    #[test]
+    fn masks_have_the_published_numbers_and_invert_everywhere() {
+        for (extent, strides, want) in [
+            (23, [2, 2, 2], [[3, 2, 0, 11], [3, 2, 0, 5], [3, 2, 0, 2]]),
+            (22, [2, 2, 2], [[2, 2, 0, 11], [3, 2, 0, 5], [3, 2, 0, 2]]),
+            (8, [2, 2, 2], [[2, 2, 0, 4], [2, 2, 1, 3], [3, 1, 0, 1]]),
+            (6, [1, 2, 1], [[2, 1, 0, 5], [3, 2, 0, 2], [2, 1, 0, 1]]),
+            (2, [1, 2, 1], [[2, 1, 0, 1], [1, 1, 0, 1], [1, 1, 0, 1]]),
+            (11, [2, 2, 1], [[3, 2, 0, 5], [3, 2, 1, 3], [3, 1, 0, 1]]),
+            (3, [2, 2, 1], [[2, 1, 0, 2], [2, 1, 0, 1], [1, 1, 0, 1]]),
+        ] {
+            assert_eq!(numbers(&mask(extent, strides)), want, "{extent} points, strides {strides:?}");
+        }
+        for (extent, strides) in (1..200).flat_map(|e| [(e, [2, 2, 2]), (e, [1, 2, 1]), (e, [2, 2, 1])]) {
+            for s in mask(extent, strides) {
+                assert_eq!((s.out - 1) * s.stride + s.kernel, s.extent + 2 * s.padding, "extent {extent}");
+            }
+        }
+    }
+
+    #[test]
+    fn halvings_have_the_published_numbers_and_refuse_with_the_nearest_extent() {
+        for (extent, down, side) in [
+            (
+                91,
+                [[3, 2, 1, 46], [2, 2, 0, 23], [3, 2, 0, 11], [3, 2, 1, 6], [2, 2, 0, 3]],
+                [[3, 8, 0, 6], [3, 4, 0, 6], [3, 2, 1, 6]],
+            ),
+            (
+                85,
+                [[3, 2, 1, 43], [3, 2, 1, 22], [4, 2, 0, 10], [2, 2, 1, 6], [2, 2, 0, 3]],
+                [[3, 8, 0, 6], [3, 4, 1, 6], [2, 2, 1, 6]],
+            ),
+            (
+                32,
+                [[2, 2, 0, 16], [2, 2, 0, 8], [2, 2, 0, 4], [2, 2, 0, 2], [2, 2, 0, 1]],
+                [[3, 8, 0, 2], [3, 4, 0, 2], [3, 2, 1, 2]],
+            ),
+        ] {
+            let axis = halving_axis("z", extent).unwrap();
+            assert_eq!((numbers(&axis.down), numbers(&axis.side)), (down.to_vec(), side.to_vec()), "{extent} points");
+        }
+        for extent in 1..600 {
+            let Ok(axis) = halving_axis("z", extent) else {
+                assert!([13, 14].contains(&(extent % 32)), "{extent} points are refused");
+                continue;
+            };
+            for s in axis.down {
+                assert_eq!((s.out - 1) * s.stride + s.kernel, s.extent + 2 * s.padding, "extent {extent}");
+            }
+        }
+        let refused = halving_axis("x", 45).unwrap_err();
+        assert!(matches!(refused, ModelError::Strides { extent: 45, nearest: 44, .. }), "{refused}");
     }
 
     #[test]

@@ -52,6 +52,11 @@ pub enum Op {
     },
     /// Sum over positions with x <= 0 of y z \[x (as a switch, constant), y, z\]
     GateSum,
+    /// max(x, bound), whose gradient passes where x >= bound or the gradient is negative \[x\]
+    LowerBound {
+        /// Smallest value of the result.
+        bound: f64,
+    },
     /// Sum over the middle axis \[x\]
     SumMiddle(MiddleDims),
     /// Repeat along the middle axis \[x\]
@@ -95,7 +100,7 @@ impl Op {
             Op::Mul | Op::Matmul(_) | Op::ConvForward(_) | Op::ConvInput(_) | Op::ConvWeight(_) => {
                 input < 2 && tracked[1 - input]
             }
-            Op::Activate { .. } => true,
+            Op::Activate { .. } | Op::LowerBound { .. } => true,
             Op::ActivateMul { .. } => input == 0 || tracked[0],
             // [switch, p, q], bilinear in p and q.
             Op::Gate { .. } | Op::GateSum => input == 0 || tracked[3 - input],
@@ -195,6 +200,19 @@ impl<B: Backend> Tape<B> {
         self.record(Op::GateSum, &[&x.detached(), y, z], s, shape)
     }
 
+    /// max(x, bound) for a parameter that must not fall below: its gradient passes where x >= bound, and below where it
+    /// is negative, that is where a step of descent leads back (the LowerBound of GDN layers).
+    pub fn lower_bound(&self, x: &Var<B>, bound: f64) -> Var<B> {
+        let below = self.backend.affine(&x.buffer, -1.0, bound);
+        let one = self.backend.affine(&self.backend.zeros(1), 0.0, 1.0);
+        let floor = self.backend.affine(&self.backend.zeros(x.shape.count()), 0.0, bound);
+        // below > 0 ? 0 : x, and below > 0 ? bound : 0
+        let kept = self.backend.gate(Gate { x: &below, slope: &one, y: &x.buffer, positive: 0.0 });
+        let raised = self.backend.gate(Gate { x: &below, slope: &self.backend.zeros(1), y: &floor, positive: 1.0 });
+        let y = self.backend.binary(Binary::Add, &kept, &raised);
+        self.record(Op::LowerBound { bound }, &[x], y, x.shape)
+    }
+
     /// Repeats x to `shape`: axes aligned at the last one, an extent of 1 (or a missing axis) becomes any.
     pub fn expand(&self, x: &Var<B>, shape: impl Into<Shape>) -> Var<B> {
         let shape = shape.into();
@@ -212,6 +230,16 @@ impl<B: Backend> Tape<B> {
             y = self.sum_middle(&y, run);
         }
         self.reshape(&y, shape)
+    }
+    /// Largest values of x, to `shape`, which has an extent of 1 on one run of axes; the derivative goes to the first of
+    /// several that are largest.
+    pub fn max_to(&self, x: &Var<B>, shape: impl Into<Shape>) -> Var<B> {
+        let shape = shape.into();
+        let runs = broadcast_runs(shape.aligned(x.shape.rank()), x.shape);
+        let Some(&run) = runs.first() else { return self.reshape(x, shape) };
+        assert!(runs.len() == 1, "the largest of {} to {shape}: one run of axes", x.shape);
+        let first = self.constant(self.backend.first_max(&x.buffer, &run), x.shape);
+        self.sum_to(&self.mul(x, &first), shape)
     }
     /// Sum of all elements, a scalar.
     pub fn sum(&self, x: &Var<B>) -> Var<B> {

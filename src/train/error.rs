@@ -26,6 +26,17 @@ pub enum TrainError {
         /// Its value.
         value: f64,
     },
+    /// Batch norms that would see one value per channel.
+    #[error(
+        "train.shards: with {rows} sample in each of {shards} shards a batch norm of the model normalizes single values; \
+         use fewer shards or a larger batch"
+    )]
+    LoneValues {
+        /// Samples of a shard.
+        rows: usize,
+        /// Shards of a batch.
+        shards: usize,
+    },
     /// A checkpoint of another training.
     #[error(
         "{}: this checkpoint belongs to another {what}; remove the folder, or start over with --fresh", path.display()

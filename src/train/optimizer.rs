@@ -10,7 +10,7 @@ pub struct Optimizer<B: Backend> {
 }
 
 impl<B: Backend> Optimizer<B> {
-    /// An optimizer at rest for `len` parameters.
+    /// An optimizer at rest for the first `len` parameters: the trainable ones.
     pub fn new(backend: &B, len: usize, adam: Adam) -> Self {
         let moments = Moments { first: backend.zeros(len), second: backend.zeros(len), steps: 0 };
         Self { adam, moments }

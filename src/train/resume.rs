@@ -124,7 +124,9 @@ impl Checkpoint {
         let params = flat("params")?;
         let counters = tree.shaped::<u64>("counters", &[3])?;
         let running = tree.shaped::<f64>("running", &[4])?;
-        let moments = |path: &str| tree.shaped::<f32>(path, &[params.len()]).map(<[f32]>::to_vec);
+        // Running statistics at the end of the parameters have no moments.
+        let trained = tree.get::<f32>("adam/first")?.1.len().min(params.len());
+        let moments = |path: &str| tree.shaped::<f32>(path, &[trained]).map(<[f32]>::to_vec);
         Ok(Self {
             first: moments("adam/first")?,
             second: moments("adam/second")?,

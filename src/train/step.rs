@@ -89,7 +89,9 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         let owned = shard::range(shards, self.world.size(), self.world.rank());
         let total = self.world.tree_sum(shards, &owned, &sums, 2);
         let (loss, stop) = (total[0], total[1] > 0.0);
-        let gradient = self.backend.upload(&gradients.wait());
+        let total = gradients.wait();
+        let (gradient, statistics) = total.split_at(self.graph.params.trainable_len());
+        let gradient = self.backend.upload(gradient);
         let gradient_norm = self.backend.dot_f64(&gradient, &gradient).sqrt();
         for (what, value) in [("loss", loss), ("gradient norm", gradient_norm)] {
             if !value.is_finite() {
@@ -98,20 +100,39 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             }
         }
         self.optimizer.step(&self.backend, &mut self.params, &gradient);
+        self.move_statistics(statistics);
         Ok(StepResult { loss, gradient_norm, stop })
     }
 
-    /// Forward, loss and backward of one shard; gradients go to `gradients` as they become final.
+    /// Moves the running statistics of batch norms towards those of the batch, which lie like the end of the parameters.
+    fn move_statistics(&mut self, met: &[f32]) {
+        let offset = self.graph.params.trainable_len();
+        for (_, norm) in self.graph.encoder.batch_norms().chain(self.graph.decoder.batch_norms()) {
+            let range = self.graph.params.range(norm.running);
+            let met = self.backend.upload(&met[range.start - offset..range.end - offset]);
+            self.backend.approach(&mut self.params, range.start, &met, norm.momentum);
+        }
+    }
+
+    /// Forward, loss and backward of one shard; gradients go to `gradients` as they become final, and with them the
+    /// statistics of its batch norms, weighted by its part of the batch: their sum is that of the batch.
     fn shard(&self, batch: &Batch, rows: std::ops::Range<usize>, gradients: &mut GradientSum<'_>) -> f64 {
         let tape = Tape::recording(self.backend.clone());
         let leaves = forward::leaves(&tape, self.graph, &self.params);
         let (x, valid) = self.rows(&tape, batch, &rows);
-        let z = forward::run(&tape, &self.graph.encoder, &leaves, &x);
-        let y = forward::run(&tape, &self.graph.decoder, &leaves, &z);
+        let (z, met_by_encoder) = forward::run_training(&tape, &self.graph.encoder, &leaves, &x);
+        let (y, met_by_decoder) = forward::run_training(&tape, &self.graph.decoder, &leaves, &z);
         drop(z);
+        let part_of_batch = rows.len() as f32 / batch.global as f32;
+        for (place, statistic) in met_by_encoder.into_iter().chain(met_by_decoder) {
+            gradients.take(place, |out| {
+                self.backend.download_into(statistic.buffer(), out);
+                out.iter_mut().for_each(|value| *value *= part_of_batch);
+            });
+        }
         let loss = loss::evaluate(&self.backend, self.method.loss, (y.buffer(), x.buffer()), valid.as_ref());
         let seed = tape.constant(loss.cotangent, y.shape());
-        let wrt: Vec<_> = leaves.iter().collect();
+        let wrt: Vec<_> = leaves[..self.graph.params.trainable().len()].iter().collect();
         tape.backward(&y, Some(&seed), &wrt, |place, gradient| {
             gradients.take(place, |out| self.backend.download_into(gradient.buffer(), out));
         });

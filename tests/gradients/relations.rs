@@ -39,6 +39,27 @@ fn fused_ops_equal_their_composition() {
 }
 
 #[test]
+fn lower_bound_lets_the_gradient_pass_where_it_leads_back() {
+    let tape = Tape::recording(Cpu::<f64>::new());
+    let x = tape.leaf(tape.backend().upload(&[-1.0, -1.0, 0.5, 0.5, 2.0, 2.0]), [6]);
+    let y = tape.lower_bound(&x, 0.5);
+    assert_eq!(tape.download(&y), [0.5, 0.5, 0.5, 0.5, 2.0, 2.0]);
+    let y_bar = tape.constant(tape.backend().upload(&[3.0, -3.0, 3.0, -3.0, 3.0, -3.0]), [6]);
+    let x_bar = tape.grad(&y, Some(&y_bar), &[&x]).remove(0);
+    assert_eq!(tape.download(&x_bar), [0.0, -3.0, 3.0, -3.0, 3.0, -3.0]);
+}
+
+#[test]
+fn derivative_of_a_maximum_goes_to_the_first_of_equals() {
+    let tape = Tape::recording(Cpu::<f64>::new());
+    let x = tape.leaf(tape.backend().upload(&[1.0, 7.0, 4.0, 7.0, 4.0, 2.0]), [3, 2]);
+    let y = tape.max_to(&x, [1, 2]);
+    assert_eq!(tape.download(&y), [4.0, 7.0]);
+    let y_bar = tape.constant(tape.backend().upload(&[5.0, -3.0]), [1, 2]);
+    assert_eq!(tape.download(&tape.grad(&y, Some(&y_bar), &[&x])[0]), [0.0, -3.0, 5.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
 fn bias_of_a_convolution_equals_an_expanded_sum() {
     let tape = Tape::recording(Cpu::<f64>::new());
     let geometry = Geometry { stride: [2, 1, 1], padding: [1, 0, 1] };

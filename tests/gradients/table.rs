@@ -6,7 +6,7 @@ use sci_hpc::tape::{Geometry, Op, Shape, TransposedGeometry, conv_output};
 use crate::harness::{Case, Tape64, Var64};
 
 /// Every op, as [`name`] gives it.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "leaf",
     "add",
     "sub",
@@ -16,6 +16,7 @@ pub const NAMES: [&str; 19] = [
     "activate_mul",
     "gate",
     "gate_sum",
+    "lower_bound",
     "sum_middle",
     "expand_middle",
     "reshape",
@@ -40,6 +41,7 @@ pub fn name(op: &Op) -> &'static str {
         Op::ActivateMul { .. } => "activate_mul",
         Op::Gate { .. } => "gate",
         Op::GateSum => "gate_sum",
+        Op::LowerBound { .. } => "lower_bound",
         Op::SumMiddle(_) => "sum_middle",
         Op::ExpandMiddle(_) => "expand_middle",
         Op::Reshape => "reshape",
@@ -145,6 +147,22 @@ fn reduce() -> Vec<Case> {
         cases.push(case("reduce expand", &[short], move |t, x| t.expand(&x[0], l)));
         cases.push(case("reduce sum_to", &[long], move |t, x| t.sum_to(&x[0], s)));
         cases.push(case("reduce mean", &[long], |t, x| t.mean(&x[0])));
+    }
+    let maxima: [(&[usize], &[usize]); 5] = [
+        (&[], &[13]),
+        (&[3, 1], &[3, 5]),
+        (&[2, 1, 1, 1, 3], &[2, 7, 5, 3, 3]),
+        (&[5, 1], &[5, 1]),
+        (&[1, 3], &[7, 3]),
+    ];
+    for (short, long) in maxima {
+        let s = Shape::new(short);
+        cases.push(case("reduce max_to", &[long], move |t, x| t.max_to(&x[0], s)));
+    }
+    for dims in SHAPES {
+        // Above the bound, where it is the identity; below it the rule is not the derivative (tests/gradients/relations).
+        let bounded = case("reduce lower_bound", &[dims], |t, x| t.lower_bound(&x[0], 0.3));
+        cases.push(Case { positive: true, ..bounded });
     }
     // Longer than one chunk of the CPU's sums, so that partial sums are added.
     cases.push(case("reduce columns", &[&[2, 8219, 3]], |t, x| t.sum_to(&x[0], [2, 1, 3])));

@@ -163,4 +163,32 @@ fn dry_run_tells_what_compressing_takes() {
 fn models_lists_the_published_sizes() {
     let run = sci_hpc(&folder("models"), &["models"]);
     assert!(run.answer().contains("backbone") && run.answer().contains("296553"), "{}", run.stdout);
+    let run = sci_hpc(&folder("models"), &["models", "--json"]);
+    let models: serde_json::Value = serde_json::from_str(run.answer()).unwrap();
+    let numbers = |name: &str| {
+        let model = models.as_array().unwrap().iter().find(|model| model["name"] == name).unwrap();
+        assert!(model["flops"].as_u64().unwrap() > 0 && model["memory_bytes"].as_u64().unwrap() > 0, "{model}");
+        (model["latent"].as_u64().unwrap(), model["params"].as_u64().unwrap())
+    };
+    assert_eq!(numbers("tucodec"), (576, 2_527_361));
+    assert_eq!(numbers("rdb"), (288, 25_572_973));
+    // A grid that one of them cannot serve says so and lists the others; nonsense is refused.
+    let run = sci_hpc(&folder("models"), &["models", "--grid", "91x45x32"]);
+    assert!(run.answer().contains("axis y") && run.answer().contains("grdn"), "{}", run.stdout);
+    sci_hpc(&folder("models"), &["models", "--grid", "91x85"]).refused(2, &["three extents"]);
+}
+
+#[test]
+fn key_of_another_model_is_refused() {
+    let here = folder("other-key");
+    for (model, words) in [
+        ("{name: backbone, block: next}", ["train.model.block", "not an option of model `backbone`"]),
+        ("{name: rab, cardinality: 2}", ["train.model.cardinality", "not an option of model `rab`"]),
+        ("{name: resnext, layers: 4}", ["train.model.layers", "a multiple of 3"]),
+        ("{name: tucodec, channels: [4, 4]}", ["train.model.channels", "one number for all layers"]),
+        ("{name: dense, activation: gdn}", ["train.model.activation", "model `dense` has none"]),
+    ] {
+        write(&here, "job.yaml", &format!("job: {{name: x}}\ndata: {{inputs: [a.nc]}}\ntrain: {{model: {model}}}\n"));
+        sci_hpc(&here, &["--config", "job.yaml", "--print-config"]).refused(2, &words);
+    }
 }

@@ -12,3 +12,4 @@ mod quarantine;
 mod toy;
 mod train;
 mod whole_job;
+mod zoo;

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
+use sci_hpc::model::TrainedModel;
+
 use super::process::{Run, folder, mpirun, write};
 
 /// Makes a small flow in `folder` and a job file `train.yaml` that trains on it.
 fn prepare(name: &str) -> std::path::PathBuf {
     let folder = folder(name);
     let generate = "job: {name: flow, output: flow}\n\
-        generate: {name: urban-flow, snapshots: 15, grid: [17, 13, 9], buildings: 3, spin_up_s: 20}\n";
+        generate: {name: urban-flow, snapshots: 15, grid: [17, 12, 9], buildings: 3, spin_up_s: 20}\n";
     write(&folder, "generate.yaml", generate);
     mpirun(&folder, 1, "", &["--config", "generate.yaml"]).answer();
     let train = "job: {name: train}\n\
@@ -64,6 +66,39 @@ fn training_stopped_in_an_epoch_goes_on_to_the_bytes_of_the_uninterrupted_one() 
     assert!(model(&folder, "parts") == model(&folder, "whole"));
     let kept = std::fs::read_dir(folder.join("parts/checkpoints/u")).unwrap().count();
     assert_eq!(kept, 2);
+}
+
+/// Batch norms: their statistics are those of a shard, so neither ranks nor an interruption change them.
+#[test]
+fn model_with_batch_norm_has_the_same_bytes_at_1_2_and_4_ranks_and_after_an_interruption() {
+    let folder = prepare("train-norms");
+    let tucodec = ["train.model={name: tucodec, channels: 2}", "train.epochs=2"];
+    for ranks in [1, 2, 4] {
+        let output = format!("ranks-{ranks}");
+        train(&folder, (ranks, &output, ""), &tucodec).answer();
+        assert!(model(&folder, &output) == model(&folder, "ranks-1"), "{ranks} ranks");
+    }
+    train(&folder, (2, "parts", "stop:rank=1:stage=train:step=3"), &tucodec).refused(75, &["stopped in stage train"]);
+    let last = train(&folder, (1, "parts", ""), &tucodec);
+    last.answer();
+    assert!(last.stderr.contains("goes on after step 3"), "{}", last.stderr);
+    assert!(model(&folder, "parts") == model(&folder, "ranks-1"));
+    // The running statistics have moved from where they start: mean 0, variance 1.
+    let trained = TrainedModel::read(&folder.join("ranks-1/model.h5")).unwrap();
+    let table = &trained.graph.params;
+    let running: Vec<_> = table.specs()[table.trainable().len()..].iter().collect();
+    assert!(!running.is_empty());
+    for spec in running {
+        let values = &trained.params[spec.range()];
+        assert!(values.iter().all(|v| v.is_finite()) && values[0] != 0.0, "{}: {values:?}", spec.name);
+    }
+}
+
+#[test]
+fn batch_norm_of_single_values_is_refused() {
+    let folder = prepare("train-lone");
+    let lone = ["train.model={name: tucodec, channels: 2}", "train.shards=8"];
+    train(&folder, (1, "out", ""), &lone).refused(2, &["train.shards", "batch norm", "fewer shards"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The exact decoder: close to the decoder it was made from, and the same bits by any route.
 
 use sci_hpc::backend::Cpu;
-use sci_hpc::config::{Activation, Model, ModelName};
+use sci_hpc::config::{Activation, Channels, Model, ModelName};
 use sci_hpc::model::forward::Autoencoder;
 use sci_hpc::model::integer::Quantization;
 use sci_hpc::model::{Graph, IntegerDecoder, ModelError, Shape, init, zoo};
@@ -11,9 +11,10 @@ fn trained(name: ModelName, activation: Activation) -> (Graph, Vec<f32>) {
     let model = Model {
         name,
         activation: Some(activation),
-        channels: backbone.then(|| vec![1, 4, 8, 8]),
+        channels: backbone.then(|| Channels::Each(vec![1, 4, 8, 8])),
         hidden: (!backbone).then(|| vec![40, 20]),
         latent: (!backbone).then_some(6),
+        ..Default::default()
     };
     let graph = zoo::build(&model, Shape { grid: [13, 11, 6], channels: 1 }).unwrap();
     let params = init::start_values(&graph, 7);

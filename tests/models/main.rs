@@ -1,7 +1,8 @@
-//! Models: equality with PyTorch (numbers of scripts/reference/autoencoders.py), the exact decoder, model files.
+//! Models: equality with PyTorch (numbers of scripts/reference/autoencoders.py), the zoo, the exact decoder, model files.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod integer;
 mod torch;
 mod weights;
+mod zoo;

@@ -1,12 +1,12 @@
-//! Forward pass, loss, every gradient and ten Adam losses equal PyTorch's (tests/data/autoencoders.h5, made by
+//! Forward pass, loss, every gradient and the losses of Adam equal PyTorch's (tests/data/autoencoders.h5, made by
 //! scripts/reference/autoencoders.py in double precision; weights and samples follow the formulas given there).
 
 use std::path::Path;
 
 use sci_hpc::archive::Tree;
 use sci_hpc::backend::optimize::Adam;
-use sci_hpc::backend::{Backend, Cpu, Real};
-use sci_hpc::config::{self, Activation, Loss, ModelName};
+use sci_hpc::backend::{Backend, Buffers, Cpu, Real};
+use sci_hpc::config::{self, Activation, Block, Channels, Loss, ModelName, Quirks};
 use sci_hpc::model::{Graph, Shape, forward, zoo};
 use sci_hpc::tape::Tape;
 use sci_hpc::train::{Optimizer, loss};
@@ -27,12 +27,12 @@ fn cases() -> Vec<Case> {
         activation: Some(Activation::Lrelu),
         hidden: Some(vec![7, 5]),
         latent: Some(3),
-        channels: None,
+        ..Default::default()
     };
     let backbone = |activation, channels: Option<Vec<usize>>| config::Model {
         name: ModelName::Backbone,
         activation: Some(activation),
-        channels,
+        channels: channels.map(Channels::Each),
         ..Default::default()
     };
     let case = |name, model, (grid, channels), samples, loss| {
@@ -56,10 +56,20 @@ fn weights(graph: &Graph) -> Vec<f64> {
         if spec.name.ends_with("weight") {
             fan_in = spec.len() / spec.shape.last().unwrap();
         }
-        for i in spec.range() {
+        let kind = spec.name.rsplit('.').next().unwrap();
+        for (j, i) in spec.range().enumerate() {
             let wave = (0.37 * i as f64 + 1.0).sin();
-            let slope = spec.name.ends_with("slope");
-            values.push(if slope { 0.25 + 0.05 * wave } else { wave / (fan_in as f64).sqrt() });
+            values.push(match kind {
+                "slope" => 0.25 + 0.05 * wave,
+                "factor" => 0.5 + 0.1 * wave,
+                "scale" => 1.0 + 0.2 * wave,
+                "shift" => 0.1 * wave,
+                "beta" => 1.0 + 0.1 * wave,
+                "gamma" => 0.1 + 0.12 * wave,
+                "running" if j < spec.shape[1] => 0.1 * wave,
+                "running" => 1.0 + 0.2 * wave,
+                _ => wave / (fan_in as f64).sqrt(),
+            });
         }
     }
     values
@@ -77,19 +87,23 @@ fn doubles<R: Real>(values: &[R]) -> Vec<f64> {
     values.iter().map(|v| v.to_f64()).collect()
 }
 
-/// Latent, loss and flat gradient at `params`.
+/// Latent, loss and flat gradient at `params` in training; where the gradient of running statistics would be, those of
+/// the batch.
 fn evaluate<B: Backend>(backend: &B, case: &Case, graph: &Graph, params: &B::Buffer) -> (Vec<f64>, f64, Vec<f64>) {
     let tape = Tape::recording(backend.clone());
     let leaves = forward::leaves(&tape, graph, params);
     let values = batch(case.samples * case.sample.len());
     let x = tape.constant(backend.upload(&reals::<B>(&values)), forward::batch_shape(case.samples, case.sample));
-    let z = forward::run(&tape, &graph.encoder, &leaves, &x);
-    let y = forward::run(&tape, &graph.decoder, &leaves, &z);
+    let (z, met_by_encoder) = forward::run_training(&tape, &graph.encoder, &leaves, &x);
+    let (y, met_by_decoder) = forward::run_training(&tape, &graph.decoder, &leaves, &z);
     let loss = loss::evaluate(backend, case.loss, (y.buffer(), x.buffer()), None);
     let seed = tape.constant(loss.cotangent, y.shape());
     let latent = doubles(&tape.download(&z));
     let mut gradient = vec![0.0; graph.params.len()];
-    let wrt: Vec<_> = leaves.iter().collect();
+    for (place, statistic) in met_by_encoder.iter().chain(&met_by_decoder) {
+        gradient[graph.params.range(*place)].copy_from_slice(&doubles(&tape.download(statistic)));
+    }
+    let wrt: Vec<_> = leaves[..graph.params.trainable().len()].iter().collect();
     tape.backward(&y, Some(&seed), &wrt, |i, g| {
         gradient[graph.params.range(i)].copy_from_slice(&doubles(&backend.download(g.buffer())));
     });
@@ -124,15 +138,127 @@ fn compare<B: Backend>(backend: B, case: &Case, exact: f64) {
         }
     }
 
-    let mut optimizer = Optimizer::new(&backend, graph.params.len(), Adam::new(2.0e-4));
-    let losses: Vec<f64> = (0..10)
-        .map(|_| {
-            let (_, value, gradient) = evaluate(&backend, case, &graph, &params);
-            optimizer.step(&backend, &mut params, &backend.upload(&reals::<B>(&gradient)));
-            value
-        })
-        .collect();
+    let losses = train(&backend, case, &graph, (&mut params, 10));
     assert_close(&losses, &want("losses"), 0.0, 10.0 * exact);
+}
+
+/// Losses of `steps` steps of Adam, each before its step; batch norms move their running statistics.
+fn train<B: Backend>(backend: &B, case: &Case, graph: &Graph, (params, steps): (&mut B::Buffer, usize)) -> Vec<f64> {
+    let trainable = graph.params.trainable_len();
+    let mut optimizer = Optimizer::new(backend, trainable, Adam::new(2.0e-4));
+    let step = |_| {
+        let (_, value, gradient) = evaluate(backend, case, graph, params);
+        optimizer.step(backend, params, &backend.upload(&reals::<B>(&gradient[..trainable])));
+        for (_, norm) in graph.encoder.batch_norms().chain(graph.decoder.batch_norms()) {
+            let range = graph.params.range(norm.running);
+            let met = backend.upload(&reals::<B>(&gradient[range.clone()]));
+            backend.approach(params, range.start, &met, norm.momentum);
+        }
+        value
+    };
+    (0..steps).map(step).collect()
+}
+
+/// The zoo, on grids and with numbers that keep it small; masks and halvings as the script writes them out.
+fn zoo_cases() -> Vec<Case> {
+    use config::Model;
+    let case = |name, model, (grid, channels)| {
+        let sample = Shape { grid, channels };
+        Case { name, model, sample, samples: 3, loss: Loss::Squared }
+    };
+    let model = |name, activation, block, cbam, clean| Model {
+        name,
+        activation: Some(activation),
+        block: Some(block),
+        cbam: Some(cbam),
+        quirks: Some(if clean { Quirks::Clean } else { Quirks::Published }),
+        ..Default::default()
+    };
+    let layers = |layers, cardinality, model| Model { layers: Some(layers), cardinality, ..model };
+    let wide = |channels, model| Model { channels: Some(Channels::All(channels)), ..model };
+    let (gdn, prelu, lrelu) = (Activation::Gdn, Activation::Prelu, Activation::Lrelu);
+    let (vanilla, next) = (Block::Vanilla, Block::Next);
+    let (resnext, rdb, rab) = (ModelName::Resnext, ModelName::Rdb, ModelName::Rab);
+    let (grdn, tucodec) = (ModelName::Grdn, ModelName::Tucodec);
+    let (short, long, halved) = (([23, 14, 11], 1), ([45, 14, 11], 1), ([23, 20, 9], 1));
+    let plain = Model { attention: Some(false), ..wide(3, model(tucodec, prelu, vanilla, false, false)) };
+    let unmasked = Model { sigmoid: Some(false), ..layers(2, None, model(rab, prelu, vanilla, false, true)) };
+    let masked = Model { sigmoid: Some(true), ..wide(4, model(tucodec, gdn, vanilla, true, true)) };
+    vec![
+        case("backbone-gdn", Model { activation: Some(gdn), ..Default::default() }, short),
+        case("resnext", layers(3, Some(2), model(resnext, gdn, vanilla, true, false)), short),
+        case("resnext-next", layers(6, Some(1), model(resnext, prelu, next, false, false)), short),
+        case("rdb", layers(3, Some(2), model(rdb, prelu, next, true, false)), short),
+        case("rdb-clean", layers(3, Some(1), model(rdb, lrelu, vanilla, true, true)), short),
+        case("rab", layers(1, None, model(rab, gdn, next, true, false)), long),
+        case("rab-clean", unmasked, long),
+        case("grdn", model(grdn, gdn, next, true, false), short),
+        case("grdn-clean", model(grdn, gdn, next, true, true), short),
+        case("tucodec", wide(4, model(tucodec, prelu, next, false, false)), halved),
+        case("tucodec-clean", masked, halved),
+        case("tucodec-plain", plain, ([23, 20, 9], 2)),
+    ]
+}
+
+/// Loss with running statistics.
+fn evaluated<B: Backend>(backend: &B, case: &Case, graph: &Graph, params: &B::Buffer) -> f64 {
+    let tape = Tape::inference(backend.clone());
+    let leaves = forward::leaves(&tape, graph, params);
+    let values = batch(case.samples * case.sample.len());
+    let x = tape.constant(backend.upload(&reals::<B>(&values)), forward::batch_shape(case.samples, case.sample));
+    let z = forward::run(&tape, &graph.encoder, &leaves, &x);
+    let y = forward::run(&tape, &graph.decoder, &leaves, &z);
+    loss::evaluate(backend, case.loss, (y.buffer(), x.buffer()), None).value
+}
+
+/// Compares norms and dot products of `pieces` equal pieces (`numpy.array_split`).
+fn assert_pieces(got: &[f64], (tree, name): (&Tree, &str), pieces: usize, tolerance: f64) {
+    let want = |what: &str| tree.get::<f64>(&format!("{name}_{what}")).unwrap().1.to_vec();
+    let (norms, dots) = (want("norms"), want("dots"));
+    assert_eq!(norms.len(), pieces);
+    let mut start = 0;
+    for (i, (&norm, &dot)) in norms.iter().zip(&dots).enumerate() {
+        let len = got.len() / pieces + usize::from(i < got.len() % pieces);
+        let piece = &got[start..start + len];
+        start += len;
+        let probe = |(j, g): (usize, &f64)| g * (0.73 * j as f64 + 0.2).sin();
+        assert_close(&[piece.iter().map(|g| g * g).sum::<f64>().sqrt()], &[norm], 0.0, tolerance);
+        assert_close(&[piece.iter().enumerate().map(probe).sum()], &[dot], tolerance * norm, 0.0);
+    }
+    assert_eq!(start, got.len());
+}
+
+/// Latent, loss, gradient, three Adam losses, running statistics and the loss with them, in f64. Rounding grows in the
+/// norms of the innermost points, where the variance is that of three samples, and Adam divides by small gradients.
+fn compare_zoo(case: &Case) {
+    let tree = Tree::read(Path::new("tests/data/autoencoders.h5")).unwrap();
+    let at = |what: &str| format!("{}/{what}", case.name);
+    let want = |what: &str| tree.get::<f64>(&at(what)).unwrap().1.to_vec();
+    let backend = Cpu::<f64>::new();
+    let graph = zoo::build(&case.model, case.sample).unwrap();
+    let trainable = graph.params.trainable_len();
+    assert_eq!(trainable as i64, tree.get::<i64>(&at("params")).unwrap().1[0], "{}", case.name);
+    let mut params = backend.upload(&weights(&graph));
+    let before = evaluated(&backend, case, &graph, &params);
+    let (latent, value, gradient) = evaluate(&backend, case, &graph, &params);
+    assert_close(&[value], &want("loss"), 0.0, 1e-10);
+    assert_pieces(&latent, (&tree, &at("latent")), 8, 1e-9);
+    assert_pieces(&gradient[..trainable], (&tree, &at("gradient")), 100, 3e-6);
+    let losses = train(&backend, case, &graph, (&mut params, 3));
+    assert_close(&losses, &want("losses"), 0.0, 1e-6);
+    let after = evaluated(&backend, case, &graph, &params);
+    assert_close(&[before, after], &want("evaluated"), 0.0, 3e-6);
+    if trainable < graph.params.len() {
+        assert_pieces(&params[trainable..], (&tree, &at("running")), 20, 1e-5);
+    }
+}
+
+#[test]
+fn zoo_in_training_and_evaluation_equals_pytorch() {
+    for case in zoo_cases() {
+        println!("{}", case.name);
+        compare_zoo(&case);
+    }
 }
 
 /// f64: rounding of sums of a few thousand terms.

@@ -1,13 +1,13 @@
 //! The file of a trained model.
 
 use sci_hpc::archive::Tree;
-use sci_hpc::config::{self, Normalize};
+use sci_hpc::config::{self, Channels, Normalize};
 use sci_hpc::dataset::Normalizer;
 use sci_hpc::model::{ModelError, Shape, TrainedModel, init, zoo};
 
 fn trained(scope: Normalize) -> TrainedModel {
     let sample = Shape { grid: [5, 7, 9], channels: 2 };
-    let model = config::Model { channels: Some(vec![2, 4, 3]), ..Default::default() };
+    let model = config::Model { channels: Some(Channels::Each(vec![2, 4, 3])), ..Default::default() };
     let graph = zoo::build(&model, sample).unwrap();
     let n = if scope == Normalize::Voxel { sample.len() } else { sample.channels };
     let normalizer = Normalizer {

@@ -17,8 +17,9 @@ impl<R: Real> Optimize for Cpu<R> {
         moments: &mut Moments<Self::Buffer>,
         adam: &Adam,
     ) {
-        let len = params.len();
-        assert!([gradient.len(), moments.first.len(), moments.second.len()] == [len; 3], "one length for all: {len}");
+        let len = gradient.len();
+        assert!([moments.first.len(), moments.second.len()] == [len; 2], "moments as long as the gradient: {len}");
+        assert!(params.len() >= len, "{} parameters, {len} derivatives", params.len());
         moments.steps += 1;
         let t = moments.steps as f64;
         let (correct1, correct2) = (1.0 - adam.beta1.powf(t), 1.0 - adam.beta2.powf(t));
@@ -30,7 +31,7 @@ impl<R: Real> Optimize for Cpu<R> {
 
         let first = self.make_mut(&mut moments.first).par_chunks_mut(CHUNK_LEN);
         let second = self.make_mut(&mut moments.second).par_chunks_mut(CHUNK_LEN);
-        let params = self.make_mut(params).par_chunks_mut(CHUNK_LEN);
+        let params = self.make_mut(params)[..len].par_chunks_mut(CHUNK_LEN);
         params.zip(first).zip(second).zip(gradient.par_chunks(CHUNK_LEN)).for_each(|(((p, m), v), g)| {
             vectorized(move || {
                 for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
@@ -40,6 +41,12 @@ impl<R: Real> Optimize for Cpu<R> {
                 }
             });
         });
+    }
+
+    fn approach(&self, params: &mut Self::Buffer, start: usize, target: &Self::Buffer, rate: f64) {
+        let rate = R::from_f64(rate);
+        let params = &mut self.make_mut(params)[start..start + target.len()];
+        params.iter_mut().zip(&target[..]).for_each(|(p, &t)| *p += rate * (t - *p));
     }
 
     fn sgd(&self, params: &mut Self::Buffer, gradient: &Self::Buffer, rate: f64) {

@@ -27,7 +27,7 @@ impl Adam {
     }
 }
 
-/// Moments of [`Adam`], two flat buffers as long as the parameters.
+/// Moments of [`Adam`], two flat buffers as long as the gradient.
 #[derive(Clone, Debug)]
 pub struct Moments<T> {
     /// First moment m.
@@ -43,6 +43,8 @@ pub trait Optimize: Buffers {
     /// Step t = `moments.steps` + 1 (counted up here):
     /// p -= rate decay p; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
     /// p -= rate / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
+    ///
+    /// Parameters beyond the length of the gradient stay as they are.
     fn adam(
         &self,
         params: &mut Self::Buffer,
@@ -50,6 +52,8 @@ pub trait Optimize: Buffers {
         moments: &mut Moments<Self::Buffer>,
         adam: &Adam,
     );
+    /// p += rate (target - p) from `start` on, as far as `target` reaches: a running mean.
+    fn approach(&self, params: &mut Self::Buffer, start: usize, target: &Self::Buffer, rate: f64);
     /// p -= rate g
     fn sgd(&self, params: &mut Self::Buffer, gradient: &Self::Buffer, rate: f64);
 }

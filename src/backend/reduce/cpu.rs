@@ -3,7 +3,7 @@
 
 use super::{MiddleDims, Reduce};
 use crate::backend::chunk::{add_tiles, for_chunks, sum_channels, vectorized};
-use crate::backend::{Cpu, Real};
+use crate::backend::{Buffers, Cpu, Real};
 
 /// Columns longer than this (elements) are cut into partial sums.
 const COLUMN_LEN_MAX: usize = 1 << 14;
@@ -44,6 +44,19 @@ impl<R: Real> Reduce for Cpu<R> {
             }
         });
         self.wrap(y)
+    }
+
+    fn first_max(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
+        let &MiddleDims { middle, inner, .. } = dims;
+        assert!(x.len() == dims.len(), "{} elements for {dims:?}", x.len());
+        let mut mask = self.zeros(x.len());
+        let block = (middle * inner).max(1);
+        for_chunks(self.make_mut(&mut mask), block, |range, mask| {
+            for (x, mask) in x[range].chunks(block).zip(mask.chunks_mut(block)) {
+                mark_first_max(x, inner, mask);
+            }
+        });
+        mask
     }
 
     fn gate_sum(&self, x: &Self::Buffer, y: &Self::Buffer, z: &Self::Buffer, channels: usize) -> Self::Buffer {
@@ -96,6 +109,19 @@ fn sum_columns<R: Real>(x: &[R], dims: &MiddleDims, start: usize, sums: &mut [R]
         at += n;
     }
     sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum = R::from_f64(total));
+}
+
+/// Marks the first largest of each of the `inner` columns of x in `mask`, which is zero.
+fn mark_first_max<R: Real>(x: &[R], inner: usize, mask: &mut [R]) {
+    let mut best: Vec<usize> = (0..inner).collect();
+    for (row, values) in x.chunks_exact(inner).enumerate() {
+        for (best, (i, &value)) in best.iter_mut().zip(values.iter().enumerate()) {
+            if value > x[*best] {
+                *best = row * inner + i;
+            }
+        }
+    }
+    best.into_iter().for_each(|at| mask[at] = R::ONE);
 }
 
 /// Repeats `pattern` over `out`, doubling what is already there.

@@ -34,6 +34,9 @@ pub trait Reduce: Buffers {
     fn sum_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
     /// `(outer, inner)` to `(outer, middle, inner)`: the adjoint of [`Reduce::sum_middle`].
     fn expand_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
+    /// 1 at the first largest value along the middle axis, else 0; of the shape of x. x times this, summed along the axis,
+    /// is its maximum, with the derivative of PyTorch's.
+    fn first_max(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
     /// s`[c]` = sum over x\[.., c\] <= 0 of y\[.., c\] z\[.., c\]; `channels` 1 sums everything. The derivative of a
     /// [gate](super::elementwise::Elementwise::gate) by its slope.
     fn gate_sum(&self, x: &Self::Buffer, y: &Self::Buffer, z: &Self::Buffer, channels: usize) -> Self::Buffer;

@@ -1,0 +1,77 @@
+//! Layers that are more than one op of the tape.
+
+use super::graph::{BatchNorm, Gdn};
+use crate::backend::Backend;
+use crate::backend::elementwise::Activation;
+use crate::tape::{Tape, Var};
+
+/// 2^-36: what the GDN layer of VarDACAE adds under its squares, so that their derivative at 0 does not vanish.
+pub(super) const GDN_PEDESTAL: f64 = 1.0 / (1u64 << 36) as f64;
+/// Smallest beta: the root stays positive.
+const GDN_BETA_MIN: f64 = 1e-6;
+
+/// y = x W + b on flattened samples, in the shape `out`.
+pub(super) fn dense<B: Backend>(
+    tape: &Tape<B>,
+    (weight, bias): (&Var<B>, Option<&Var<B>>),
+    x: &Var<B>,
+    out: [usize; 5],
+) -> Var<B> {
+    let n = out[0];
+    let y = tape.matmul(&tape.reshape(x, [n, weight.shape()[0]]), weight, [false, false]);
+    let y = match bias {
+        Some(bias) => tape.add(&y, &tape.expand(bias, y.shape())),
+        None => y,
+    };
+    tape.reshape(&y, out)
+}
+
+/// Batch norm of x `(n, d, h, w, c)` by its own statistics; mean and unbiased variance `(2, c)` come second. A single
+/// value per channel has variance 0.
+pub(super) fn batch_norm<B: Backend>(
+    tape: &Tape<B>,
+    norm: &BatchNorm,
+    params: &[Var<B>],
+    x: &Var<B>,
+) -> (Var<B>, Var<B>) {
+    let c = x.shape().channels();
+    let count = (x.shape().count() / c) as f64;
+    let mean = tape.scale(&tape.sum_to(x, [c]), 1.0 / count);
+    let centered = tape.sub(x, &tape.expand(&mean, x.shape()));
+    let variance = tape.scale(&tape.sum_to(&tape.activate(Activation::Square, &centered), [c]), 1.0 / count);
+    let factor = tape.mul(&params[norm.scale], &inverse_root(tape, &tape.affine(&variance, 1.0, norm.epsilon)));
+    let y = tape.mul(&centered, &tape.expand(&factor, x.shape()));
+    let unbiased = tape.scale(&variance.detached(), count / (count - 1.0).max(1.0));
+    let rows = [mean.detached(), unbiased].map(|row| tape.reshape(&row, [1, c]));
+    (tape.add(&y, &tape.expand(&params[norm.shift], x.shape())), tape.concat(&rows.each_ref(), 0))
+}
+
+/// Batch norm of x `(n, d, h, w, c)` by the running statistics: one factor and one shift per channel.
+pub(super) fn running_norm<B: Backend>(tape: &Tape<B>, norm: &BatchNorm, params: &[Var<B>], x: &Var<B>) -> Var<B> {
+    let c = x.shape().channels();
+    let row = |i: usize| tape.reshape(&tape.slice(&params[norm.running], 0, (i, 1)), [c]);
+    let factor = tape.mul(&params[norm.scale], &inverse_root(tape, &tape.affine(&row(1), 1.0, norm.epsilon)));
+    let shift = tape.sub(&params[norm.shift], &tape.mul(&row(0), &factor));
+    tape.add(&tape.mul(x, &tape.expand(&factor, x.shape())), &tape.expand(&shift, x.shape()))
+}
+
+/// GDN of x `(n, d, h, w, c)`: the sums over channels are one product of the squares `(n d h w, c)` by gamma.
+pub(super) fn gdn<B: Backend>(tape: &Tape<B>, gdn: Gdn, params: &[Var<B>], x: &Var<B>) -> Var<B> {
+    let c = x.shape().channels();
+    let above = |place: usize, bound: f64| {
+        let square = tape.activate(Activation::Square, &tape.lower_bound(&params[place], bound));
+        tape.affine(&square, 1.0, -GDN_PEDESTAL)
+    };
+    let beta = above(gdn.beta, (GDN_BETA_MIN + GDN_PEDESTAL).sqrt());
+    let gamma = above(gdn.gamma, GDN_PEDESTAL.sqrt());
+    let squares = tape.reshape(&tape.activate(Activation::Square, x), [x.shape().count() / c, c]);
+    let sums = tape.matmul(&squares, &gamma, [false, true]);
+    let sums = tape.add(&sums, &tape.expand(&beta, sums.shape()));
+    let norm = if gdn.inverse { tape.activate(Activation::Sqrt, &sums) } else { inverse_root(tape, &sums) };
+    tape.mul(x, &tape.reshape(&norm, x.shape()))
+}
+
+/// 1 / sqrt(x)
+fn inverse_root<B: Backend>(tape: &Tape<B>, x: &Var<B>) -> Var<B> {
+    tape.activate(Activation::Recip, &tape.activate(Activation::Sqrt, x))
+}
