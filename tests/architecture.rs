@@ -45,7 +45,9 @@ const ABSENT: &[(&str, &str)] = &[
     ("assimilate", "crate::model"),
 ];
 
-const SOURCE_LINES_MAX: usize = 35_000; // design.md section 1; raising it is a decision with a reason
+/// Budget of what is shipped, comments included; raising it is a decision with a reason. Unit tests in the same files do not
+/// count: a budget must be no reason to test less.
+const SOURCE_LINES_MAX: usize = 35_000;
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 60;
 
@@ -197,10 +199,7 @@ fn functions_and_files_stay_short() {
 
 #[test]
 fn sources_stay_within_the_budget() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    walk(&root, &mut found);
-    let lines: usize = found.iter().map(|path| std::fs::read_to_string(path).unwrap().lines().count()).sum();
+    let lines: usize = sources().iter().map(|source| source.code.len()).sum();
     assert!(lines <= SOURCE_LINES_MAX, "src/ has {lines} lines, at most {SOURCE_LINES_MAX}");
 }
 

@@ -202,7 +202,9 @@ fn changed_archives_are_read_or_refused() {
 fn changed_models_are_read_or_refused() {
     let (made, changed) = (path("good.h5"), path("changed.h5"));
     let sample = Shape { grid: [5, 7, 9], channels: 1 };
-    let graph = zoo::build(&config::Model { channels: Some(config::Channels::Each(vec![2, 3])), ..Default::default() }, sample).unwrap();
+    let graph =
+        zoo::build(&config::Model { channels: Some(config::Channels::Each(vec![2, 3])), ..Default::default() }, sample)
+            .unwrap();
     let normalizer = Normalizer {
         scope: config::Normalize::Global,
         grid: sample.grid,
