@@ -45,9 +45,9 @@ const ABSENT: &[(&str, &str)] = &[
     ("assimilate", "crate::model"),
 ];
 
-/// Budget of what is shipped, comments included; raising it is a decision with a reason. Unit tests in the same files do not
-/// count: a budget must be no reason to test less.
-const SOURCE_LINES_MAX: usize = 35_000;
+/// Every line of src/, unit tests too. design.md section 1 says 35,000; raising it is a decision with a reason: the models of
+/// the zoo and the flat readers came to 2,300 lines. What comes next pays for itself, or moves tests of public items to tests/.
+const SOURCE_LINES_MAX: usize = 36_500;
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 60;
 
@@ -199,7 +199,10 @@ fn functions_and_files_stay_short() {
 
 #[test]
 fn sources_stay_within_the_budget() {
-    let lines: usize = sources().iter().map(|source| source.code.len()).sum();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    let lines: usize = found.iter().map(|path| std::fs::read_to_string(path).unwrap().lines().count()).sum();
     assert!(lines <= SOURCE_LINES_MAX, "src/ has {lines} lines, at most {SOURCE_LINES_MAX}");
 }
 

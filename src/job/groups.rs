@@ -107,14 +107,8 @@ fn generated(job: &Job, generate: &Generate) -> Result<Vec<(String, [usize; 4])>
         Err(JobError::Argument { argument: argument.into(), reason })
     };
     let axes = ["time", "z", "y", "x"];
-    if let Some(axis) = job
-        .data
-        .sample
-        .axis
-        .as_ref()
-        .map(ToString::to_string)
-        .filter(|a| !axes.contains(&a.as_str()) && !a.parse::<usize>().is_ok_and(|i| i < 4))
-    {
+    let is_axis = |name: &str| axes.contains(&name) || name.parse::<usize>().is_ok_and(|index| index < axes.len());
+    if let Some(axis) = reading(&job.data).axis.filter(|axis| !is_axis(axis)) {
         return unknown("data.sample.axis", &axis, &axes);
     }
     for name in names(&job.data).unwrap_or_default().iter().chain(job.data.groups.iter().flatten()) {
@@ -123,8 +117,7 @@ fn generated(job: &Job, generate: &Generate) -> Result<Vec<(String, [usize; 4])>
         }
     }
     let coded: Vec<&str> = made.into_iter().filter(|name| job.data.variables.contains(name)).collect();
-    let overridden = job.compress.iter().flat_map(|section| section.variables.keys());
-    for name in overridden {
+    for name in job.compress.iter().flat_map(|section| section.variables.keys()) {
         if !coded.contains(&name.as_str()) {
             return unknown("compress.variables", name, &coded);
         }

@@ -63,7 +63,7 @@ impl Checkpoint {
         let total = states.test.len();
         let path = self.outcomes();
         let outcomes = match ctx.world.any(ctx.world.is_root() && path.exists()) {
-            true => read(&Tree::read(&path)?)?,
+            true => read(&Tree::read_own(&path)?)?,
             false => Outcomes::default(),
         };
         let done = outcomes.states.len();
@@ -114,10 +114,13 @@ fn tree(outcomes: &Outcomes) -> Tree {
 }
 
 fn read(tree: &Tree) -> Result<Outcomes, ArchiveError> {
-    let size = |name: &str| Ok::<_, ArchiveError>(usize::try_from(tree.scalar::<u64>(name)?).ok());
+    let size = |name: &str| -> Result<Option<usize>, ArchiveError> {
+        let number = tree.scalar::<u64>(name)?;
+        Ok(usize::try_from(number).ok().filter(|_| number != NONE))
+    };
     Ok(Outcomes {
-        modes: size("modes")?.filter(|&n| n as u64 != NONE),
-        latent: size("latent")?.filter(|&n| n as u64 != NONE),
+        modes: size("modes")?,
+        latent: size("latent")?,
         offline_s: tree.scalar("offline_s")?,
         states: table(tree, "states")?,
         trace: table(tree, "trace")?,
