@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::{bits, noise};
 use sci_hpc::archive::{Archive, ArchiveWriter, Box4, Reading, Source, Streams};
 use sci_hpc::config::{self, ByteOrder, Number, Raw, TEMPLATES};
-use sci_hpc::dataset::Normalizer;
+use sci_hpc::dataset::{Normalizer, Window};
 use sci_hpc::model::{Shape, TrainedModel, init, zoo};
 use sci_hpc::world::World;
 
@@ -213,7 +213,8 @@ fn changed_models_are_read_or_refused() {
         mask: vec![true; sample.len()],
         units: vec!["m s-1".into()],
     };
-    let model = TrainedModel { params: init::start_values(&graph, 1), graph, normalizer, variables: vec!["u".into()] };
+    let (params, window) = (init::start_values(&graph, 1), Window::whole(sample.grid));
+    let model = TrainedModel { params, graph, normalizer, variables: vec!["u".into()], window };
     model.write(&made).unwrap();
     assert_eq!(TrainedModel::read(&made).unwrap(), model);
     let original = std::fs::read(&made).unwrap();

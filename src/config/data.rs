@@ -27,8 +27,9 @@ pub struct Data {
     pub sample: Sample,
     /// Which samples train, which check.
     pub split: Split,
-    /// Over what mean and standard deviation are taken, from the training part only. Default: `voxel` (VarDACAE).
-    pub normalize: Normalize,
+    /// Over what mean and standard deviation are taken, from the training part only. Default: `voxel` (VarDACAE), with
+    /// `sample.cells` `global`.
+    pub normalize: Option<Normalize>,
     /// Changes made to training samples.
     pub augment: Augment,
 }
@@ -85,6 +86,20 @@ pub struct Sample {
     /// Dimension whose steps are the samples: its name, or its index from 0 in files without names. Default: the time
     /// or unlimited dimension, else the first if nothing says that it is z, y or x.
     pub axis: Option<Axis>,
+    /// Cells along z, y, x of the boxes that a model predicts one at a time, each a sample: for fields too large for one
+    /// network, and for models that serve any grid. Default: none, a sample is a whole step.
+    pub cells: Option<[usize; 3]>,
+    /// Cells around a box, on each side along z, y, x, that the model sees too; at an edge of the field the box that is
+    /// seen is moved inwards. Default: an eighth of `cells`, rounded up.
+    pub halo: Option<[usize; 3]>,
+}
+
+impl Sample {
+    /// Cells and halo of a box; `None` where a sample is a whole step.
+    pub fn window(&self) -> Option<[[usize; 3]; 2]> {
+        let cells = self.cells?;
+        Some([cells, self.halo.unwrap_or_else(|| cells.map(|n| n.div_ceil(8)))])
+    }
 }
 
 /// A dimension, by name or by index.
@@ -136,11 +151,10 @@ pub enum Order {
 }
 
 /// Over what mean and standard deviation are taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Normalize {
     /// One mean and standard deviation per grid point, over the training samples.
-    #[default]
     Voxel,
     /// One mean and standard deviation per variable.
     Global,
@@ -166,7 +180,7 @@ impl Default for Data {
             groups: Vec::new(),
             sample: Sample::default(),
             split: Split::default(),
-            normalize: Normalize::default(),
+            normalize: None,
             augment: Augment::default(),
         }
     }
@@ -191,9 +205,37 @@ impl Data {
                 checks.require(self.variables.contains(name), &at, || format!("`{name}` is not in data.variables"));
             }
         }
+        self.sample.check(checks);
+        let voxel = self.normalize == Some(Normalize::Voxel) && self.sample.cells.is_some();
+        checks.require(!voxel, "data.normalize", || {
+            "`voxel` needs samples that are whole steps: with data.sample.cells it is `global`".into()
+        });
         self.split.check(checks);
         checks.require(self.augment.jitter <= 3, "data.augment.jitter", || {
             format!("{}: strength 0 (none) to 3", self.augment.jitter)
+        });
+    }
+}
+
+impl Data {
+    /// `normalize`, or what it is by default.
+    pub fn normalize(&self) -> Normalize {
+        let default = if self.sample.cells.is_some() { Normalize::Global } else { Normalize::Voxel };
+        self.normalize.unwrap_or(default)
+    }
+
+    pub(super) fn resolve(&mut self) {
+        self.normalize = Some(self.normalize());
+        self.sample.halo = self.sample.window().map(|[_, halo]| halo);
+    }
+}
+
+impl Sample {
+    fn check(&self, checks: &mut Checks) {
+        let positive = self.cells.is_none_or(|cells| cells.iter().all(|&n| n > 0));
+        checks.require(positive, "data.sample.cells", || "0: at least 1 along each axis".into());
+        checks.require(self.cells.is_some() || self.halo.is_none(), "data.sample.halo", || {
+            "around what? Add data.sample.cells, the extents of a box".into()
         });
     }
 }

@@ -157,6 +157,9 @@ impl Job {
             });
         }
         if let Some(assimilate) = &self.assimilate {
+            checks.require(self.data.sample.cells.is_none(), "data.sample.cells", || {
+                "`assimilate` finds whole states: leave it out".into()
+            });
             let latent = assimilate.methods.iter().any(|m| m.name == MethodName::BiReduced);
             let model = assimilate.model.is_some() || self.train.is_some();
             checks.require(model || !latent, "assimilate.model", || {
@@ -168,6 +171,7 @@ impl Job {
     /// Fills in every value that depends on another one.
     fn resolve(&mut self) {
         self.job.resolve();
+        self.data.resolve();
         self.train.iter_mut().for_each(Train::resolve);
         let seed = self.job.seed;
         self.assimilate.iter_mut().for_each(|s| s.resolve(seed));

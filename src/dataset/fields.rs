@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use super::DatasetError;
 use super::source::{Extent, SampleSource};
+use super::window::Window;
 use crate::archive::{Box4, Reading, Series, Variable};
 
-/// Steps along axis 0 of the variables of one group, which become the channels. Serial file handles of its own.
+/// Steps along axis 0 of the variables of one group, which become the channels; through a window, the boxes of each step
+/// one after the other. Serial file handles of its own.
 pub struct FieldSamples {
     series: Series,
     variables: Vec<Variable>,
+    window: Window,
 }
 
 impl FieldSamples {
@@ -36,7 +39,23 @@ impl FieldSamples {
                 });
             }
         }
-        Ok(Self { series, variables })
+        let [_, z, y, x] = variables[0].shape;
+        Ok(Self { series, variables, window: Window::whole([z, y, x]) })
+    }
+
+    /// The same fields, seen through a window: a sample is a box of a step.
+    pub fn through(self, window: Option<Window>) -> Self {
+        Self { window: window.unwrap_or(self.window), ..self }
+    }
+
+    /// What a sample sees of a step.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    fn field(&self) -> [usize; 3] {
+        let [_, z, y, x] = self.variables[0].shape;
+        [z, y, x]
     }
 
     /// The variables, in channel order.
@@ -47,8 +66,9 @@ impl FieldSamples {
 
 impl SampleSource for FieldSamples {
     fn extent(&self) -> Extent {
-        let [samples, d, h, w] = self.variables[0].shape;
-        Extent { samples, grid: [d, h, w], channels: self.variables.len() }
+        let (steps, field) = (self.variables[0].shape[0], self.field());
+        let samples = steps * self.window.count(field);
+        Extent { samples, grid: self.window.grid(field), channels: self.variables.len() }
     }
 
     fn units(&self) -> Vec<String> {
@@ -58,8 +78,10 @@ impl SampleSource for FieldSamples {
     fn read(&mut self, index: usize, planes: Range<usize>, out: &mut [f64]) -> Result<(), DatasetError> {
         let (extent, channels) = (self.extent(), self.variables.len());
         assert_eq!(out.len(), planes.len() * extent.plane(), "out holds the asked planes");
-        let [_, h, w] = extent.grid;
-        let region = Box4 { start: [index, planes.start, 0, 0], len: [1, planes.len(), h, w] };
+        let ([_, h, w], field) = (extent.grid, self.field());
+        let (step, core) = (index / self.window.count(field), index % self.window.count(field));
+        let [z, y, x] = self.window.around(field, self.window.core(field, core));
+        let region = Box4 { start: [step, z + planes.start, y, x], len: [1, planes.len(), h, w] };
         for (channel, variable) in self.variables.iter().enumerate() {
             let field = self.series.read_field64(variable, &region)?;
             let of_channel = out.iter_mut().skip(channel).step_by(channels);

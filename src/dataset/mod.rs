@@ -16,6 +16,7 @@ pub mod normalize;
 mod shuffle;
 pub mod source;
 pub mod split;
+mod window;
 
 pub use augment::Jitter;
 pub use batch::{Batch, Batches, Cursor, Plan};
@@ -24,3 +25,4 @@ pub use fields::FieldSamples;
 pub use normalize::Normalizer;
 pub use source::{ArraySamples, Extent, SampleSource};
 pub use split::Split;
+pub use window::Window;

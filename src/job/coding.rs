@@ -9,7 +9,7 @@ use crate::report::metrics::Quality;
 
 use super::JobError;
 use super::measure::Measured;
-use super::prediction::Predictor;
+use super::prediction::{Predictor, space};
 
 /// Classes of predictors in the metrics.
 pub(super) const CLASSES: [&str; 5] = ["learned", "linear", "classical", "constant", "lossless"];
@@ -31,7 +31,7 @@ pub(super) enum Way {
 pub(super) struct Plan<'a> {
     /// The variables in the order of the group.
     pub variables: Vec<VariablePlan<'a>>,
-    /// The learned predictor, if the grid is its own.
+    /// The learned predictor, if it can see the grid.
     pub model: Option<&'a Predictor>,
     /// Whether nothing but the learned prediction is allowed.
     pub learned_only: bool,
@@ -198,14 +198,22 @@ pub(super) struct Tile {
 impl Tile {
     /// Reads the numbers and predicts them.
     pub fn read(source: &Source, plan: &Plan, region: &Box4) -> Result<Self, JobError> {
-        let stored: Vec<Stored> =
-            plan.variables.iter().map(|v| source.read(v.variable, region)).collect::<Result<_, _>>()?;
+        let read = |region: &Box4| {
+            plan.variables
+                .iter()
+                .map(|v| Ok(source.read(v.variable, region)?))
+                .collect::<Result<Vec<Stored>, JobError>>()
+        };
+        let stored = read(region)?;
         let Some(model) = plan.model else {
             return Ok(Self { predictions: vec![None; stored.len()], stored, latents: None });
         };
-        let fields: Vec<Field<f64>> = plan.variables.iter().zip(&stored).map(|(v, s)| v.variable.field64(s)).collect();
+        let seen = model.reader().seen(space(plan.variables[0].variable.shape), region);
+        let around = if seen == *region { None } else { Some(read(&seen)?) };
+        let visible = plan.variables.iter().zip(around.as_ref().unwrap_or(&stored));
+        let fields: Vec<Field<f64>> = visible.map(|(v, s)| v.variable.field64(s)).collect();
         let symbols = model.symbols(&fields);
-        let physical = model.reader().fields(&symbols);
+        let physical = model.reader().fields(&symbols, &seen, region);
         let predictions =
             physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();
         let latents = codec::encode_latent(&symbols, latent_shape(region, model.reader().latent()));

@@ -20,13 +20,14 @@ use serde_json::{Map, Value, json};
 
 use crate::archive::{Archive, ArchiveWriter, Box4, IndexRecord, Source, Streams, Variable};
 use crate::config::{self, Compress, Stage};
+use crate::dataset::Window;
 use crate::report::metrics::Quality;
 use crate::world::{World, shard};
 
 use super::coding::{self, Chosen, CodedTile, Plan, Tile};
 use super::groups::{self, Group};
 use super::measure::{self, Measured};
-use super::prediction::{self, Predictor};
+use super::prediction::{self, Predictor, space};
 use super::teams::Team;
 use super::tiling::tiles;
 use super::total::{Total, ratio};
@@ -388,25 +389,28 @@ impl File<'_, '_> {
         if self.ctx.smoke { smoke::first_tiles(all, self.team.size()) } else { all }
     }
 
-    /// The tiles of a group: those of a model are as large as its grid.
+    /// The tiles of a group: those of a model are the cores of its window.
     fn tile(&self, plan: &Plan) -> config::Tile {
         let mut tile = self.section.tile.clone();
-        tile.cells = tile.cells.or(plan.model.map(Predictor::grid));
+        tile.cells = plan.model.map(|model| model.reader().window().cells).or(tile.cells);
         tile
     }
 
     fn fits(&self, model: &Predictor, variables: &[&Variable]) -> bool {
-        let grid = variables[0].shape;
-        let fits = model.grid() == [grid[1], grid[2], grid[3]] && variables.iter().all(|v| v.shape == grid);
-        let whole = self.section.tile.cells.is_none_or(|cells| cells.iter().zip(model.grid()).all(|(&c, n)| c >= n));
+        let field = space(variables[0].shape);
+        let fits = model.fits(field) && variables.iter().all(|v| v.shape == variables[0].shape);
+        let Window { cells, halo } = *model.reader().window();
+        let cuts = |tile: [usize; 3]| (0..3).any(|axis| tile[axis].min(field[axis]) != cells[axis].min(field[axis]));
+        let cut = self.section.tile.cells.is_some_and(cuts);
         let name = &variables[0].name;
         if !fits {
-            let (own, grid) = (model.grid(), &grid[1..]);
-            self.say(format!("compress: the model's grid is {own:?}, `{name}` has {grid:?}: classical"));
-        } else if !whole {
-            self.say(format!("compress: compress.tile.cells cuts the model's grid, so `{name}` is coded without it"));
+            let seen = format!("{cells:?} cells with a halo of {halo:?}");
+            self.say(format!("compress: the model sees {seen}, `{name}` has {field:?}: classical"));
+        } else if cut {
+            let tile = "compress.tile.cells is not what the model predicts at a time";
+            self.say(format!("compress: {tile}, {cells:?}, so `{name}` is coded without it"));
         }
-        fits && whole
+        fits && !cut
     }
 
     /// Adds the tiles of all ranks to the totals, in tile order whatever the number of ranks. Collective.

@@ -15,7 +15,7 @@ use crate::model::integer::SYMBOL_MAX;
 use crate::world::{World, shard};
 
 use super::coding::{latent_shape, mask_number, stored_units};
-use super::prediction::Prediction;
+use super::prediction::{Prediction, space};
 use super::teams::Team;
 use super::{Context, Input, JobError, failure, smoke};
 
@@ -162,8 +162,8 @@ impl<'a> GroupDecoder<'a> {
             Mask::from_bytes(&archive.blob(&part)?).map_err(|source| undecodable(archive, &part, source))
         };
         let masks = (0..count).map(mask).collect::<Result<Vec<_>, _>>()?;
-        let [_, d, h, w] = variables.first().map_or([0; 4], |v| v.shape);
-        let prediction = Prediction::read(archive, name, ([d, h, w], variables.len()))?;
+        let field = space(variables.first().map_or([0; 4], |v| v.shape));
+        let prediction = Prediction::read(archive, name, (field, variables.len()))?;
         let mut tiles: BTreeMap<Box4, Vec<&IndexRecord>> = BTreeMap::new();
         for record in archive.index(name)? {
             tiles.entry(record.region()).or_default().push(record);
@@ -212,8 +212,8 @@ impl<'a> GroupDecoder<'a> {
         let missing = || damaged(self.archive, &format!("latents of group {}", self.name));
         let prediction = self.prediction.as_ref().ok_or_else(missing)?;
         let record = records.iter().find(|r| r.variable == IndexRecord::SHARED).ok_or_else(missing)?;
-        let whole = self.variables.iter().all(|v| region.start[1..] == [0; 3] && region.len[1..] == v.shape[1..]);
-        if !whole {
+        let seen = prediction.seen(space(self.variables[0].shape), region);
+        if seen.intersect(region) != Some(*region) {
             return Err(missing());
         }
         let bytes = self.archive.read_stream(self.name, record)?;
@@ -223,7 +223,7 @@ impl<'a> GroupDecoder<'a> {
         if symbols.iter().any(|q| q.unsigned_abs() > SYMBOL_MAX.unsigned_abs()) {
             return Err(missing());
         }
-        Ok(prediction.fields(&symbols))
+        Ok(prediction.fields(&symbols, &seen, region))
     }
 }
 

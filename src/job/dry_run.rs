@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::archive::{Archive, Box4, ElementType, Source, Variable};
 use crate::codec;
 use crate::config::{Assimilate, Compress, Generate, Job, MethodName, Predictor, Reduction, Stage, Train};
-use crate::dataset::Split;
+use crate::dataset::{Split, Window};
 use crate::dataset::generate::{self, VARIABLES};
 use crate::model::{Cost, Shape, zoo};
 
@@ -139,10 +139,12 @@ impl Plan {
         ranks: usize,
     ) -> Result<(), JobError> {
         for (group, [samples, z, y, x]) in groups {
-            let shape = Shape { grid: [*z, *y, *x], channels: group.variables.len() };
+            let field = [*z, *y, *x];
+            let window = groups::window(&job.data).unwrap_or(Window::whole(field));
+            let shape = Shape { grid: window.grid(field), channels: group.variables.len() };
             let graph = zoo::build(&train.model, shape)?;
             let cost = Cost::of(&graph);
-            let split = Split::new(*samples, &job.data.split, job.job.seed)?;
+            let split = Split::new(*samples * window.count(field), &job.data.split, job.job.seed)?;
             let steps = split.train.len().div_ceil(train.batch) * train.epochs;
             let at_once = match job.job.reduction {
                 Reduction::Reproducible => train.batch / train.shards(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{Reading, Series, Source, Variable};
 use crate::config::{Count, Data, Generate, Job, Variables};
 use crate::dataset::generate::VARIABLES;
-use crate::dataset::{Normalizer, SampleSource, Split};
+use crate::dataset::{Normalizer, SampleSource, Split, Window};
 
 use super::{Class, Context, Input, JobError};
 
@@ -49,7 +49,7 @@ impl Context<'_> {
         train: &[usize],
         group: &Group,
     ) -> Result<Normalizer, JobError> {
-        let normalizer = Normalizer::fit(self.world, source, train, self.config.data.normalize)?;
+        let normalizer = Normalizer::fit(self.world, source, train, self.config.data.normalize())?;
         let channels = normalizer.channels();
         let empty = |c: &usize| !normalizer.mask.iter().skip(*c).step_by(channels).any(|&valid| valid);
         match (0..channels).find(empty) {
@@ -128,7 +128,8 @@ fn generated(job: &Job, generate: &Generate) -> Result<Vec<(String, [usize; 4])>
 
 /// Refuses an assimilation without states to find, without an ensemble, or with more observations than values.
 fn check_samples(job: &Job, group: &Group, [samples, z, y, x]: [usize; 4]) -> Result<(), JobError> {
-    let split = Split::new(samples, &job.data.split, job.job.seed)?;
+    let boxes = window(&job.data).map_or(1, |window| window.count([z, y, x]));
+    let split = Split::new(samples * boxes, &job.data.split, job.job.seed)?;
     let Some(section) = &job.assimilate else { return Ok(()) };
     if split.test.is_empty() && split.valid.is_empty() {
         return Err(JobError::NoTestStates { samples, train: split.train.len() });
@@ -175,6 +176,11 @@ pub(super) fn of(data: &Data, available: &[String]) -> Result<Vec<Group>, JobErr
 
 fn names_of<'a>(variables: impl Iterator<Item = &'a Variable>) -> Vec<String> {
     variables.map(|v| v.name.clone()).collect()
+}
+
+/// What a sample sees of a step; `None`: all of it.
+pub(super) fn window(data: &Data) -> Option<Window> {
+    data.sample.window().map(|[cells, halo]| Window { cells, halo })
 }
 
 /// What the readers must be told of the inputs.

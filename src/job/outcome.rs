@@ -154,7 +154,8 @@ pub enum JobError {
     /// A model given for compression that no input fits.
     #[error(
         "compress.model: {model} predicts {} on the grid (z, y, x) = {grid:?}, but {found}; give a model of these data, or \
-         none for the classical predictors", variables.join(", ")
+         none for the classical predictors; trained with data.normalize: global, or on boxes (data.sample.cells), a model \
+         serves all larger grids", variables.join(", ")
     )]
     ModelUnfit {
         /// The model file.

@@ -5,6 +5,7 @@
 //! both:   symbols --exact decoder (integers)--> normalized --x std + mean (f64)--> prediction, physical units
 //! ```
 //!
+//! A model that sees a field through a window predicts all of what it sees; the tile keeps the core.
 //! Both sides compute the prediction from the symbols by the second line, which has the same bits everywhere. The mean
 //! and standard deviation that travel are coded like a field, within 1/2048 of their range: a prediction need not be
 //! sharper, and per voxel they would otherwise outweigh the network.
@@ -16,11 +17,13 @@ use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Va
 use crate::backend::Cpu;
 use crate::codec::{self, CodecError, Limits, Mask, TileFrame, TileSpec};
 use crate::config::{self, Compress, Data};
+use crate::dataset::Window;
 use crate::model::integer::Quantization;
 use crate::model::weights::TrainedModel;
 use crate::model::{Autoencoder, IntegerDecoder, ModelError, Shape};
 
 use super::groups::{names, of, reading};
+use super::tiling::places;
 use super::{Context, Input, JobError};
 
 /// Samples that calibrate the scales of the exact decoder.
@@ -35,6 +38,7 @@ const STATISTIC_ERROR: f64 = 1.0 / 2048.0;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Prediction {
     decoder: IntegerDecoder,
+    window: Window,
     mean: Statistic,
     std: Statistic,
 }
@@ -93,7 +97,7 @@ pub(super) fn check(section: &Compress, data: &Data, inputs: &[Input]) -> Result
             let Some(shape) = shape_in(&source, &model) else { continue };
             let available: Vec<String> = source.select(names(data))?.iter().map(|v| v.name.clone()).collect();
             let grouped = of(data, &available)?.iter().any(|group| group.variables == model.variables);
-            fits |= grouped && shape[1..] == grid;
+            fits |= grouped && model.fits(space(shape));
             let path = input.path.display();
             found = Some(match grouped {
                 true => format!("{path} has them on {:?}", &shape[1..]),
@@ -141,7 +145,7 @@ fn model_files(ctx: &Context, section: &Compress) -> Result<Vec<PathBuf>, JobErr
 }
 
 impl Predictor {
-    /// `None` if no input has the model's variables on the model's grid.
+    /// `None` if no input has the model's variables on a grid that the model can see.
     fn new(ctx: &Context, section: &Compress, model: TrainedModel) -> Result<Option<Self>, JobError> {
         let samples = calibration(ctx, &model)?;
         if samples.is_empty() {
@@ -159,7 +163,8 @@ impl Predictor {
         let sample = model.graph.sample();
         let mean = Statistic::code(&model.normalizer.mean, sample)?;
         let std = Statistic::code(&model.normalizer.std, sample)?;
-        Ok(Some(Self { model, network, step, reader: Prediction { decoder, mean, std } }))
+        let reader = Prediction { decoder, window: model.window, mean, std };
+        Ok(Some(Self { model, network, step, reader }))
     }
 
     /// The reader's half.
@@ -167,12 +172,12 @@ impl Predictor {
         &self.reader
     }
 
-    /// Grid (z, y, x) of a step.
-    pub fn grid(&self) -> [usize; 3] {
-        self.model.graph.sample().grid
+    /// Whether it can see fields of this grid.
+    pub fn fits(&self, field: [usize; 3]) -> bool {
+        self.model.fits(field)
     }
 
-    /// Symbols of the steps of `fields`, one field per channel, all of one box with the model's grid.
+    /// Symbols of the steps of `fields`, one field per channel, all of what is seen of one tile.
     pub fn symbols(&self, fields: &[Field<f64>]) -> Vec<i32> {
         let samples = normalized(&self.model, fields);
         let one = self.model.graph.sample().len();
@@ -180,24 +185,39 @@ impl Predictor {
     }
 }
 
-/// Normalized samples of the first input that has the model's variables on its grid, spread over its steps.
+/// Normalized samples of the first input that has the model's variables on a grid that it can see, spread over it.
 fn calibration(ctx: &Context, model: &TrainedModel) -> Result<Vec<f32>, JobError> {
     for input in &ctx.inputs {
         let source = Source::open_with(&input.path, &reading(&ctx.config.data))?;
-        let shape = shape_in(&source, model).filter(|shape| shape[1..] == model.graph.sample().grid);
+        let shape = shape_in(&source, model).filter(|&shape| model.fits(space(shape)));
         let Some(shape) = shape else { continue };
         let variables = source.select(Some(&model.variables))?;
-        let count = shape[0].min(if ctx.smoke { 1 } else { CALIBRATION_SAMPLES });
+        let (field, cores) = (space(shape), model.window.count(space(shape)));
+        let count = (shape[0] * cores).min(if ctx.smoke { 1 } else { CALIBRATION_SAMPLES });
         let mut samples = Vec::new();
         for i in 0..count {
-            let step = i * shape[0] / count;
-            let region = Box4::times(shape, step..step + 1);
+            let place = i * shape[0] * cores / count;
+            let [z, y, x] = model.window.core(field, place % cores);
+            let core = Box4 { start: [place / cores, z, y, x], len: [1; 4] };
+            let region = seen(&model.window, field, &core);
             let fields = variables.iter().map(|v| source.read_field64(v, &region)).collect::<Result<Vec<_>, _>>()?;
             samples.extend(normalized(model, &fields));
         }
         return Ok(samples);
     }
     Ok(Vec::new())
+}
+
+/// Extents in space of a variable (t, z, y, x).
+pub(super) fn space([_, z, y, x]: [usize; 4]) -> [usize; 3] {
+    [z, y, x]
+}
+
+/// What a window shows around the tile that starts where `tile` does, at its steps.
+fn seen(window: &Window, field: [usize; 3], tile: &Box4) -> Box4 {
+    let [z, y, x] = window.around(field, space(tile.start));
+    let [d, h, w] = window.grid(field);
+    Box4 { start: [tile.start[0], z, y, x], len: [tile.len[0], d, h, w] }
 }
 
 /// Normalized samples (t, d, h, w, c) of one field per channel, 0 in masked cells.
@@ -227,18 +247,32 @@ impl Prediction {
         self.decoder.latent()
     }
 
-    /// Physical fields (t, z, y, x) of whole latents, one per channel; the same bits everywhere.
-    pub fn fields(&self, symbols: &[i32]) -> Vec<Vec<f64>> {
+    /// What it sees of a field, one box per tile.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// What it sees around a tile.
+    pub fn seen(&self, field: [usize; 3], tile: &Box4) -> Box4 {
+        seen(&self.window, field, tile)
+    }
+
+    /// The predicted values (t, z, y, x) of a tile in what is `seen` of it, physical units, one field per channel, from a
+    /// latent for each step; the same bits everywhere.
+    pub fn fields(&self, symbols: &[i32], seen: &Box4, tile: &Box4) -> Vec<Vec<f64>> {
         let sample = self.decoder.sample();
-        let (channels, one) = (sample.channels, sample.len());
+        let (channels, points) = (sample.channels, sample.points());
         let (mean, std) = (&self.mean.values, &self.std.values);
-        let mut fields = vec![Vec::with_capacity(symbols.len() / self.latent().len() * sample.points()); channels];
+        let mut fields = vec![Vec::with_capacity(tile.count()); channels];
+        // Of the first step; the others are alike.
+        let step = |region: &Box4| Box4 { len: [1, region.len[1], region.len[2], region.len[3]], ..*region };
+        let kept: Vec<usize> = places(&step(seen), &step(tile)).collect();
         for latent in symbols.chunks(self.latent().len()) {
             let x = self.decoder.decode(&Cpu::<f64>::new(), latent);
-            for i in 0..one {
-                let (c, cell) = (i % channels, i / channels);
-                let at = if mean.len() == one { c * sample.points() + cell } else { c };
-                fields[c].push(x[i] * std[at] + mean[at]);
+            for (c, field) in fields.iter_mut().enumerate() {
+                let statistic = |cell: usize| if mean.len() == sample.len() { c * points + cell } else { c };
+                let value = |&cell: &usize| x[cell * channels + c] * std[statistic(cell)] + mean[statistic(cell)];
+                field.extend(kept.iter().map(value));
             }
         }
         fields
@@ -251,16 +285,17 @@ impl Prediction {
             (name("network"), self.decoder.to_bytes()),
             (name("mean"), self.mean.stream.clone()),
             (name("std"), self.std.stream.clone()),
+            (name("window"), serde_json::to_vec(&self.window).expect("plain data")),
         ]
     }
 
     /// Reads the parts of [`Prediction::to_parts`] from an archive; `None` if the group has none.
     ///
-    /// Errors: damaged parts, or a decoder whose grid is not that of the group's variables.
+    /// Errors: damaged parts, or a decoder that cannot see fields of this grid.
     pub fn read(
         archive: &Archive,
         group: &str,
-        (grid, channels): ([usize; 3], usize),
+        (field, channels): ([usize; 3], usize),
     ) -> Result<Option<Self>, JobError> {
         let name = |part: &str| format!("decoder/{group}/{part}");
         if !archive.parts()?.contains(&name("network")) {
@@ -269,16 +304,17 @@ impl Prediction {
         let decoder = IntegerDecoder::from_bytes(&archive.blob(&name("network"))?)?;
         let sample = decoder.sample();
         let statistic = |part: &str| Ok::<_, JobError>(Statistic::decode(archive.blob(&name(part))?, sample)?);
-        if (sample.grid, sample.channels) != (grid, channels) {
-            let what = format!("decoder of group {group}: made for another grid");
-            return Err(ArchiveError::Damaged { path: archive.path().into(), what }.into());
-        }
+        let damaged = |what: String| Err(ArchiveError::Damaged { path: archive.path().into(), what }.into());
+        let window: Option<Window> = serde_json::from_slice(&archive.blob(&name("window"))?).ok();
+        let fits = |w: &Window| w.makes(sample.grid) && w.grid(field) == sample.grid && sample.channels == channels;
+        let Some(window) = window.filter(fits) else {
+            return damaged(format!("decoder of group {group}: made for another grid"));
+        };
         let (mean, std) = (statistic("mean")?, statistic("std")?);
         if mean.values.len() != std.values.len() {
-            let what = format!("statistics of group {group}: mean and std differ in number");
-            return Err(ArchiveError::Damaged { path: archive.path().into(), what }.into());
+            return damaged(format!("statistics of group {group}: mean and std differ in number"));
         }
-        Ok(Some(Self { mean, std, decoder }))
+        Ok(Some(Self { decoder, window, mean, std }))
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::groups::reading;
+use super::groups::{reading, window};
 use super::{Context, Group, JobError, failure};
 use crate::archive::Reading;
 use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
 use crate::config::{Reduction, Stage, Train};
-use crate::dataset::{Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split};
+use crate::dataset::{
+    Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split, Window,
+};
 use crate::model::graph::Program;
 use crate::model::{Cost, Graph, Shape, TrainedModel, init, zoo};
 use crate::report::Figure;
@@ -42,6 +44,7 @@ struct Fit<B: Backend<Real = f32>> {
     seed: u64,
     jitter: Jitter,
     files: (Vec<PathBuf>, Reading),
+    window: Window,
     identity: Identity,
     checkpoints: PathBuf,
 }
@@ -60,7 +63,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         // 1. The samples and their split.
         let paths: Vec<PathBuf> = ctx.inputs.iter().map(|input| input.path.clone()).collect();
         let files = (paths, reading(&ctx.config.data));
-        let mut source = FieldSamples::open(&files.0, &files.1, &group.variables)?;
+        let mut source = FieldSamples::open(&files.0, &files.1, &group.variables)?.through(window(&ctx.config.data));
         let extent = source.extent();
         let split = ctx.split(extent.samples)?;
         // 2. Statistics of the training part.
@@ -90,6 +93,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             method,
             seed: job.seed,
             jitter: Jitter::strength(ctx.config.data.augment.jitter),
+            window: source.window(),
             files,
             identity,
             checkpoints,
@@ -179,8 +183,9 @@ impl<B: Backend<Real = f32>> Fit<B> {
 
     fn batches(&self, ctx: &Context, plan: Plan) -> Result<Batches, DatasetError> {
         let ((paths, reading), names) = (self.files.clone(), self.group.variables.clone());
+        let window = self.window;
         let open = move || {
-            let samples = FieldSamples::open(&paths, &reading, &names)?;
+            let samples = FieldSamples::open(&paths, &reading, &names)?.through(Some(window));
             Ok(Box::new(samples) as Box<dyn SampleSource>)
         };
         Batches::start(ctx.world, plan, self.normalizer.clone(), open)
@@ -242,6 +247,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
                 params: trainer.params(),
                 normalizer: Normalizer::clone(&self.normalizer),
                 variables: self.group.variables.clone(),
+                window: self.window,
             };
             let digest = model.write(path)?;
             ctx.report.log(format_args!("train {}: {} ({})", self.group.name, path.display(), &digest[..16]));

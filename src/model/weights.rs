@@ -4,6 +4,7 @@
 //! format            "sci-hpc model 1"            arithmetic     "f32": how it was trained and encodes
 //! graph             JSON, the op list            variables      JSON, names of the channels
 //! weights/NAME      f32, shapes of the table     scales/NAME    f32, max |weight| / 127: symmetric 8 bits, zero point 0
+//! window            JSON, cells and halo of the boxes of a field that it sees
 //! normalizer/scope, units (JSON), mean, std (f32), mask (u8, 1 = valid in training)
 //! digest            BLAKE3 over all the entries above
 //! ```
@@ -13,7 +14,8 @@ use std::path::Path;
 use super::{Autoencoder, Graph, ModelError, Shape};
 use crate::archive::{Tree, tree::Entry};
 use crate::backend::Backend;
-use crate::dataset::Normalizer;
+use crate::config::Normalize;
+use crate::dataset::{Normalizer, Window};
 
 /// First entry of every model file.
 pub const FORMAT: &str = "sci-hpc model 1";
@@ -31,6 +33,8 @@ pub struct TrainedModel {
     pub normalizer: Normalizer,
     /// Names of the channels.
     pub variables: Vec<String>,
+    /// What it sees of a field.
+    pub window: Window,
 }
 
 impl TrainedModel {
@@ -66,7 +70,17 @@ impl TrainedModel {
             params.extend_from_slice(tree.shaped::<f32>(&format!("weights/{}", spec.name), &spec.shape)?);
         }
         let normalizer = read_normalizer(&tree, graph.sample())?;
-        Ok(Self { normalizer, variables: tree.json("variables")?, graph, params })
+        let window: Window = tree.json("window")?;
+        if !window.makes(graph.sample().grid) {
+            return Err(ModelError::Damaged { path: path.into() });
+        }
+        Ok(Self { normalizer, variables: tree.json("variables")?, window, graph, params })
+    }
+
+    /// Whether it can see fields of this grid through its window. Statistics of every voxel belong to one grid.
+    pub fn fits(&self, field: [usize; 3]) -> bool {
+        let grid = self.graph.sample().grid;
+        self.window.grid(field) == grid && (self.normalizer.scope == Normalize::Global || grid == field)
     }
 
     /// BLAKE3 over the contents, hexadecimal: what an archive that shares a model file names.
@@ -87,6 +101,7 @@ impl TrainedModel {
         tree.put_text("arithmetic", "f32");
         tree.put_json("graph", &self.graph);
         tree.put_json("variables", &self.variables);
+        tree.put_json("window", &self.window);
         for spec in self.graph.params.specs() {
             let values = &self.params[spec.range()];
             let largest = values.iter().fold(0f32, |largest, v| largest.max(v.abs()));

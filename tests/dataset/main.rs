@@ -12,7 +12,7 @@ use ndarray::{Array5, s};
 use sci_hpc::archive::{Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Reading, Values};
 use sci_hpc::config::Normalize;
 use sci_hpc::dataset::{
-    ArraySamples, Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource,
+    ArraySamples, Batches, Cursor, DatasetError, Extent, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Window,
 };
 use sci_hpc::world::World;
 
@@ -117,6 +117,61 @@ fn samples_of_files_equal_what_was_written() {
             let (mut got, mut want) = (vec![0.0; len], vec![0.0; len]);
             files.read(index, planes.clone(), &mut got).unwrap();
             memory.read(index, planes, &mut want).unwrap();
+            assert_eq!(bits(&got), bits(&want), "sample {index}");
+        }
+    }
+}
+
+#[test]
+fn windows_see_boxes_of_the_field_and_their_cores_tile_it() {
+    for (field, window) in [
+        ([3, 4, 5], Window { cells: [1, 2, 2], halo: [1, 1, 0] }),
+        ([3, 4, 5], Window { cells: [2, 3, 4], halo: [0, 1, 9] }),
+        ([7, 1, 16], Window { cells: [3, 8, 5], halo: [2, 2, 3] }),
+        ([3, 4, 5], Window::whole([3, 4, 5])),
+    ] {
+        let mut hit = vec![0; field.iter().product()];
+        let grid = window.grid(field);
+        for core in (0..window.count(field)).map(|i| window.core(field, i)) {
+            let around = window.around(field, core);
+            let inside = |at: [usize; 3], from: [usize; 3], len: [usize; 3]| {
+                (0..3).all(|axis| (from[axis]..from[axis] + len[axis]).contains(&at[axis]))
+            };
+            assert!((0..3).all(|axis| around[axis] + grid[axis] <= field[axis]), "{window:?} {core:?}");
+            for (i, hit) in hit.iter_mut().enumerate() {
+                let at = [i / field[2] / field[1], i / field[2] % field[1], i % field[2]];
+                if inside(at, core, window.cells) {
+                    *hit += 1;
+                    assert!(inside(at, around, grid), "{window:?} {core:?} {at:?}");
+                    // The halo around every cell of the core is seen, as far as the field goes.
+                    let near = |axis: usize| {
+                        let (low, high) = (core[axis].saturating_sub(window.halo[axis]), at[axis] + window.halo[axis]);
+                        around[axis] <= low && high.min(field[axis] - 1) < around[axis] + grid[axis]
+                    };
+                    assert!((0..3).all(near), "{window:?} {core:?} {at:?}");
+                }
+            }
+        }
+        assert!(hit.iter().all(|&n| n == 1), "{window:?}");
+    }
+}
+
+#[test]
+fn samples_through_a_window_are_boxes_of_the_steps() {
+    let (memory, paths) = written("window");
+    let window = Window { cells: [2, 4, 2], halo: [0, 0, 1] };
+    let names = ["a".to_string(), "b".to_string()];
+    let mut files = FieldSamples::open(&paths, &Reading::default(), &names).unwrap().through(Some(window));
+    assert_eq!(files.extent(), Extent { samples: 7 * 2 * 3, grid: [2, 4, 4], channels: 2 });
+    // Where what is seen starts: (z, x) of the boxes of a step.
+    let starts = [(0, 0), (0, 1), (0, 1), (1, 0), (1, 1), (1, 1)];
+    for index in 0..7 * 6 {
+        let (step, (z, x)) = (index / 6, starts[index % 6]);
+        for planes in [0..2, 1..2] {
+            let mut got = vec![0.0; planes.len() * 4 * 4 * 2];
+            files.read(index, planes.clone(), &mut got).unwrap();
+            let want = memory.values.slice(s![step, z + planes.start..z + planes.end, .., x..x + 4, ..]);
+            let want: Vec<f64> = want.iter().copied().collect();
             assert_eq!(bits(&got), bits(&want), "sample {index}");
         }
     }

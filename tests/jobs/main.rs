@@ -12,4 +12,5 @@ mod quarantine;
 mod toy;
 mod train;
 mod whole_job;
+mod windows;
 mod zoo;

@@ -2,7 +2,7 @@
 
 use sci_hpc::archive::Tree;
 use sci_hpc::config::{self, Channels, Normalize};
-use sci_hpc::dataset::Normalizer;
+use sci_hpc::dataset::{Normalizer, Window};
 use sci_hpc::model::{ModelError, Shape, TrainedModel, init, zoo};
 
 fn trained(scope: Normalize) -> TrainedModel {
@@ -19,7 +19,13 @@ fn trained(scope: Normalize) -> TrainedModel {
         units: vec!["m s-1".into(), "K".into()],
     };
     let params = init::start_values(&graph, 1);
-    TrainedModel { graph, params, normalizer, variables: vec!["u".into(), "theta".into()] }
+    TrainedModel {
+        graph,
+        params,
+        normalizer,
+        variables: vec!["u".into(), "theta".into()],
+        window: Window { cells: [5, 5, 9], halo: [0, 1, 2] },
+    }
 }
 
 fn path(name: &str) -> std::path::PathBuf {
