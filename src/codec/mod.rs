@@ -45,4 +45,4 @@ pub use error::CodecError;
 pub use latent::{LatentShape, decode_latent, encode_latent};
 pub use mask::Mask;
 pub use tile::{CodedTile, Predictor, TileFrame, TileReport, TileSpec};
-pub use tile::{decode_tile, encode_tile, needs_prediction, work_bytes};
+pub use tile::{decode_tile, decoding_bytes, encode_tile, needs_prediction, work_bytes};

@@ -44,6 +44,14 @@ pub fn work_bytes(element: ElementType) -> usize {
     with_samples!(&Values::zeros(element, 0), samples => of(samples))
 }
 
+/// Bytes of work per value while a tile is decoded: the number as it is computed and as it is stored, its residual.
+pub fn decoding_bytes(element: ElementType) -> usize {
+    fn of<T: Sample>(_: &[T]) -> usize {
+        size_of::<T::Work>() + T::SIZE + size_of::<i32>()
+    }
+    with_samples!(&Values::zeros(element, 0), samples => of(samples))
+}
+
 /// What a tile is and what is promised of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TileSpec<'a> {

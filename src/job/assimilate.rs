@@ -30,6 +30,7 @@ use super::groups::Group;
 use super::{Context, JobError};
 
 pub(super) use checkpoint::forget;
+pub(super) use latent::BATCH_VALUES;
 
 use checkpoint::Checkpoint;
 use latent::Latent;

@@ -209,10 +209,12 @@ impl Tile {
             return Ok(Self { predictions: vec![None; stored.len()], stored, latents: None });
         };
         let seen = model.reader().seen(space(plan.variables[0].variable.shape), region);
-        let around = if seen == *region { None } else { Some(read(&seen)?) };
-        let visible = plan.variables.iter().zip(around.as_ref().unwrap_or(&stored));
-        let fields: Vec<Field<f64>> = visible.map(|(v, s)| v.variable.field64(s)).collect();
-        let symbols = model.symbols(&fields);
+        let symbols = {
+            let around = if seen == *region { None } else { Some(read(&seen)?) };
+            let visible = plan.variables.iter().zip(around.as_ref().unwrap_or(&stored));
+            let fields: Vec<Field<f64>> = visible.map(|(v, s)| v.variable.field64(s)).collect();
+            model.symbols(&fields)
+        };
         let physical = model.reader().fields(&symbols, &seen, region);
         let predictions =
             physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();

@@ -5,10 +5,11 @@ use std::io::Write;
 use serde_json::json;
 
 use crate::config::{TEMPLATES, schema};
+use crate::model::Cost;
 use crate::model::zoo::{self, Listing};
 
 use super::arguments::Command;
-use super::{JobError, extract, inspect, probe};
+use super::{JobError, extract, footprint, inspect, probe};
 
 /// Runs `command` and prints its answer.
 pub fn run(command: &Command) -> Result<(), JobError> {
@@ -40,10 +41,11 @@ fn init(name: Option<&str>) -> Result<(), JobError> {
 fn models(grid: [usize; 3], as_json: bool) -> Result<(), JobError> {
     let all = zoo::list(grid);
     if as_json {
+        let training = |cost: &Cost| footprint::train(cost, grid.iter().product(), [1, 1]);
         let line = |listing: &Listing| match &listing.built {
             Ok((latent, cost)) => json!({
                 "name": listing.name, "latent": latent.len(), "params": cost.params,
-                "flops": cost.encode_flops + cost.decode_flops, "memory_bytes": cost.training_bytes(1),
+                "flops": cost.encode_flops + cost.decode_flops, "memory_bytes": training(cost),
                 "decoder_params": cost.decoder_params, "decode_flops": cost.decode_flops,
             }),
             Err(refused) => json!({ "name": listing.name, "refused": refused.to_string() }),

@@ -31,7 +31,7 @@ use super::prediction::{self, Predictor, space};
 use super::teams::Team;
 use super::tiling::tiles;
 use super::total::{Total, ratio};
-use super::{Context, Input, JobError, failure, rate, slices, smoke};
+use super::{Context, Input, JobError, failure, memory, rate, slices, smoke};
 
 /// The part of an archive that holds its [`Summary`].
 const SUMMARY: &str = "summary";
@@ -54,6 +54,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     // 1. The models, on every rank; the folders of the archives.
     let models = prediction::find(ctx, &section)?;
+    memory::release();
     let inputs = if ctx.smoke { ctx.inputs[..1].to_vec() } else { ctx.inputs.clone() };
     let folders: BTreeSet<_> =
         inputs.iter().filter_map(|i| ctx.output.archive(i).parent().map(Path::to_path_buf)).collect();
@@ -325,14 +326,9 @@ impl File<'_, '_> {
         model: Option<&'v Predictor>,
     ) -> Result<Plan<'v>, JobError> {
         let measure = |variable: &&Variable| {
-            let (world, shape) = (self.team, variable.shape);
-            let regions = if self.ctx.smoke {
-                let tiles = self.boxes(shape, &self.section.tile);
-                tiles.into_iter().skip(world.rank()).step_by(world.size()).collect()
-            } else {
-                measure::slabs(world, shape)
-            };
-            measure::measure(world, source, variable, &regions)
+            let boxes = self.boxes(variable.shape, &self.section.tile);
+            let mine = shard::range(boxes.len(), self.team.size(), self.team.rank());
+            measure::measure(self.team, source, variable, &boxes[mine])
         };
         let measured: Vec<Measured> = variables.iter().map(measure).collect::<Result<_, _>>()?;
         let plan = Plan::new(self.section, variables, &measured, model.filter(|m| self.fits(m, variables)));

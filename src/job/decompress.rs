@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::archive::{Archive, Box4, IndexRecord, Piece, Restorer, Values, Variable};
+use crate::archive::{Archive, Box4, ElementType, IndexRecord, Piece, Restorer, Values, Variable};
 use crate::codec::{self, CodecError, Mask, TileFrame};
 use crate::config::Stage;
 use crate::model::integer::SYMBOL_MAX;
@@ -19,8 +19,8 @@ use super::prediction::{Prediction, space};
 use super::teams::Team;
 use super::{Context, Input, JobError, failure, smoke};
 
-/// Bytes of decoded numbers that a rank holds before it writes them.
-const PIECES_BYTES: usize = 1 << 28;
+/// Bytes of decoded numbers that a rank holds before it writes them, unless its threads decode more at a time.
+const PIECES_BYTES: usize = 1 << 26;
 
 /// What was restored of the variables, by name.
 type Restored = BTreeMap<String, Amount>;
@@ -104,8 +104,8 @@ fn restore(ctx: &Context, team: &World, input: &Input) -> Result<Option<Restored
         let owned = shard::range(tiles.len(), team.size(), team.rank());
         let started = ctx.report.seconds();
         let mut pending: Vec<Vec<Piece>> = vec![Vec::new(); decoder.variables.len()];
-        let per_tile = tiles.first().map_or(1, |t| t.count() * 8 * decoder.variables.len());
-        let round = (PIECES_BYTES / per_tile).max(1);
+        let (values, elements) = (tiles.first().map_or(0, Box4::count), decoder.variables.iter().map(|v| v.element));
+        let round = tiles_at_once(values, elements, rayon::current_num_threads());
         let mut rounds = [owned.len().div_ceil(round) as u64];
         team.max(&mut rounds);
         for r in 0..usize::try_from(rounds[0]).expect("a number of tiles") {
@@ -136,6 +136,12 @@ fn restore(ctx: &Context, team: &World, input: &Input) -> Result<Option<Restored
     restorer.finish()?;
     ctx.report.log(format_args!("decompress: {} -> {}", input.name.display(), path.display()));
     Ok(Some(done))
+}
+
+/// Tiles of so many values of variables of these types that a rank decodes before it writes them.
+pub(super) fn tiles_at_once(values: usize, elements: impl Iterator<Item = ElementType>, threads: usize) -> usize {
+    let bytes = values * elements.map(ElementType::size).sum::<usize>();
+    (PIECES_BYTES / bytes.max(1)).max(threads)
 }
 
 /// Everything that decoding the tiles of one group takes.

@@ -3,24 +3,22 @@
 use std::collections::BTreeSet;
 
 use crate::archive::{Archive, Box4, ElementType, Source, Variable};
-use crate::codec;
 use crate::config::{Assimilate, Compress, Generate, Job, MethodName, Predictor, Reduction, Stage, Train};
-use crate::dataset::{Split, Window};
 use crate::dataset::generate::{self, VARIABLES};
-use crate::model::{Cost, Shape, zoo};
+use crate::dataset::{Split, Window};
+use crate::model::{Cost, Shape, TrainedModel, zoo};
 
 use super::arguments::RunArguments;
 use super::command::print;
+use super::decompress::GroupDecoder;
+use super::footprint::{self, Tiles};
+use super::prediction::space;
 use super::prepare::{self, Checked};
 use super::tiling::tiles;
-use super::{Group, Input, JobError, assimilate, groups};
+use super::{Group, Input, JobError, assimilate, groups, prediction};
 
 /// Bytes of a number of the generated files and on the device.
 const REAL_BYTES: usize = 4;
-/// Bytes of a number of the assimilation.
-const DOUBLE_BYTES: usize = 8;
-/// Memory of a rank before it holds any field, measured: libraries and the buffers of MPI.
-const PROCESS_BYTES: u64 = 40 << 20;
 
 /// A variable that will be read: name and canonical shape (t, z, y, x).
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +69,7 @@ pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
         plan.compress(&job, compress, (&variables, [ranks, threads]))?;
     }
     if job.decompress.is_some() {
-        plan.decompress(&archives)?;
+        plan.decompress(&archives, [ranks, threads])?;
     }
     if let Some(assimilate) = &job.assimilate {
         plan.assimilate(&job, assimilate, &groups, ranks)?;
@@ -87,10 +85,11 @@ impl Plan {
     fn text(&self) -> String {
         let mut text = self.lines.join("\n");
         text += &format!("\noutput     at most {}", bytes(self.written));
-        if let Some((stage, most)) = self.memory.iter().max_by_key(|(_, bytes)| *bytes) {
-            text += &format!("\nmemory     at least {} per rank, in {}", bytes(PROCESS_BYTES + most), stage.as_str());
-        }
-        text + "\n"
+        let stages: BTreeSet<Stage> = self.memory.iter().map(|(stage, _)| *stage).collect();
+        let of = |stage: Stage| self.memory.iter().filter(|m| m.0 == stage).map(|m| m.1).max().unwrap_or(0);
+        let told = |stage: Stage| format!("{} in {}", bytes(footprint::PROCESS + of(stage)), stage.as_str());
+        let told: Vec<String> = stages.into_iter().map(told).collect();
+        text + &format!("\nmemory     of a rank: {}\n", told.join(", "))
     }
 
     fn generate(&mut self, job: &Job, spec: &Generate, ranks: usize) -> Vec<Shaped> {
@@ -171,7 +170,9 @@ impl Plan {
                 "",
                 &format!("  {steps} steps of {}FLOP, {}FLOP in all", si(step_flops), si(step_flops * steps as f64)),
             );
-            self.memory.push((Stage::Train, cost.training_bytes(at_once)));
+            let rows = train.batch.min(trained).div_ceil(ranks);
+            let training = footprint::train(&cost, shape.len(), [rows, at_once.min(rows)]);
+            self.memory.push((Stage::Train, training.max(footprint::statistics(shape.len(), ranks))));
             // The model with its statistics; checkpoints hold the parameters and two moments.
             let numbers = cost.params * (1 + 3 * train.checkpoints_kept) + 2 * shape.len();
             self.written += (numbers * REAL_BYTES) as u64;
@@ -195,16 +196,58 @@ impl Plan {
         // Of variables that several files have any may be the largest: all of them, with the largest of each group.
         let names: BTreeSet<String> = variables.iter().map(|v| v.name.clone()).collect();
         let names: Vec<String> = names.into_iter().collect();
-        let learned = job.train.is_some() || section.model.is_some();
         for group in groups::of(&job.data, &names)? {
             let largest = |name: &String| variables.iter().filter(|v| v.name == *name).max_by_key(|v| v.bytes());
             let members: Vec<&Shaped> = group.variables.iter().filter_map(largest).collect();
-            self.memory.push((Stage::Compress, coding_bytes(section, &members, learned, workers)));
+            self.coding(job, section, (&members, workers))?;
         }
         Ok(())
     }
 
-    fn decompress(&mut self, archives: &[Input]) -> Result<(), JobError> {
+    /// Memory of coding the variables of a group, and of decoding them.
+    fn coding(
+        &mut self,
+        job: &Job,
+        section: &Compress,
+        (group, [ranks, threads]): (&[&Shaped], [usize; 2]),
+    ) -> Result<(), JobError> {
+        let shape = group[0].shape;
+        let may_learn = |v: &&Shaped| matches!(section.predictor_of(&v.name), Predictor::Auto | Predictor::Learned);
+        let model = if group.iter().any(may_learn) { network(job, section, group)? } else { None };
+        let mut tile = section.tile.clone();
+        tile.cells = model.as_ref().map(|(window, _)| window.cells).or(tile.cells);
+        let tiles = tiles(shape, &tile);
+        let largest = tiles.first().copied().unwrap_or(Box4::whole([0; 4]));
+        let seen = model.as_ref().map_or(largest.count(), |(window, _)| {
+            largest.len[0] * window.grid(space(shape)).iter().product::<usize>()
+        });
+        let elements: Vec<ElementType> = group.iter().map(|v| v.element).collect();
+        let count = tiles.len().div_ceil(ranks);
+        let work = Tiles { values: [largest.count(), seen], elements: &elements, count, threads };
+        let learned = model.as_ref().map(|(_, cost)| cost);
+        let calibrating = learned.map_or(0, |cost| footprint::calibrate(cost, ranks));
+        self.memory.push((Stage::Compress, footprint::code(&work, learned).max(calibrating)));
+        if job.decompress.is_some() {
+            self.memory.push((Stage::Decompress, footprint::decode(&work, learned)));
+        }
+        Ok(())
+    }
+
+    /// Memory of decoding an archive.
+    fn decoding(&mut self, archive: &Archive, [ranks, threads]: [usize; 2]) -> Result<(), JobError> {
+        for name in archive.groups() {
+            let decoder = GroupDecoder::open(archive, name)?;
+            let tiles = decoder.tiles();
+            let largest = tiles.iter().map(Box4::count).max().unwrap_or(0);
+            let elements: Vec<ElementType> = decoder.variables.iter().map(|v| v.element).collect();
+            let count = tiles.len().div_ceil(ranks);
+            let work = Tiles { values: [largest; 2], elements: &elements, count, threads };
+            self.memory.push((Stage::Decompress, footprint::decode(&work, None)));
+        }
+        Ok(())
+    }
+
+    fn decompress(&mut self, archives: &[Input], workers: [usize; 2]) -> Result<(), JobError> {
         let (mut from, mut whole) = ("what is compressed".to_string(), self.whole);
         if !archives.is_empty() {
             let size = archives.iter().map(size_of_file).sum();
@@ -213,6 +256,7 @@ impl Plan {
             for archive in archives {
                 let archive = Archive::open(&archive.path)?;
                 whole += archive.coded().iter().map(|v| v.bytes() as u64).sum::<u64>();
+                self.decoding(&archive, workers)?;
             }
         }
         self.say("decompress", &format!("{from}: at most {} to write", bytes(whole)));
@@ -234,10 +278,15 @@ impl Plan {
             let methods: Vec<String> = assimilate.methods.iter().map(assimilate::label).collect();
             let text = format!("{}: {n} unknowns, {ensemble} training states, {states} to find", group.name);
             self.say("assimilate", &format!("{text}, by {}", methods.join(", ")));
-            // V and the orthonormal factor of its decomposition.
-            let matrices = if assimilate.methods.iter().all(|m| m.name == MethodName::BiReduced) { 0 } else { 2 };
-            let rows = n.div_ceil(ranks);
-            self.memory.push((Stage::Assimilate, (matrices * rows * ensemble * DOUBLE_BYTES) as u64));
+            let latent = assimilate.methods.iter().any(|m| m.name == MethodName::BiReduced);
+            let shape = Shape { grid: [shape[1], shape[2], shape[3]], channels: group.variables.len() };
+            let encoder = match (&job.train, &assimilate.model) {
+                (Some(train), _) if latent => Some(Cost::of(&zoo::build(&train.model, shape)?).inference_bytes),
+                (None, Some(path)) if latent => Some(Cost::of(&TrainedModel::read(path)?.graph).inference_bytes),
+                _ => None,
+            };
+            let most = footprint::assimilate([n, ensemble], ranks, encoder);
+            self.memory.push((Stage::Assimilate, most.max(footprint::statistics(n, ranks))));
             let analyses = (methods.len() * states * n * REAL_BYTES) as u64;
             self.say("", &format!("  {} of analyses", bytes(analyses)));
             self.written += analyses;
@@ -254,20 +303,21 @@ fn size_of_file(input: &Input) -> u64 {
     input.path.metadata().map_or(0, |m| m.len())
 }
 
-/// Most memory of coding a tile of a group on each thread: the stored numbers and predictions of all its variables, and
-/// the work on one of them. Streams of tiles that are done come on top.
-fn coding_bytes(section: &Compress, group: &[&Shaped], model: bool, [ranks, threads]: [usize; 2]) -> u64 {
-    let may_learn = |v: &&Shaped| matches!(section.predictor_of(&v.name), Predictor::Auto | Predictor::Learned);
-    let learned = model && group.iter().any(may_learn);
-    let shape = group[0].shape;
-    let mut tile = section.tile.clone();
-    tile.cells = tile.cells.or(learned.then_some([shape[1], shape[2], shape[3]]));
-    let tiles = tiles(shape, &tile);
-    let values = tiles.first().map_or(0, Box4::count) * threads.min(tiles.len().div_ceil(ranks));
-    let prediction = if learned { size_of::<f32>() } else { 0 };
-    let held: usize = group.iter().map(|v| v.element.size() + prediction).sum();
-    let work = group.iter().map(|v| codec::work_bytes(v.element)).max().unwrap_or(0);
-    (values * (held + work)) as u64
+/// The network that a group is coded with, and what it sees: the one to be trained, or that of `compress.model`.
+fn network(job: &Job, section: &Compress, group: &[&Shaped]) -> Result<Option<(Window, Cost)>, JobError> {
+    let field = space(group[0].shape);
+    if let Some(train) = &job.train {
+        let window = groups::window(&job.data).unwrap_or(Window::whole(field));
+        let graph = zoo::build(&train.model, Shape { grid: window.grid(field), channels: group.len() })?;
+        return Ok(Some((window, Cost::of(&graph))));
+    }
+    for path in section.model.iter().flat_map(|path| prediction::files_of(path)).flatten() {
+        let model = TrainedModel::read(&path)?;
+        if model.variables.iter().eq(group.iter().map(|v| &v.name)) && model.fits(field) {
+            return Ok(Some((model.window, Cost::of(&model.graph))));
+        }
+    }
+    Ok(None)
 }
 
 fn bound_text(bound: &crate::config::ErrorBound) -> String {
@@ -277,7 +327,7 @@ fn bound_text(bound: &crate::config::ErrorBound) -> String {
 }
 
 /// Bytes for people: 1.5 GB.
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     if n < 1000 { format!("{n} B") } else { format!("{}B", si(n as f64)) }
 }
 

@@ -10,7 +10,7 @@ use crate::config::{Count, Data, Generate, Job, Variables};
 use crate::dataset::generate::VARIABLES;
 use crate::dataset::{Normalizer, SampleSource, Split, Window};
 
-use super::{Class, Context, Input, JobError};
+use super::{Class, Context, Input, JobError, memory};
 
 /// Variables coded by one model: its channels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,7 @@ impl Context<'_> {
         group: &Group,
     ) -> Result<Normalizer, JobError> {
         let normalizer = Normalizer::fit(self.world, source, train, self.config.data.normalize())?;
+        memory::release();
         let channels = normalizer.channels();
         let empty = |c: &usize| !normalizer.mask.iter().skip(*c).step_by(channels).any(|&valid| valid);
         match (0..channels).find(empty) {

@@ -1,12 +1,9 @@
 //! What must be known of a whole variable before its first tile is coded.
 
 use crate::archive::{Box4, Source, Variable};
-use crate::world::{World, shard};
+use crate::world::World;
 
 use super::JobError;
-
-/// Values read at a time.
-const SLAB_VALUES: usize = 1 << 22;
 
 /// Range of one variable in one file, physical units; the same on every rank.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,13 +19,6 @@ impl Measured {
     pub fn span(&self) -> f64 {
         self.range.map_or(0.0, |(low, high)| high - low)
     }
-}
-
-/// This rank's share of a whole variable, in pieces to be read one by one.
-pub(super) fn slabs(world: &World, shape: [usize; 4]) -> Vec<Box4> {
-    let mine = shard::range(shape[0], world.size(), world.rank());
-    let steps = (SLAB_VALUES / shape[1..].iter().product::<usize>().max(1)).max(1);
-    mine.clone().step_by(steps).map(|first| Box4::times(shape, first..(first + steps).min(mine.end))).collect()
 }
 
 /// Reads the pieces `mine` of this rank once. Collective.

@@ -23,6 +23,7 @@ mod decompress;
 mod dry_run;
 mod extract;
 pub mod failure;
+mod footprint;
 mod generate;
 mod groups;
 mod inputs;
@@ -119,6 +120,8 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
 fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     ctx.report.log(format_args!("{}: begins", stage.as_str()));
     let started = ctx.report.seconds();
+    memory::release();
+    memory::forget_peak();
     match stage {
         Stage::Generate => generate::run(ctx)?,
         Stage::Train => train::run(ctx, &Cpu::<f32>::new())?,
@@ -126,9 +129,11 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
         Stage::Compress => compress::run(ctx)?,
         Stage::Decompress => decompress::run(ctx)?,
     }
-    let seconds = ctx.report.seconds() - started;
-    ctx.report.event("stage", json!({ "stage": stage.as_str(), "seconds": seconds }))?;
-    ctx.report.log(format_args!("{}: done in {seconds:.1} s", stage.as_str()));
+    let (seconds, peak) = (ctx.report.seconds() - started, memory::peak(ctx.world));
+    let fields = json!({ "stage": stage.as_str(), "seconds": seconds, "peak_memory_bytes": peak });
+    ctx.report.event("stage", fields)?;
+    let most = dry_run::bytes(peak);
+    ctx.report.log(format_args!("{}: done in {seconds:.1} s, at most {most} of memory per rank", stage.as_str()));
     Ok(())
 }
 

@@ -11,7 +11,10 @@
 //! sharper, and per voxel they would otherwise outweigh the network.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use ndarray::Axis;
 
 use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Values};
 use crate::backend::Cpu;
@@ -21,13 +24,14 @@ use crate::dataset::Window;
 use crate::model::integer::Quantization;
 use crate::model::weights::TrainedModel;
 use crate::model::{Autoencoder, IntegerDecoder, ModelError, Shape};
+use crate::world::shard;
 
 use super::groups::{names, of, reading};
 use super::tiling::places;
 use super::{Context, Input, JobError};
 
 /// Samples that calibrate the scales of the exact decoder.
-const CALIBRATION_SAMPLES: usize = 16;
+pub(super) const CALIBRATION_SAMPLES: usize = 16;
 /// Width of a latent symbol in standard deviations of the latents. A latent is a few hundred values for a whole grid:
 /// a fine step costs little.
 const LATENT_STEP: f64 = 1.0 / 32.0;
@@ -145,19 +149,24 @@ fn model_files(ctx: &Context, section: &Compress) -> Result<Vec<PathBuf>, JobErr
 }
 
 impl Predictor {
-    /// `None` if no input has the model's variables on a grid that the model can see.
+    /// `None` if no input has the model's variables on a grid that the model can see. The ranks share the samples that
+    /// calibrate it. Collective.
     fn new(ctx: &Context, section: &Compress, model: TrainedModel) -> Result<Option<Self>, JobError> {
-        let samples = calibration(ctx, &model)?;
-        if samples.is_empty() {
-            return Ok(None);
-        }
         let network = model.on(&Cpu::<f32>::new())?;
-        let latents = network.encode(&samples);
-        let power = latents.iter().map(|&z| f64::from(z) * f64::from(z)).sum::<f64>() / latents.len() as f64;
+        let Some((count, owned, latents)) = calibration(ctx, &model, &network)? else { return Ok(None) };
+        let power = |z: &Vec<f32>| vec![z.iter().map(|&z| f64::from(z) * f64::from(z)).sum::<f64>()];
+        let powers: Vec<Vec<f64>> = latents.iter().map(power).collect();
+        let power = ctx.world.tree_sum(count, &owned, &powers, 1)[0] / (count * model.graph.latent().len()) as f64;
         let unit = if power > 0.0 && power.is_finite() { power.sqrt() } else { 1.0 };
         let step = section.latent.step.unwrap_or(LATENT_STEP) * unit;
-        let calibration = IntegerDecoder::symbols(&latents, step);
-        let how = Quantization { step, weight_bits: section.weight_bits, calibration: &calibration };
+        let calibration: Vec<i32> = latents.iter().flat_map(|z| IntegerDecoder::symbols(z, step)).collect();
+        let largest = |of_rank: f64| {
+            let mut of_all = [of_rank];
+            ctx.world.max(&mut of_all);
+            of_all[0]
+        };
+        let (weight_bits, calibration, largest) = (section.weight_bits, &calibration[..], &largest);
+        let how = Quantization { step, weight_bits, calibration, largest };
         let decoder = (&model.graph.decoder, &model.graph.params, &model.params[..]);
         let decoder = IntegerDecoder::quantize(&Cpu::<f64>::new(), decoder, &how)?;
         let sample = model.graph.sample();
@@ -179,14 +188,19 @@ impl Predictor {
 
     /// Symbols of the steps of `fields`, one field per channel, all of what is seen of one tile.
     pub fn symbols(&self, fields: &[Field<f64>]) -> Vec<i32> {
-        let samples = normalized(&self.model, fields);
-        let one = self.model.graph.sample().len();
-        samples.chunks(one).flat_map(|x| IntegerDecoder::symbols(&self.network.encode(x), self.step)).collect()
+        let symbols =
+            |step| IntegerDecoder::symbols(&self.network.encode(&normalized(&self.model, fields, step)), self.step);
+        (0..fields[0].values.dim().0).flat_map(symbols).collect()
     }
 }
 
-/// Normalized samples of the first input that has the model's variables on a grid that it can see, spread over it.
-fn calibration(ctx: &Context, model: &TrainedModel) -> Result<Vec<f32>, JobError> {
+/// Latents of samples of the first input that has the model's variables on a grid that it can see, spread over it: how
+/// many, which of them are this rank's, and theirs. `None` without such an input.
+fn calibration(
+    ctx: &Context,
+    model: &TrainedModel,
+    network: &Autoencoder<Cpu<f32>>,
+) -> Result<Option<(usize, Range<usize>, Vec<Vec<f32>>)>, JobError> {
     for input in &ctx.inputs {
         let source = Source::open_with(&input.path, &reading(&ctx.config.data))?;
         let shape = shape_in(&source, model).filter(|&shape| model.fits(space(shape)));
@@ -194,18 +208,19 @@ fn calibration(ctx: &Context, model: &TrainedModel) -> Result<Vec<f32>, JobError
         let variables = source.select(Some(&model.variables))?;
         let (field, cores) = (space(shape), model.window.count(space(shape)));
         let count = (shape[0] * cores).min(if ctx.smoke { 1 } else { CALIBRATION_SAMPLES });
-        let mut samples = Vec::new();
-        for i in 0..count {
+        let owned = shard::range(count, ctx.world.size(), ctx.world.rank());
+        let mut latents = Vec::with_capacity(owned.len());
+        for i in owned.clone() {
             let place = i * shape[0] * cores / count;
             let [z, y, x] = model.window.core(field, place % cores);
             let core = Box4 { start: [place / cores, z, y, x], len: [1; 4] };
             let region = seen(&model.window, field, &core);
             let fields = variables.iter().map(|v| source.read_field64(v, &region)).collect::<Result<Vec<_>, _>>()?;
-            samples.extend(normalized(model, &fields));
+            latents.push(network.encode(&normalized(model, &fields, 0)));
         }
-        return Ok(samples);
+        return Ok(Some((count, owned, latents)));
     }
-    Ok(Vec::new())
+    Ok(None)
 }
 
 /// Extents in space of a variable (t, z, y, x).
@@ -220,25 +235,20 @@ fn seen(window: &Window, field: [usize; 3], tile: &Box4) -> Box4 {
     Box4 { start: [tile.start[0], z, y, x], len: [tile.len[0], d, h, w] }
 }
 
-/// Normalized samples (t, d, h, w, c) of one field per channel, 0 in masked cells.
-fn normalized(model: &TrainedModel, fields: &[Field<f64>]) -> Vec<f32> {
+/// The normalized sample (d, h, w, c) of a step of one field per channel, 0 in masked cells.
+fn normalized(model: &TrainedModel, fields: &[Field<f64>], step: usize) -> Vec<f32> {
     let channels = fields.len();
-    let one = model.graph.sample().len();
-    let count = fields[0].values.len() * channels;
-    let mut physical = vec![f64::NAN; count];
+    let mut physical = vec![f64::NAN; model.graph.sample().len()];
     for (c, field) in fields.iter().enumerate() {
-        let valid = field.valid.as_ref().map(|v| v.as_slice().expect("row-major"));
-        for (i, &x) in field.values.iter().enumerate() {
-            if valid.is_none_or(|valid| valid[i]) {
-                physical[i * channels + c] = x;
-            }
-        }
+        let of_channel = physical.iter_mut().skip(c).step_by(channels);
+        of_channel.zip(field.values.index_axis(Axis(0), step)).for_each(|(to, &x)| *to = x);
+        let valid = field.valid.as_ref().map(|valid| valid.index_axis(Axis(0), step));
+        let of_channel = physical.iter_mut().skip(c).step_by(channels);
+        of_channel.zip(valid.iter().flatten()).filter(|(_, valid)| !**valid).for_each(|(to, _)| *to = f64::NAN);
     }
-    let mut samples = vec![0f32; count];
-    for (x, out) in physical.chunks(one).zip(samples.chunks_mut(one)) {
-        model.normalizer.apply(x, out);
-    }
-    samples
+    let mut sample = vec![0f32; physical.len()];
+    model.normalizer.apply(&physical, &mut sample);
+    sample
 }
 
 impl Prediction {

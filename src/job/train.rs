@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use super::groups::{reading, window};
-use super::{Context, Group, JobError, failure};
+use super::{Context, Group, JobError, failure, memory};
 use crate::archive::Reading;
 use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
@@ -277,7 +277,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             "rel_l2_valid": of_last(|e| e.rel_l2_valid), "gradient_norm": of_last(|e| e.gradient_norm),
             "seconds": at.epochs.iter().map(|e| e.seconds).sum::<f64>(),
             "samples_per_s": finite(samples / seconds),
-            "peak_memory_bytes": peak_memory_bytes(ctx),
+            "peak_memory_bytes": memory::peak(ctx.world),
         }))
     }
 }
@@ -368,14 +368,4 @@ fn summarize(models: Vec<serde_json::Value>) -> serde_json::Value {
         "seconds": sum("seconds"), "samples_per_s": mean("samples_per_s"),
         "peak_memory_bytes": largest("peak_memory_bytes"), "models": models,
     })
-}
-
-/// Largest resident memory of any rank (VmHWM of Linux; 0 elsewhere). Collective.
-fn peak_memory_bytes(ctx: &Context) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
-    let mut peak = [kib * 1024];
-    ctx.world.max(&mut peak);
-    peak[0]
 }

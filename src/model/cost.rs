@@ -19,6 +19,8 @@ pub struct Cost {
     pub activation_bytes: u64,
     /// Most f32 bytes of values alive at once when nothing is kept: decoding or encoding.
     pub inference_bytes: u64,
+    /// f32 bytes of the largest value of a pass.
+    pub largest_bytes: u64,
 }
 
 /// Bytes of an element on the device.
@@ -41,14 +43,8 @@ impl Cost {
             train_flops: 3 * (encode_flops + decode_flops) - skipped,
             activation_bytes: REAL_BYTES * (values(&graph.encoder) + values(&graph.decoder)),
             inference_bytes: REAL_BYTES * peak(&graph.encoder).max(peak(&graph.decoder)),
+            largest_bytes: REAL_BYTES * largest(&graph.encoder).max(largest(&graph.decoder)),
         }
-    }
-
-    /// Most bytes a rank needs to train with `samples` samples at a time: values and cotangents, and the parameters
-    /// with gradients, moments and a copy on the host.
-    pub fn training_bytes(&self, samples: usize) -> u64 {
-        const PARAM_COPIES: u64 = 6; // parameters, gradient, its sum, two moments, host copy
-        2 * self.activation_bytes * samples as u64 + PARAM_COPIES * REAL_BYTES * self.params as u64
     }
 }
 
@@ -86,6 +82,11 @@ pub fn flops(program: &Program) -> u64 {
 
 fn values(program: &Program) -> u64 {
     program.input.len() as u64 + (0..program.nodes.len()).map(|i| node_values(program, i)).sum::<u64>()
+}
+
+/// Numbers of the largest value between two ops.
+pub fn largest(program: &Program) -> u64 {
+    program.nodes.iter().map(|node| node.shape.len() as u64).max().unwrap_or(0)
 }
 
 /// Most values alive at once when each is dropped after its last reader.

@@ -63,14 +63,16 @@ pub struct IntegerDecoder {
 }
 
 /// How a decoder is made exact.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Quantization<'a> {
     /// Width of one latent symbol, in latent units; positive.
     pub step: f64,
     /// Bits per weight, sign included: 2 to 16.
     pub weight_bits: u32,
-    /// Symbols of some real samples, whole latents one after the other.
+    /// Symbols of some real samples, whole latents one after the other: of those that this rank looks at.
     pub calibration: &'a [i32],
+    /// The largest of what every rank passes. Collective, called once for each op that is scaled back.
+    pub largest: &'a dyn Fn(f64) -> f64,
 }
 
 /// Integer weights of an affine op, its biases, and the value of one unit of its sums per output channel.
@@ -81,9 +83,11 @@ struct Integers {
 }
 
 impl IntegerDecoder {
-    /// Quantizes the decoder `program`, whose parameters are `params` by the table.
+    /// Quantizes the decoder `program`, whose parameters are `params` by the table. One sample is computed at a time: of
+    /// the others only the integers between two ops are held.
     ///
     /// Errors: [`ModelError::NotExact`] for an op without an exact form, or sums that could leave the exact range.
+    #[allow(clippy::cast_possible_truncation)]
     pub fn quantize<B: Conv3d<Real = f64> + Matmul>(
         backend: &B,
         (program, table, params): (&Program, &ParamTable, &[f32]),
@@ -96,8 +100,8 @@ impl IntegerDecoder {
         let last = program.nodes.iter().rposition(|node| affine_of(&node.op).is_some());
         let last = last.ok_or(ModelError::NotExact { op: 0, reason: "a decoder without weights" })?;
         let mut made = Self { schema: SCHEMA, step: how.step.to_bits(), params: table, program, ops: Vec::new() };
-        let n = how.calibration.len() / made.program.input.len();
-        let mut x: Vec<f64> = how.calibration[..n * made.program.input.len()].iter().map(|&q| f64::from(q)).collect();
+        let mut samples: Vec<Vec<i32>> =
+            how.calibration.chunks_exact(made.program.input.len()).map(<[i32]>::to_vec).collect();
         let mut unit = how.step;
         for i in 0..made.program.nodes.len() {
             let node = &made.program.nodes[i];
@@ -105,8 +109,10 @@ impl IntegerDecoder {
             let op = match (&node.op, affine_of(&node.op)) {
                 (_, Some(affine)) => {
                     let integers = made.integers(node, (values(affine.0), values(affine.1)), unit, how.weight_bits);
-                    let sums = made.sums(backend, i, (&integers.weight, &integers.bias), &x);
-                    if i == last { output(integers) } else { rescale_rule(integers, &sums, &mut unit) }
+                    let sums = |x: &Vec<i32>| made.sums(backend, i, (&integers.weight, &integers.bias), &wide(x));
+                    let peaks = samples.iter().filter(|_| i < last).map(|x| peak(&sums(x), &integers.unit));
+                    let peak = peaks.fold(0.0, f64::max);
+                    if i == last { output(integers) } else { rescale_rule(integers, (how.largest)(peak), &mut unit) }
                 }
                 (Op::Activation(kind), _) if i < last => rectify_rule(*kind, values)
                     .ok_or(ModelError::NotExact { op: i, reason: "an activation that is not a rectifier" })?,
@@ -114,7 +120,9 @@ impl IntegerDecoder {
                 _ => return Err(ModelError::NotExact { op: i, reason: "an activation after the last weights" }),
             };
             made.ops.push(op);
-            x = made.apply(backend, i, x);
+            for x in samples.iter_mut().filter(|_| i < last) {
+                *x = made.apply(backend, i, wide(x)).into_iter().map(|y| y as i32).collect();
+            }
         }
         made.check()?;
         Ok(made)
@@ -405,12 +413,21 @@ fn output(integers: Integers) -> Exact {
     Exact::Output { weight: integers.weight, bias: integers.bias, scale }
 }
 
-/// Multipliers and shift that bring the largest of `sums` to 15 bits less the headroom; sets the unit of the result.
+/// Integers as they are carried.
+fn wide(integers: &[i32]) -> Vec<f64> {
+    integers.iter().map(|&q| f64::from(q)).collect()
+}
+
+/// The largest magnitude of `sums` in units of the program; `unit`: of each output channel.
+fn peak(sums: &[f64], unit: &[f64]) -> f64 {
+    let rows = sums.chunks(unit.len());
+    rows.flat_map(|row| row.iter().zip(unit).map(|(s, u)| (s * u).abs())).fold(0.0, f64::max)
+}
+
+/// Multipliers and shift that bring sums of magnitude `peak` to 15 bits less the headroom; sets the unit of the result.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn rescale_rule(integers: Integers, sums: &[f64], unit: &mut f64) -> Exact {
+fn rescale_rule(integers: Integers, peak: f64, unit: &mut f64) -> Exact {
     let Integers { weight, bias, unit: sum_unit } = integers;
-    let rows = sums.chunks(sum_unit.len());
-    let peak = rows.flat_map(|row| row.iter().zip(&sum_unit).map(|(s, u)| (s * u).abs())).fold(0.0, f64::max);
     *unit = if peak > 0.0 { peak * HEADROOM / f64::from(SYMBOL_MAX) } else { 1.0 };
     let ratio: Vec<f64> = sum_unit.iter().map(|u| u / *unit).collect();
     let top = ratio.iter().copied().fold(f64::MIN_POSITIVE, f64::max);

@@ -26,7 +26,7 @@ fn symbols(n: usize) -> Vec<i32> {
 }
 
 fn exact(graph: &Graph, params: &[f32], weight_bits: u32, calibration: &[i32]) -> IntegerDecoder {
-    let how = Quantization { step: 0.05, weight_bits, calibration };
+    let how = Quantization { step: 0.05, weight_bits, calibration, largest: &|own| own };
     IntegerDecoder::quantize(&Cpu::<f64>::new(), (&graph.decoder, &graph.params, params), &how).unwrap()
 }
 
@@ -98,7 +98,7 @@ fn sums_that_could_leave_the_exact_range_are_refused() {
         graph.params.specs().iter().position(|s| s.name.starts_with("decoder") && s.name.ends_with("bias")).unwrap();
     params[graph.params.range(place).start] = 1.0e30;
     let q = symbols(graph.latent().len());
-    let how = Quantization { step: 0.05, weight_bits: 8, calibration: &q };
+    let how = Quantization { step: 0.05, weight_bits: 8, calibration: &q, largest: &|own| own };
     let made = IntegerDecoder::quantize(&Cpu::<f64>::new(), (&graph.decoder, &graph.params, &params), &how);
     assert!(matches!(made, Err(ModelError::NotExact { .. })));
 }

@@ -20,8 +20,8 @@ use super::solve::{self, Solved};
 use super::space::{self, Space};
 use super::states::States;
 
-/// Samples encoded at a time (VarDACAE: at most 16); fixed, so that batches are the same at every rank count.
-const BATCH: usize = 16;
+/// Values of samples encoded at a time, at least one sample; fixed, so that batches are the same at every rank count.
+pub(in crate::job) const BATCH_VALUES: usize = 1 << 19;
 
 /// The model and normalizer that `bi-reduced` needs, if a method asks for it.
 pub(super) fn load<B: Backend>(
@@ -76,7 +76,7 @@ impl<'a, B: Backend> Latent<'a, B> {
         let started = Instant::now();
         let size = model.graph().latent().len();
         let train = states.train.clone();
-        let batches: Vec<&[usize]> = train.chunks(BATCH).collect();
+        let batches: Vec<&[usize]> = train.chunks((BATCH_VALUES / states.layout.rows()).max(1)).collect();
         let mut mine = Vec::new();
         for batch in &batches[shard::range(batches.len(), ctx.world.size(), ctx.world.rank())] {
             let mut samples = Vec::new();

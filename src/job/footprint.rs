@@ -1,0 +1,109 @@
+//! Most memory of a rank, stage by stage: what `--dry-run` tells. Sizes of arrays times how often they are held, and
+//! measured shares for what the C library keeps between them (`scripts/bench memory` compares).
+
+use crate::archive::ElementType;
+use crate::codec;
+use crate::model::Cost;
+
+use super::assimilate::BATCH_VALUES;
+use super::decompress::tiles_at_once;
+use super::prediction::CALIBRATION_SAMPLES;
+
+/// A rank before it holds any field: the program, its libraries, the buffers of MPI; measured.
+pub(super) const PROCESS: u64 = 40 << 20;
+/// Bytes of a number on the device, and on the host where it decides something.
+const REAL: u64 = 4;
+const DOUBLE: u64 = 8;
+/// From here on freed arrays go back to the system at once ([`super::memory::reuse_freed`]); smaller ones leave holes.
+const RETURNED: u64 = 32 << 20;
+const HOLES: f64 = 1.25;
+
+/// Values of a tile, its variables, and how many tiles a rank works on.
+pub(super) struct Tiles<'a> {
+    /// Values of a variable in the largest tile, and in what a model sees around it.
+    pub values: [usize; 2],
+    /// Types of the variables of the group.
+    pub elements: &'a [ElementType],
+    /// Tiles of the rank.
+    pub count: usize,
+    /// Threads of the rank.
+    pub threads: usize,
+}
+
+/// Statistics over the training part: three sums per value of a slab for each virtual chunk of the rank, and six levels of
+/// their tree.
+pub(super) fn statistics(values: usize, ranks: usize) -> u64 {
+    use crate::dataset::normalize::{CHUNKS, SLAB_VALUES};
+    const LEVELS: usize = 6; // of a tree over 32 chunks
+    ((CHUNKS.div_ceil(ranks) + LEVELS) * 3 * values.min(SLAB_VALUES)) as u64 * DOUBLE
+}
+
+/// Training with `rows` samples of `values` values on this rank, `at_once` of them on the tape.
+pub(super) fn train(cost: &Cost, values: usize, [rows, at_once]: [usize; 2]) -> u64 {
+    const PARAM_COPIES: u64 = 6; // parameters, gradient, its sum, two moments, host copy
+    const BATCHES: u64 = 3; // in use and read ahead
+    /// What the sweep holds beside the values of the tape, of one sample.
+    const SWEEP: f64 = 1.45;
+    let activations = cost.activation_bytes as f64;
+    let holes = holes(cost.largest_bytes * at_once as u64);
+    let fixed = PARAM_COPIES * REAL * cost.params as u64 + BATCHES * REAL * (rows * values) as u64;
+    fixed + (activations * (holes * at_once as f64 + SWEEP)) as u64
+}
+
+/// What arrays of so many bytes, freed and made again, take more than they need.
+fn holes(bytes: u64) -> f64 {
+    if bytes < RETURNED { HOLES } else { 1.0 }
+}
+
+/// Making the decoder exact: the integers between two ops of all samples of the rank, and one sample in f64.
+pub(super) fn calibrate(cost: &Cost, ranks: usize) -> u64 {
+    let samples = CALIBRATION_SAMPLES.div_ceil(ranks) as u64;
+    cost.largest_bytes * samples + 2 * (DOUBLE / REAL) * cost.largest_bytes
+}
+
+/// Coding: stored numbers and predictions of a tile per thread, and the work on one variable of each; reading one, before.
+pub(super) fn code(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
+    const MASK: usize = 3;
+    const PREDICTION: usize = 8;
+    let [values, seen] = tiles.values.map(|n| n * tiles.elements.len());
+    let (of_one, threads) = (tiles.values[0], tiles.threads.min(tiles.count));
+    let prediction = if learned.is_some() { size_of::<f32>() * values } else { 0 };
+    let held = threads * (tiles.bytes() + prediction);
+    let work = |e: &ElementType| {
+        let bytes = codec::work_bytes(*e) + MASK + if learned.is_some() { PREDICTION } else { 0 };
+        (bytes * of_one) as f64 * holes((e.size() * of_one) as u64)
+    };
+    let coding = threads as f64 * tiles.elements.iter().map(work).fold(0.0, f64::max);
+    // Fields in f64 with their masks; a sample in and out of the network, in f64.
+    let reading = learned.map_or(0, |cost| 9 * seen as u64 + cost.inference_bytes * DOUBLE / REAL);
+    held as u64 + (coding as u64).max(reading)
+}
+
+/// Decoding: the tiles of a round, and the work on one per thread.
+pub(super) fn decode(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
+    let [values, _] = tiles.values;
+    let round = tiles_at_once(values, tiles.elements.iter().copied(), tiles.threads).min(tiles.count);
+    let threads = tiles.threads.min(round) as u64;
+    let work = tiles.elements.iter().map(|e| codec::decoding_bytes(*e) * values).max().unwrap_or(0) as u64;
+    // Predictions in f64 and as they are stored; a sample in the network.
+    let prediction = (12 * values * tiles.elements.len()) as u64;
+    let predicting = learned.map_or(0, |cost| prediction + cost.inference_bytes * DOUBLE / REAL);
+    (round * tiles.bytes()) as u64 + threads * (work + predicting)
+}
+
+impl Tiles<'_> {
+    /// Of the stored numbers of a tile.
+    fn bytes(&self) -> usize {
+        self.values[0] * self.elements.iter().map(|e| e.size()).sum::<usize>()
+    }
+}
+
+/// Assimilation of states of `values` values with `members` deviations, rows over `ranks`; `encoder`: most bytes alive in
+/// the network for a sample, where a method works in its latent space.
+pub(super) fn assimilate([values, members]: [usize; 2], ranks: usize, encoder: Option<u64>) -> u64 {
+    const FIELDS: usize = 12; // truth, background, analysis, increments and what is read of them
+    let deviations = (values.div_ceil(ranks) * members) as u64 * DOUBLE;
+    let at_once = (BATCH_VALUES / values.max(1)).max(1) as u64;
+    let latent = encoder.map_or(0, |bytes| at_once * (bytes + 3 * DOUBLE * values as u64));
+    deviations + (FIELDS * values) as u64 * DOUBLE + latent
+}
