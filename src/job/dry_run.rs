@@ -74,7 +74,7 @@ pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
     if let Some(assimilate) = &job.assimilate {
         plan.assimilate(&job, assimilate, &groups, ranks)?;
     }
-    print(&plan.text())
+    print(&plan.text(threads))
 }
 
 impl Plan {
@@ -82,12 +82,12 @@ impl Plan {
         self.lines.push(format!("{head:<11}{text}"));
     }
 
-    fn text(&self) -> String {
+    fn text(&self, threads: usize) -> String {
         let mut text = self.lines.join("\n");
         text += &format!("\noutput     at most {}", bytes(self.written));
         let stages: BTreeSet<Stage> = self.memory.iter().map(|(stage, _)| *stage).collect();
         let of = |stage: Stage| self.memory.iter().filter(|m| m.0 == stage).map(|m| m.1).max().unwrap_or(0);
-        let told = |stage: Stage| format!("{} in {}", bytes(footprint::PROCESS + of(stage)), stage.as_str());
+        let told = |stage: Stage| format!("{} in {}", bytes(footprint::process(threads) + of(stage)), stage.as_str());
         let told: Vec<String> = stages.into_iter().map(told).collect();
         text + &format!("\nmemory     of a rank: {}\n", told.join(", "))
     }

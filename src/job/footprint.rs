@@ -9,14 +9,17 @@ use super::assimilate::BATCH_VALUES;
 use super::decompress::tiles_at_once;
 use super::prediction::CALIBRATION_SAMPLES;
 
-/// A rank before it holds any field: the program, its libraries, the buffers of MPI; measured.
-pub(super) const PROCESS: u64 = 40 << 20;
+/// A rank before it holds any field: the program, its libraries, the buffers of MPI, and what each thread keeps; measured.
+pub(super) fn process(threads: usize) -> u64 {
+    (36 << 20) + (threads as u64) * (8 << 20)
+}
+
 /// Bytes of a number on the device, and on the host where it decides something.
 const REAL: u64 = 4;
 const DOUBLE: u64 = 8;
 /// From here on freed arrays go back to the system at once ([`super::memory::reuse_freed`]); smaller ones leave holes.
 const RETURNED: u64 = 32 << 20;
-const HOLES: f64 = 1.25;
+const HOLES: f64 = 1.4;
 
 /// Values of a tile, its variables, and how many tiles a rank works on.
 pub(super) struct Tiles<'a> {
@@ -42,12 +45,11 @@ pub(super) fn statistics(values: usize, ranks: usize) -> u64 {
 pub(super) fn train(cost: &Cost, values: usize, [rows, at_once]: [usize; 2]) -> u64 {
     const PARAM_COPIES: u64 = 6; // parameters, gradient, its sum, two moments, host copy
     const BATCHES: u64 = 3; // in use and read ahead
-    /// What the sweep holds beside the values of the tape, of one sample.
-    const SWEEP: f64 = 1.45;
+    /// Measured: what is held beside the values of the tape, of all samples on it and of one.
+    const BESIDE: [f64; 2] = [1.1, 1.4];
     let activations = cost.activation_bytes as f64;
-    let holes = holes(cost.largest_bytes * at_once as u64);
     let fixed = PARAM_COPIES * REAL * cost.params as u64 + BATCHES * REAL * (rows * values) as u64;
-    fixed + (activations * (holes * at_once as f64 + SWEEP)) as u64
+    fixed + (activations * (BESIDE[0] * at_once as f64 + BESIDE[1])) as u64
 }
 
 /// What arrays of so many bytes, freed and made again, take more than they need.
@@ -55,16 +57,17 @@ fn holes(bytes: u64) -> f64 {
     if bytes < RETURNED { HOLES } else { 1.0 }
 }
 
-/// Making the decoder exact: the integers between two ops of all samples of the rank, and one sample in f64.
+/// Making the decoder exact: the integers before and after an op of all samples of the rank, and one sample in f64.
 pub(super) fn calibrate(cost: &Cost, ranks: usize) -> u64 {
     let samples = CALIBRATION_SAMPLES.div_ceil(ranks) as u64;
-    cost.largest_bytes * samples + 2 * (DOUBLE / REAL) * cost.largest_bytes
+    cost.largest_bytes * (3 * samples / 2 + DOUBLE / REAL)
 }
 
 /// Coding: stored numbers and predictions of a tile per thread, and the work on one variable of each; reading one, before.
 pub(super) fn code(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
     const MASK: usize = 3;
     const PREDICTION: usize = 8;
+    const NETWORK: u64 = 32 << 20;
     let [values, seen] = tiles.values.map(|n| n * tiles.elements.len());
     let (of_one, threads) = (tiles.values[0], tiles.threads.min(tiles.count));
     let prediction = if learned.is_some() { size_of::<f32>() * values } else { 0 };
@@ -76,7 +79,7 @@ pub(super) fn code(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
     let coding = threads as f64 * tiles.elements.iter().map(work).fold(0.0, f64::max);
     // Fields in f64 with their masks; a sample in and out of the network, in f64.
     let reading = learned.map_or(0, |cost| 9 * seen as u64 + cost.inference_bytes * DOUBLE / REAL);
-    held as u64 + (coding as u64).max(reading)
+    held as u64 + (coding as u64).max(reading) + if learned.is_some() { NETWORK } else { 0 }
 }
 
 /// Decoding: the tiles of a round, and the work on one per thread.
@@ -105,5 +108,6 @@ pub(super) fn assimilate([values, members]: [usize; 2], ranks: usize, encoder: O
     let deviations = (values.div_ceil(ranks) * members) as u64 * DOUBLE;
     let at_once = (BATCH_VALUES / values.max(1)).max(1) as u64;
     let latent = encoder.map_or(0, |bytes| at_once * (bytes + 3 * DOUBLE * values as u64));
-    deviations + (FIELDS * values) as u64 * DOUBLE + latent
+    // A quarter more while they are decomposed, chunk by chunk.
+    deviations * 5 / 4 + (FIELDS * values) as u64 * DOUBLE + latent
 }

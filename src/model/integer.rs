@@ -121,7 +121,7 @@ impl IntegerDecoder {
             };
             made.ops.push(op);
             for x in samples.iter_mut().filter(|_| i < last) {
-                *x = made.apply(backend, i, wide(x)).into_iter().map(|y| y as i32).collect();
+                *x = made.apply(backend, i, wide(x)).iter().map(|&y| y as i32).collect();
             }
         }
         made.check()?;
