@@ -1,11 +1,22 @@
 //! Section `generate`: make input data.
+//!
+//! A generator is a name and the numbers that belong to it. The keys of all generators stand side by side in [`Generate`];
+//! which generator has which, and its defaults, stand once in the tables of numbers below. A key of another generator is
+//! refused.
+//!
+//! Adding a generator: its name in [`Generator`], its keys in [`Generate`], its table, one line in [`each_generator`].
+
+mod numbers;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
+use numbers::each_generator;
 
-/// Section `generate`: a simulated flow whose files become `data.inputs`.
+pub use numbers::UrbanFlow;
+
+/// Section `generate`: simulated data whose files become `data.inputs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Generate {
@@ -13,55 +24,90 @@ pub struct Generate {
     pub name: Generator,
     /// Number of snapshots written. Default: 200.
     pub snapshots: usize,
-    /// Cells along x (wind), y (span), z (height). Default: [91, 85, 32] (the grid of VarDACAE).
-    pub grid: [usize; 3],
-    /// Length of the domain along x, m; cells are cubes, so that the grid gives width and height. Default: 700
-    /// (Elephant & Castle, VarDACAE: 700 x 650 x 250 m).
-    pub length_m: f64,
-    /// Wind along x, mean over the air of the domain, m/s; held by a force. Default: 5.
-    pub wind_m_s: f64,
-    /// Slow swings of the mean wind speed (standard deviation, as a share of it), over minutes. Default: 0.2.
-    pub gustiness: f64,
-    /// Slow swings of the mean wind direction (standard deviation, degrees), over minutes. Default: 15.
-    pub veer_deg: f64,
-    /// Time between two snapshots, s. Default: 10.
-    pub interval_s: f64,
-    /// Time simulated before the first snapshot, s. Default: 600 (about four flows through the domain).
-    pub spin_up_s: f64,
-    /// Mean wind in lattice units (cells per step): smaller is slower and less compressible. Default: 0.08.
-    pub lattice_speed: f64,
-    /// Smagorinsky constant. Default: 0.17 (Lilly 1967, isotropic turbulence).
-    pub smagorinsky: f64,
-    /// Number of block buildings. Default: 24.
-    pub buildings: usize,
-    /// Height of the tallest building, m. Default: 80.
-    pub building_height_max_m: f64,
+    /// `urban-flow`: cells along x (wind), y (span), z (height). Default: [91, 85, 32] (the grid of VarDACAE).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<[usize; 3]>,
+    /// `urban-flow`: length of the domain along x, m; cells are cubes, so that the grid gives width and height.
+    /// Default: 700 (Elephant & Castle, VarDACAE: 700 x 650 x 250 m).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length_m: Option<f64>,
+    /// `urban-flow`: wind along x, mean over the air of the domain, m/s; held by a force. Default: 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wind_m_s: Option<f64>,
+    /// `urban-flow`: slow swings of the mean wind speed (standard deviation, as a share of it), over minutes.
+    /// Default: 0.2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gustiness: Option<f64>,
+    /// `urban-flow`: slow swings of the mean wind direction (standard deviation, degrees), over minutes. Default: 15.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub veer_deg: Option<f64>,
+    /// `urban-flow`: time between two snapshots, s. Default: 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_s: Option<f64>,
+    /// `urban-flow`: time simulated before the first snapshot, s. Default: 600 (about four flows through the domain).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spin_up_s: Option<f64>,
+    /// `urban-flow`: mean wind in lattice units (cells per step): smaller is slower and less compressible.
+    /// Default: 0.08.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lattice_speed: Option<f64>,
+    /// `urban-flow`: Smagorinsky constant. Default: 0.17 (Lilly 1967, isotropic turbulence).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smagorinsky: Option<f64>,
+    /// `urban-flow`: number of block buildings. Default: 24.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub buildings: Option<usize>,
+    /// `urban-flow`: height of the tallest building, m. Default: 80.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub building_height_max_m: Option<f64>,
 }
 
 /// Which generator makes the input data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Generator {
     /// Lattice-Boltzmann wind (D3Q19, Smagorinsky) past block buildings with a passive tracer.
+    #[default]
     UrbanFlow,
+}
+
+impl Generator {
+    /// The word of the job file, which is also the name of the file that it makes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UrbanFlow => "urban-flow",
+        }
+    }
+}
+
+/// The numbers of one generator.
+trait Numbers: Sized {
+    /// Their keys in [`Generate`].
+    const KEYS: &'static [&'static str];
+
+    /// Writes every number into the section.
+    fn fill(self, section: &mut Generate);
+
+    /// Notes numbers that make no sense.
+    fn check(&self, checks: &mut Checks);
 }
 
 impl Default for Generate {
     fn default() -> Self {
         Self {
-            name: Generator::UrbanFlow,
+            name: Generator::default(),
             snapshots: 200,
-            grid: [91, 85, 32], // VarDACAE
-            length_m: 700.0,    // VarDACAE
-            wind_m_s: 5.0,
-            gustiness: 0.2,
-            veer_deg: 15.0,
-            interval_s: 10.0,
-            spin_up_s: 600.0,
-            lattice_speed: 0.08, // Mach 0.14, compressibility error about 1 %
-            smagorinsky: 0.17,   // Lilly 1967
-            buildings: 24,
-            building_height_max_m: 80.0,
+            grid: None,
+            length_m: None,
+            wind_m_s: None,
+            gustiness: None,
+            veer_deg: None,
+            interval_s: None,
+            spin_up_s: None,
+            lattice_speed: None,
+            smagorinsky: None,
+            buildings: None,
+            building_height_max_m: None,
         }
     }
 }
@@ -69,30 +115,19 @@ impl Default for Generate {
 impl Generate {
     pub(super) fn check(&self, checks: &mut Checks) {
         checks.positive(self.snapshots, "generate.snapshots");
-        checks.require(self.grid.iter().all(|&n| n >= 8), "generate.grid", || {
-            format!("{:?}: at least 8 cells along each axis", self.grid)
-        });
-        checks.positive_real(self.length_m, "generate.length_m");
-        checks.positive_real(self.wind_m_s, "generate.wind_m_s");
-        checks.require((0.0..=0.3).contains(&self.gustiness), "generate.gustiness", || {
-            format!("{}: a share of the wind speed, 0 to 0.3", self.gustiness)
-        });
-        checks.require((0.0..=45.0).contains(&self.veer_deg), "generate.veer_deg", || {
-            format!("{}: 0 to 45 degrees", self.veer_deg)
-        });
-        checks.positive_real(self.interval_s, "generate.interval_s");
-        checks.require(self.spin_up_s >= 0.0 && self.spin_up_s.is_finite(), "generate.spin_up_s", || {
-            format!("{}: a time of at least 0 s", self.spin_up_s)
-        });
-        checks.require(self.lattice_speed > 0.0 && self.lattice_speed <= 0.15, "generate.lattice_speed", || {
-            format!("{}: between 0 and 0.15, above which the lattice flow is compressible", self.lattice_speed)
-        });
-        checks.require((0.0..=0.5).contains(&self.smagorinsky), "generate.smagorinsky", || {
-            format!("{}: between 0 (no eddy viscosity) and 0.5", self.smagorinsky)
-        });
-        let height_m = self.length_m / self.grid[0] as f64 * self.grid[2] as f64;
-        checks.require(self.building_height_max_m < height_m, "generate.building_height_max_m", || {
-            format!("{} m: below the top of the domain ({height_m} m)", self.building_height_max_m)
-        });
+        let keys = each_generator!(self.name, T => T::KEYS);
+        let section = serde_json::to_value(self).expect("a section is plain data with text keys");
+        let given = section.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+        for key in given.filter(|key| !["name", "snapshots"].contains(key) && !keys.contains(key)) {
+            checks.require(false, &format!("generate.{key}"), || {
+                format!("not a key of generator `{}`; it has snapshots, {}", self.name.as_str(), keys.join(", "))
+            });
+        }
+        each_generator!(self.name, T => T::of(self).check(checks));
+    }
+
+    /// Fills in every number that belongs to the generator.
+    pub(super) fn resolve(&mut self) {
+        each_generator!(self.name, T => T::of(self).fill(self));
     }
 }
