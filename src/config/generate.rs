@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Checks;
 use numbers::each_generator;
 
-pub use numbers::UrbanFlow;
+pub use numbers::{Kolmogorov, KuramotoSivashinsky, Lorenz96, Turbulence, UrbanFlow};
 
 /// Section `generate`: simulated data whose files become `data.inputs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +60,69 @@ pub struct Generate {
     /// `urban-flow`: height of the tallest building, m. Default: 80.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub building_height_max_m: Option<f64>,
+    /// All but `urban-flow`: points along each axis. Default: `turbulence` 64, `kolmogorov` 128,
+    /// `kuramoto-sivashinsky` 64, `lorenz96` 40 (Lorenz and Emanuel 1998).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cells: Option<usize>,
+    /// All but `urban-flow`: time between two snapshots, in units of the equation. Default: `turbulence` 0.1,
+    /// `kolmogorov` 0.5, `kuramoto-sivashinsky` 1, `lorenz96` 0.05 (six hours of an atmosphere, Lorenz 1996).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<f64>,
+    /// All but `urban-flow`: time simulated before the first interval, in units of the equation. Default: `turbulence` 5
+    /// if forced, else 0; `kolmogorov` 20, `kuramoto-sivashinsky` 100, `lorenz96` 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spin_up: Option<f64>,
+    /// All but `urban-flow`: largest time step, in units of the equation; an interval is a whole number of steps. Default:
+    /// `turbulence` 0.75 / cells (Taylor-Green 2 / cells), `kolmogorov` 1 / cells, `kuramoto-sivashinsky` 0.25 (Kassam
+    /// and Trefethen 2005), `lorenz96` 0.05 (Lorenz 1996).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_step: Option<f64>,
+    /// `turbulence`, `kolmogorov`: kinematic viscosity; the box is 2 pi long. Default: `turbulence` 0.01 with
+    /// `taylor-green` (Reynolds number 100), else what makes the largest wavenumber times the Kolmogorov length 1.5 at
+    /// the dissipation `power`; `kolmogorov` 0.025.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub viscosity: Option<f64>,
+    /// `turbulence`: how it starts. Default: `isotropic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial: Option<Initial>,
+    /// `turbulence`: what keeps it going. Default: `low-wavenumber` with `isotropic`, `none` with `taylor-green`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forcing: Option<Forcing>,
+    /// `turbulence`: power of the force `low-wavenumber` per mass. Default: 0.3 (velocities of about 1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power: Option<f64>,
+    /// `kolmogorov`: wavenumber of the force sin(k y). Default: 4 (Chandler and Kerswell 2013).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forcing_wavenumber: Option<usize>,
+    /// `kolmogorov`: linear drag. Default: 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drag: Option<f64>,
+    /// `kuramoto-sivashinsky`: length of the line. Default: 22 (Cvitanovic, Davidchack and Siminos 2010).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<f64>,
+    /// `lorenz96`: the force F. Default: 8 (Lorenz 1996).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force: Option<f64>,
+}
+
+/// How turbulence starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Initial {
+    /// A random solenoidal field with root-mean-square components of 1, most of it at wavenumber 3.
+    Isotropic,
+    /// The Taylor-Green vortex of amplitude 1 (Brachet et al. 1983).
+    TaylorGreen,
+}
+
+/// What keeps turbulence going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forcing {
+    /// Nothing: it decays.
+    None,
+    /// Constant power into wavenumbers up to 2.
+    LowWavenumber,
 }
 
 /// Which generator makes the input data.
@@ -69,6 +132,14 @@ pub enum Generator {
     /// Lattice-Boltzmann wind (D3Q19, Smagorinsky) past block buildings with a passive tracer.
     #[default]
     UrbanFlow,
+    /// Incompressible flow in a periodic box, decaying or forced.
+    Turbulence,
+    /// Two-dimensional flow under a sinusoidal force.
+    Kolmogorov,
+    /// The Kuramoto-Sivashinsky equation on a line.
+    KuramotoSivashinsky,
+    /// The Lorenz 96 model.
+    Lorenz96,
 }
 
 impl Generator {
@@ -76,6 +147,10 @@ impl Generator {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UrbanFlow => "urban-flow",
+            Self::Turbulence => "turbulence",
+            Self::Kolmogorov => "kolmogorov",
+            Self::KuramotoSivashinsky => "kuramoto-sivashinsky",
+            Self::Lorenz96 => "lorenz96",
         }
     }
 }
@@ -108,6 +183,18 @@ impl Default for Generate {
             smagorinsky: None,
             buildings: None,
             building_height_max_m: None,
+            cells: None,
+            interval: None,
+            spin_up: None,
+            time_step: None,
+            viscosity: None,
+            initial: None,
+            forcing: None,
+            power: None,
+            forcing_wavenumber: None,
+            drag: None,
+            length: None,
+            force: None,
         }
     }
 }

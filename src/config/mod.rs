@@ -26,7 +26,9 @@ pub use compress::{Compress, ErrorBound, Latent, Predictor, Tile, VariableOverri
 pub use data::{All, Augment, Axis, Data, Normalize, OnBadFile, Order, Sample, Split, Variables};
 pub use decompress::Decompress;
 pub use general::{Device, General, Precision, Reduction};
-pub use generate::{Generate, Generator, UrbanFlow};
+pub use generate::{
+    Forcing, Generate, Generator, Initial, Kolmogorov, KuramotoSivashinsky, Lorenz96, Turbulence, UrbanFlow,
+};
 pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
 pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;

@@ -46,12 +46,14 @@ pub enum DatasetError {
         shards: usize,
     },
     /// More slabs than the grid can be cut into.
-    #[error("{ranks} ranks for a grid of {slabs} slabs (two planes along y each): run at most {slabs} ranks")]
+    #[error("{ranks} ranks for a grid of {slabs} slabs (of at least {planes} planes): run at most {slabs} ranks")]
     MoreRanksThanSlabs {
         /// Ranks of the run.
         ranks: usize,
         /// Most slabs the grid can be cut into.
         slabs: usize,
+        /// Least planes of a slab.
+        planes: usize,
     },
     /// Buildings without streets between them.
     #[error(

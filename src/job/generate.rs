@@ -52,8 +52,13 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     drop(progress);
     let bytes = file.finish()?;
-    let picture = simulation.picture(ctx.world);
-    ctx.report.figure("10-generate", &Figure::Slices(picture))?;
+    let (picture, curves) = (simulation.picture(ctx.world), simulation.curves(ctx.world));
+    if !picture.panels.is_empty() {
+        ctx.report.figure("10-generate", &Figure::Slices(picture))?;
+    }
+    if let Some(curves) = curves {
+        ctx.report.figure("11-generate-curves", &Figure::Lines(curves))?;
+    }
     // 4. What it took, and what the simulation says of itself.
     let seconds = ctx.report.seconds() - started;
     let cells = spec.shape()[1..].iter().product::<usize>();

@@ -1,6 +1,6 @@
 //! The numbers of every generator: keys, types, defaults with their sources, and what makes sense.
 
-use super::{Checks, Generate, Numbers};
+use super::{Checks, Forcing, Generate, Initial, Numbers};
 
 /// `each_generator!(name, T => expression)`: the expression with `T` the numbers of the generator `name`.
 macro_rules! each_generator {
@@ -10,14 +10,30 @@ macro_rules! each_generator {
                 type $numbers = $crate::config::UrbanFlow;
                 $expression
             }
+            $crate::config::Generator::Turbulence => {
+                type $numbers = $crate::config::Turbulence;
+                $expression
+            }
+            $crate::config::Generator::Kolmogorov => {
+                type $numbers = $crate::config::Kolmogorov;
+                $expression
+            }
+            $crate::config::Generator::KuramotoSivashinsky => {
+                type $numbers = $crate::config::KuramotoSivashinsky;
+                $expression
+            }
+            $crate::config::Generator::Lorenz96 => {
+                type $numbers = $crate::config::Lorenz96;
+                $expression
+            }
         }
     };
 }
 pub(super) use each_generator;
 
-/// A table of numbers: `key: type = default`, the keys those of [`Generate`].
+/// A table of numbers: `key: type = default`, the keys those of [`Generate`]; a default may look at the section.
 macro_rules! numbers {
-    ($(#[$about:meta])* $name:ident { $($key:ident: $type:ty = $default:expr,)* } check $check:expr) => {
+    ($(#[$about:meta])* $name:ident of $section:ident { $($key:ident: $type:ty = $default:expr,)* } check $check:expr) => {
         $(#[$about])*
         #[derive(Debug, Clone, PartialEq)]
         pub struct $name {
@@ -32,8 +48,8 @@ macro_rules! numbers {
 
         impl $name {
             /// As the section says, with defaults where it says nothing.
-            pub fn of(section: &Generate) -> Self {
-                Self { $($key: section.$key.clone().unwrap_or($default),)* }
+            pub fn of($section: &Generate) -> Self {
+                Self { $($key: $section.$key.unwrap_or_else(|| $default),)* }
             }
         }
 
@@ -54,7 +70,7 @@ macro_rules! numbers {
 
 numbers! {
     /// Numbers of `urban-flow`.
-    UrbanFlow {
+    UrbanFlow of section {
         grid: [usize; 3] = [91, 85, 32], // VarDACAE
         length_m: f64 = 700.0,           // VarDACAE
         wind_m_s: f64 = 5.0,
@@ -96,4 +112,149 @@ fn check_urban_flow(numbers: &UrbanFlow, checks: &mut Checks) {
     checks.require(numbers.building_height_max_m < height_m, "generate.building_height_max_m", || {
         format!("{} m: below the top of the domain ({height_m} m)", numbers.building_height_max_m)
     });
+}
+
+numbers! {
+    /// Numbers of `turbulence`.
+    Turbulence of section {
+        cells: usize = 64,
+        interval: f64 = 0.1,
+        spin_up: f64 = if forcing(section) == Forcing::None { 0.0 } else { 5.0 }, // a few turns of the largest eddies
+        // Speeds |u| + |v| + |w| reach about 2 and 7: a CFL number below 1.
+        time_step: f64 = if initial(section) == Initial::TaylorGreen { 2.0 } else { 0.75 } / cells(section, 64) as f64,
+        viscosity: f64 = resolved_viscosity(section),
+        initial: Initial = initial(section),
+        forcing: Forcing = forcing(section),
+        power: f64 = POWER,
+    }
+    check check_turbulence
+}
+
+/// Power of the force: with eddies of half the box it holds velocities of about 1.
+const POWER: f64 = 0.3;
+
+fn cells(section: &Generate, default: usize) -> usize {
+    section.cells.unwrap_or(default).max(1)
+}
+
+fn initial(section: &Generate) -> Initial {
+    section.initial.unwrap_or(Initial::Isotropic)
+}
+
+fn forcing(section: &Generate) -> Forcing {
+    let usual = if initial(section) == Initial::Isotropic { Forcing::LowWavenumber } else { Forcing::None };
+    section.forcing.unwrap_or(usual)
+}
+
+/// K (ν³ / ε)^¼ = 1.5 (Pope 2000, section 9.1.2) with K = cells / 3 and ε the power.
+fn resolved_viscosity(section: &Generate) -> f64 {
+    if initial(section) == Initial::TaylorGreen {
+        return 0.01;
+    }
+    let largest = cells(section, 64) as f64 / 3.0;
+    ((1.5 / largest).powi(4) * section.power.unwrap_or(POWER)).cbrt()
+}
+
+fn check_turbulence(numbers: &Turbulence, checks: &mut Checks) {
+    check_times([numbers.interval, numbers.spin_up, numbers.time_step], checks);
+    check_cells(numbers.cells, 8, checks);
+    checks.positive_real(numbers.power, "generate.power");
+    check_viscosity(numbers.viscosity, checks);
+}
+
+fn check_times([interval, spin_up, time_step]: [f64; 3], checks: &mut Checks) {
+    checks.positive_real(interval, "generate.interval");
+    checks.positive_real(time_step, "generate.time_step");
+    checks.require(spin_up >= 0.0 && spin_up.is_finite(), "generate.spin_up", || {
+        format!("{spin_up}: a time of at least 0")
+    });
+}
+
+fn check_cells(cells: usize, least: usize, checks: &mut Checks) {
+    checks.require((least..=1 << 16).contains(&cells), "generate.cells", || {
+        format!("{cells}: {least} to 65536 points along each axis")
+    });
+}
+
+fn check_viscosity(viscosity: f64, checks: &mut Checks) {
+    checks.require(viscosity >= 0.0 && viscosity.is_finite(), "generate.viscosity", || {
+        format!("{viscosity}: a finite number of at least 0")
+    });
+}
+
+numbers! {
+    /// Numbers of `kolmogorov`.
+    Kolmogorov of section {
+        cells: usize = 128,
+        interval: f64 = 0.5,
+        spin_up: f64 = 20.0,
+        time_step: f64 = 1.0 / cells(section, 128) as f64, // speeds |u| + |v| of about 4: a CFL number below 1
+        viscosity: f64 = 0.025, // Re = 40, Chandler and Kerswell 2013
+        forcing_wavenumber: usize = 4, // the same
+        drag: f64 = 0.0,
+    }
+    check check_kolmogorov
+}
+
+fn check_kolmogorov(numbers: &Kolmogorov, checks: &mut Checks) {
+    check_times([numbers.interval, numbers.spin_up, numbers.time_step], checks);
+    check_cells(numbers.cells, 8, checks);
+    check_viscosity(numbers.viscosity, checks);
+    checks.require(numbers.drag >= 0.0 && numbers.drag.is_finite(), "generate.drag", || {
+        format!("{}: a finite number of at least 0", numbers.drag)
+    });
+    checks.require(numbers.viscosity + numbers.drag > 0.0, "generate.viscosity", || {
+        "0 without drag: nothing takes away what the force gives".into()
+    });
+    let largest = numbers.cells.saturating_sub(1) / 3;
+    checks.require((1..=largest).contains(&numbers.forcing_wavenumber), "generate.forcing_wavenumber", || {
+        format!(
+            "{}: 1 to {largest}, the largest wavenumber that {} points hold",
+            numbers.forcing_wavenumber, numbers.cells
+        )
+    });
+}
+
+numbers! {
+    /// Numbers of `kuramoto-sivashinsky`.
+    KuramotoSivashinsky of section {
+        cells: usize = 64,
+        interval: f64 = 1.0,
+        spin_up: f64 = 100.0,
+        time_step: f64 = 0.25, // Kassam and Trefethen 2005
+        length: f64 = 22.0,    // Cvitanovic, Davidchack and Siminos 2010
+    }
+    check check_kuramoto_sivashinsky
+}
+
+fn check_kuramoto_sivashinsky(numbers: &KuramotoSivashinsky, checks: &mut Checks) {
+    check_times([numbers.interval, numbers.spin_up, numbers.time_step], checks);
+    check_cells(numbers.cells, 16, checks);
+    checks.positive_real(numbers.length, "generate.length");
+    // Waves above wavenumber 1 decay; below it they must be able to hand energy on.
+    let largest = std::f64::consts::TAU * (numbers.cells.saturating_sub(1) / 3) as f64 / numbers.length;
+    checks.require(largest >= 1.5, "generate.cells", || {
+        format!(
+            "{}: too few for a length of {}: the largest wavenumber kept is {largest:.2}, at least 1.5",
+            numbers.cells, numbers.length
+        )
+    });
+}
+
+numbers! {
+    /// Numbers of `lorenz96`.
+    Lorenz96 of section {
+        cells: usize = 40,      // Lorenz and Emanuel 1998
+        interval: f64 = 0.05,   // Lorenz 1996
+        spin_up: f64 = 10.0,
+        time_step: f64 = 0.05,  // Lorenz 1996
+        force: f64 = 8.0,       // Lorenz 1996
+    }
+    check check_lorenz96
+}
+
+fn check_lorenz96(numbers: &Lorenz96, checks: &mut Checks) {
+    check_times([numbers.interval, numbers.spin_up, numbers.time_step], checks);
+    check_cells(numbers.cells, 4, checks);
+    checks.require(numbers.force.is_finite(), "generate.force", || format!("{}: a finite number", numbers.force));
 }

@@ -8,14 +8,20 @@
 //!
 //! `urban-flow` ([`UrbanFlow`]): `grid` lays a slab out in memory, `lattice` collides, `flow` streams and bounces,
 //! `tracer` disperses, `terrain` builds the city, `weather` drives the wind, `urban_flow` puts physical units, forcing and
-//! halos around them.
+//! halos around them. `spectral`: [`Turbulence`](spectral::Turbulence) and [`Kolmogorov`](spectral::Kolmogorov) in periodic
+//! boxes. `kuramoto_sivashinsky` and `lorenz96`: equations on a line, each a [`chain`]. `periodic`: what those four share.
 //!
 //! Adding a generator: its numbers in `config/generate`, a type that implements [`Simulation`], its arms in [`plan`] and
 //! [`start`].
 
+pub mod chain;
 mod flow;
 mod grid;
+pub mod kuramoto_sivashinsky;
 mod lattice;
+pub mod lorenz96;
+mod periodic;
+pub mod spectral;
 mod terrain;
 mod tracer;
 mod urban_flow;
@@ -29,7 +35,7 @@ use serde_json::{Map, Value};
 use super::DatasetError;
 use crate::archive::{Box4, ElementType, FieldSpec, Values};
 use crate::config::{self, Generator};
-use crate::report::figure::Slices;
+use crate::report::figure::{Lines, Slices};
 use crate::world::World;
 
 /// What a generation makes and takes, known before it starts.
@@ -139,8 +145,13 @@ pub trait Simulation {
     /// The variables of the file now, on this rank's part, (z, y, x) each.
     fn snapshot(&self, world: &World) -> Vec<Values>;
 
-    /// Cuts through the fields now, for the report.
+    /// Cuts through the fields now, for the report; without panels: none.
     fn picture(&self, world: &World) -> Slices;
+
+    /// Curves for the report: a spectrum, a profile.
+    fn curves(&self, _: &World) -> Option<Lines> {
+        None
+    }
 
     /// What can be told about the run: `mass_error_rel` (null where nothing is conserved as mass is), and more.
     fn metrics(&self, world: &World) -> Map<String, Value>;
@@ -150,6 +161,12 @@ pub trait Simulation {
 pub fn plan(section: &config::Generate, ranks: usize) -> Plan {
     match section.name {
         Generator::UrbanFlow => urban_flow::plan(&config::UrbanFlow::of(section), section.snapshots, ranks),
+        Generator::Turbulence => spectral::plan_turbulence(&config::Turbulence::of(section), section.snapshots, ranks),
+        Generator::Kolmogorov => spectral::plan_kolmogorov(&config::Kolmogorov::of(section), section.snapshots, ranks),
+        Generator::KuramotoSivashinsky => {
+            kuramoto_sivashinsky::plan(&config::KuramotoSivashinsky::of(section), section.snapshots)
+        }
+        Generator::Lorenz96 => lorenz96::plan(&config::Lorenz96::of(section), section.snapshots),
     }
 }
 
@@ -160,5 +177,16 @@ pub fn start(world: &World, section: &config::Generate, seed: u64) -> Result<Box
     let snapshots = section.snapshots;
     Ok(match section.name {
         Generator::UrbanFlow => Box::new(UrbanFlow::new(world, &config::UrbanFlow::of(section), (snapshots, seed))?),
+        Generator::Turbulence => {
+            Box::new(spectral::Turbulence::new(world, &config::Turbulence::of(section), (snapshots, seed))?)
+        }
+        Generator::Kolmogorov => {
+            Box::new(spectral::Kolmogorov::new(world, &config::Kolmogorov::of(section), (snapshots, seed))?)
+        }
+        Generator::KuramotoSivashinsky => {
+            let numbers = config::KuramotoSivashinsky::of(section);
+            Box::new(kuramoto_sivashinsky::start(&numbers, snapshots, seed))
+        }
+        Generator::Lorenz96 => Box::new(lorenz96::start(&config::Lorenz96::of(section), snapshots, seed)),
     })
 }

@@ -102,7 +102,7 @@ impl UrbanFlow {
         let terrain = Terrain::city(spec.grid, spec.buildings, tallest.clamp(1, spec.grid[2] - 2), seed)?;
         let slabs_max = spec.grid[1] / GHOSTS;
         if world.size() > slabs_max {
-            return Err(DatasetError::MoreRanksThanSlabs { ranks: world.size(), slabs: slabs_max });
+            return Err(DatasetError::MoreRanksThanSlabs { ranks: world.size(), slabs: slabs_max, planes: GHOSTS });
         }
         let y = shard::range(spec.grid[1], world.size(), world.rank());
         let mut flow = Self::of_slab(spec, terrain, y, seed);
