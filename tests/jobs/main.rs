@@ -4,6 +4,7 @@ mod archives;
 mod command_line;
 mod flat;
 mod generate;
+mod generators;
 mod inputs;
 mod kill;
 mod learned;

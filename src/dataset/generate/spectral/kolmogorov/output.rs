@@ -67,7 +67,7 @@ impl Simulation for Kolmogorov {
 
     fn check(&mut self, world: &World) -> Result<(), DatasetError> {
         let [u, v] = self.velocity(world, &self.vorticity);
-        let larger = |a: f64, b: f64| if a.is_nan() || b > a || b.is_nan() { b } else { a };
+        let larger = |a: f64, b: f64| if b <= a || a.is_nan() { a } else { b };
         let fastest = u.iter().zip(&v).map(|(u, v)| u.abs() + v.abs()).fold(0.0, larger);
         let mut all = [if fastest.is_finite() { fastest } else { f64::INFINITY }];
         world.max(&mut all);

@@ -101,7 +101,7 @@ impl Simulation for Turbulence {
         let [u, v, w] = self.components(world);
         let speed = |i: usize| u[i].abs() + v[i].abs() + w[i].abs();
         // f64::max passes over NaN, and a field with one is not sound.
-        let larger = |a: f64, b: f64| if a.is_nan() || b > a || b.is_nan() { b } else { a };
+        let larger = |a: f64, b: f64| if b <= a || a.is_nan() { a } else { b };
         let fastest = (0..u.len()).map(speed).fold(0.0, larger);
         let mut all = [if fastest.is_finite() { fastest } else { f64::INFINITY }];
         world.max(&mut all);
