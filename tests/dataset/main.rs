@@ -2,6 +2,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod strouhal;
+#[path = "../common/tunnel.rs"]
+mod tunnel;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

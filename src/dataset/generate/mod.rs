@@ -27,7 +27,10 @@ mod tracer;
 mod urban_flow;
 mod weather;
 
-pub use terrain::Terrain;
+pub use flow::{Flow, Side};
+pub use grid::{Grid, LEFT};
+pub use lattice::{Collision, Q, VELOCITIES, equilibrium, opposite};
+pub use terrain::{Ground, Terrain};
 pub use urban_flow::{Scales, UrbanFlow};
 
 use serde_json::{Map, Value};
