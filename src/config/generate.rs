@@ -7,6 +7,7 @@
 //! Adding a generator: its name in [`Generator`], its keys in [`Generate`], its table, one line in [`each_generator`].
 
 mod numbers;
+mod particle;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::check::Checks;
 use numbers::each_generator;
 
-pub use numbers::{Kolmogorov, KuramotoSivashinsky, Lorenz96, Turbulence, UrbanFlow};
+pub use numbers::{Kolmogorov, KuramotoSivashinsky, Lorenz96, Sas, Turbulence, UrbanFlow};
+pub use particle::Particle;
 
 /// Section `generate`: simulated data whose files become `data.inputs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -60,21 +62,59 @@ pub struct Generate {
     /// `urban-flow`: height of the tallest building, m. Default: 80.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub building_height_max_m: Option<f64>,
-    /// All but `urban-flow`: points along each axis. Default: `turbulence` 64, `kolmogorov` 128,
+    /// `sas`: pixels of the detector along x and y. Default: [128, 128].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<[usize; 2]>,
+    /// `sas`: edge of a pixel, mm. Default: 5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pixel_mm: Option<f64>,
+    /// `sas`: distance of the detector from the sample, m. Default: 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distance_m: Option<f64>,
+    /// `sas`: wavelength, angstrom. Default: 6 (cold neutrons).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wavelength_angstrom: Option<f64>,
+    /// `sas`: standard deviation of the wavelength over its mean. Default: 0.043 (10 % full width at half
+    /// maximum).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wavelength_spread: Option<f64>,
+    /// `sas`: standard deviation of the spot of the direct beam on the detector, mm. Default: 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beam_mm: Option<f64>,
+    /// `sas`: radius of the beam stop, mm. Default: 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beam_stop_mm: Option<f64>,
+    /// `sas`: what is in solution; each series of images has one of these. Default: all there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub particles: Option<Vec<Particle>>,
+    /// `sas`: least and largest relative standard deviation of sizes (Schulz distribution). Default:
+    /// [0.02, 0.15].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub widths: Option<[f64; 2]>,
+    /// `sas`: images of one series, in which the particles grow. Default: 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames: Option<usize>,
+    /// `sas`: expected counts of the image in the middle of a series. Default: 1e6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<f64>,
+    /// `sas`: expected counts of a pixel that no particle scattered. Default: 0.2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub background: Option<f64>,
+    /// All but `urban-flow` and `sas`: points along each axis. Default: `turbulence` 64, `kolmogorov` 128,
     /// `kuramoto-sivashinsky` 64, `lorenz96` 40 (Lorenz and Emanuel 1998).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cells: Option<usize>,
-    /// All but `urban-flow`: time between two snapshots, in units of the equation. Default: `turbulence` 0.1,
+    /// All but `urban-flow` and `sas`: time between two snapshots, in units of the equation. Default: `turbulence` 0.1,
     /// `kolmogorov` 0.5, `kuramoto-sivashinsky` 1, `lorenz96` 0.05 (six hours of an atmosphere, Lorenz 1996).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<f64>,
-    /// All but `urban-flow`: time simulated before the first interval, in units of the equation. Default: `turbulence` 5
-    /// if forced, else 0; `kolmogorov` 20, `kuramoto-sivashinsky` 100, `lorenz96` 10.
+    /// All but `urban-flow` and `sas`: time simulated before the first interval, in units of the equation. Default:
+    /// `turbulence` 5 if forced, else 0; `kolmogorov` 20, `kuramoto-sivashinsky` 100, `lorenz96` 10.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spin_up: Option<f64>,
-    /// All but `urban-flow`: largest time step, in units of the equation; an interval is a whole number of steps. Default:
-    /// `turbulence` 0.75 / cells (Taylor-Green 2 / cells), `kolmogorov` 1 / cells, `kuramoto-sivashinsky` 0.25 (Kassam
-    /// and Trefethen 2005), `lorenz96` 0.05 (Lorenz 1996).
+    /// All but `urban-flow` and `sas`: largest time step, in units of the equation; an interval is a whole number of
+    /// steps. Default: `turbulence` 0.75 / cells (Taylor-Green 2 / cells), `kolmogorov` 1 / cells,
+    /// `kuramoto-sivashinsky` 0.25 (Kassam and Trefethen 2005), `lorenz96` 0.05 (Lorenz 1996).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_step: Option<f64>,
     /// `turbulence`, `kolmogorov`: kinematic viscosity; the box is 2 pi long. Default: `turbulence` 0.01 with
@@ -132,6 +172,8 @@ pub enum Generator {
     /// Lattice-Boltzmann wind (D3Q19, Smagorinsky) past block buildings with a passive tracer.
     #[default]
     UrbanFlow,
+    /// Images of small-angle scattering by particles in solution, as a detector counts them.
+    Sas,
     /// Incompressible flow in a periodic box, decaying or forced.
     Turbulence,
     /// Two-dimensional flow under a sinusoidal force.
@@ -147,6 +189,7 @@ impl Generator {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UrbanFlow => "urban-flow",
+            Self::Sas => "sas",
             Self::Turbulence => "turbulence",
             Self::Kolmogorov => "kolmogorov",
             Self::KuramotoSivashinsky => "kuramoto-sivashinsky",
@@ -183,6 +226,18 @@ impl Default for Generate {
             smagorinsky: None,
             buildings: None,
             building_height_max_m: None,
+            pixels: None,
+            pixel_mm: None,
+            distance_m: None,
+            wavelength_angstrom: None,
+            wavelength_spread: None,
+            beam_mm: None,
+            beam_stop_mm: None,
+            particles: None,
+            widths: None,
+            frames: None,
+            counts: None,
+            background: None,
             cells: None,
             interval: None,
             spin_up: None,

@@ -27,7 +27,8 @@ pub use data::{All, Augment, Axis, Data, Normalize, OnBadFile, Order, Sample, Sp
 pub use decompress::Decompress;
 pub use general::{Device, General, Precision, Reduction};
 pub use generate::{
-    Forcing, Generate, Generator, Initial, Kolmogorov, KuramotoSivashinsky, Lorenz96, Turbulence, UrbanFlow,
+    Forcing, Generate, Generator, Initial, Kolmogorov, KuramotoSivashinsky, Lorenz96, Particle, Sas, Turbulence,
+    UrbanFlow,
 };
 pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
 pub use raw::{ByteOrder, Number, Raw};

@@ -61,7 +61,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     // 4. What it took, and what the simulation says of itself.
     let seconds = ctx.report.seconds() - started;
-    let cells = spec.shape()[1..].iter().product::<usize>();
+    let cells = generate::plan(&section, ctx.world.size()).shape[1..].iter().product::<usize>();
     let rate = (steps - first_step) as f64 * cells as f64 / seconds;
     let own = simulation.metrics(ctx.world);
     let told: Vec<String> = own.iter().map(|(name, value)| format!("{name} {}", shown(value))).collect();
@@ -119,6 +119,10 @@ fn write(
     let mut region = simulation.region();
     region.start[0] = index;
     for (variable, values) in spec.variables.iter().zip(simulation.snapshot(ctx.world)) {
+        // What does not change is written with the first snapshot.
+        if index > 0 && !variable.axes.contains(&0) {
+            continue;
+        }
         file.write(&variable.name, own(ctx, simulation, Piece { region, values }))?;
     }
     Ok(())
@@ -127,7 +131,7 @@ fn write(
 /// The pieces that this rank writes of what it holds.
 fn own(ctx: &Context, simulation: &dyn Simulation, piece: Piece) -> Vec<Piece> {
     let copy = simulation.is_replicated() && !ctx.world.is_root();
-    if copy { Vec::new() } else { vec![piece] }
+    if copy || piece.region.count() == 0 { Vec::new() } else { vec![piece] }
 }
 
 /// What an interrupted generation leaves.
@@ -172,11 +176,8 @@ impl Checkpoint {
         variable.element = ElementType::F64;
         let mut spec = FieldSpec {
             coordinates: axes.try_into().expect("four axes"),
-            unlimited: false,
             variables: vec![variable],
-            attributes: Attributes::default(),
-            grid_mapping: None,
-            deflate: None,
+            ..FieldSpec::default()
         };
         spec.attributes.put_numbers("shared", state.shared);
         let mut file = FieldWriter::create(ctx.world, &self.state, &spec)?;

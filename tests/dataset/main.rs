@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod scattering;
 mod strouhal;
 #[path = "../common/tunnel.rs"]
 mod tunnel;

@@ -10,6 +10,7 @@ mod kill;
 mod learned;
 mod process;
 mod quarantine;
+mod scattering;
 mod toy;
 mod train;
 mod whole_job;

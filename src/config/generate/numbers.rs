@@ -1,6 +1,6 @@
 //! The numbers of every generator: keys, types, defaults with their sources, and what makes sense.
 
-use super::{Checks, Forcing, Generate, Initial, Numbers};
+use super::{Checks, Forcing, Generate, Initial, Numbers, Particle};
 
 /// `each_generator!(name, T => expression)`: the expression with `T` the numbers of the generator `name`.
 macro_rules! each_generator {
@@ -8,6 +8,10 @@ macro_rules! each_generator {
         match $name {
             $crate::config::Generator::UrbanFlow => {
                 type $numbers = $crate::config::UrbanFlow;
+                $expression
+            }
+            $crate::config::Generator::Sas => {
+                type $numbers = $crate::config::Sas;
                 $expression
             }
             $crate::config::Generator::Turbulence => {
@@ -48,8 +52,9 @@ macro_rules! numbers {
 
         impl $name {
             /// As the section says, with defaults where it says nothing.
+            #[allow(clippy::clone_on_copy)] // lists are not Copy
             pub fn of($section: &Generate) -> Self {
-                Self { $($key: $section.$key.unwrap_or_else(|| $default),)* }
+                Self { $($key: $section.$key.clone().unwrap_or_else(|| $default),)* }
             }
         }
 
@@ -257,4 +262,49 @@ fn check_lorenz96(numbers: &Lorenz96, checks: &mut Checks) {
     check_times([numbers.interval, numbers.spin_up, numbers.time_step], checks);
     check_cells(numbers.cells, 4, checks);
     checks.require(numbers.force.is_finite(), "generate.force", || format!("{}: a finite number", numbers.force));
+}
+
+numbers! {
+    /// Numbers of `sas`: a common neutron instrument.
+    Sas of section {
+        pixels: [usize; 2] = [128, 128],
+        pixel_mm: f64 = 5.0,
+        distance_m: f64 = 4.0,
+        wavelength_angstrom: f64 = 6.0,
+        wavelength_spread: f64 = 0.043, // 10 % full width at half maximum of a velocity selector
+        beam_mm: f64 = 4.0,
+        beam_stop_mm: f64 = 20.0,
+        particles: Vec<Particle> = Particle::ALL.to_vec(),
+        widths: [f64; 2] = [0.02, 0.15],
+        frames: usize = 20,
+        counts: f64 = 1.0e6,
+        background: f64 = 0.2,
+    }
+    check check_sas
+}
+
+fn check_sas(numbers: &Sas, checks: &mut Checks) {
+    checks.require(numbers.pixels.iter().all(|n| (16..=4096).contains(n)), "generate.pixels", || {
+        format!("{:?}: 16 to 4096 along each axis", numbers.pixels)
+    });
+    checks.require(!numbers.particles.is_empty(), "generate.particles", || "an empty list: name one".into());
+    checks.positive(numbers.frames, "generate.frames");
+    // The stop hides the beam, and the largest thing seen is at least six times the smallest.
+    let stop_max_mm = numbers.pixels[0].min(numbers.pixels[1]) as f64 * numbers.pixel_mm / 12.0;
+    for (key, number, least, most) in [
+        ("pixel_mm", numbers.pixel_mm, 1e-3, 1e3),
+        ("distance_m", numbers.distance_m, 1e-2, 1e3),
+        ("wavelength_angstrom", numbers.wavelength_angstrom, 1e-2, 1e2),
+        ("wavelength_spread", numbers.wavelength_spread, 0.0, 0.2),
+        ("beam_stop_mm", numbers.beam_stop_mm, numbers.pixel_mm, stop_max_mm),
+        ("beam_mm", numbers.beam_mm, 0.0, numbers.beam_stop_mm / 4.0),
+        ("widths[0]", numbers.widths[0], 0.0, numbers.widths[1]),
+        ("widths[1]", numbers.widths[1], numbers.widths[0], 0.25),
+        ("counts", numbers.counts, 1.0, 1e9),
+        ("background", numbers.background, 0.0, 1e6),
+    ] {
+        checks.require((least..=most).contains(&number), &format!("generate.{key}"), || {
+            format!("{number}: {least} to {most}")
+        });
+    }
 }

@@ -11,6 +11,8 @@
 //! halos around them. `spectral`: [`Turbulence`](spectral::Turbulence) and [`Kolmogorov`](spectral::Kolmogorov) in periodic
 //! boxes. `kuramoto_sivashinsky` and `lorenz96`: equations on a line, each a [`chain`]. `periodic`: what those four share.
 //!
+//! `sas` ([`Sas`]): images of small-angle scattering; `scattering` has the physics.
+//!
 //! Adding a generator: its numbers in `config/generate`, a type that implements [`Simulation`], its arms in [`plan`] and
 //! [`start`].
 
@@ -21,6 +23,8 @@ pub mod kuramoto_sivashinsky;
 mod lattice;
 pub mod lorenz96;
 mod periodic;
+mod sas;
+pub mod scattering;
 pub mod spectral;
 mod terrain;
 mod tracer;
@@ -30,6 +34,7 @@ mod weather;
 pub use flow::{Flow, Side};
 pub use grid::{Grid, LEFT};
 pub use lattice::{Collision, Q, VELOCITIES, equilibrium, opposite};
+pub use sas::Sas;
 pub use terrain::{Ground, Terrain};
 pub use urban_flow::{Scales, UrbanFlow};
 
@@ -142,10 +147,10 @@ pub trait Simulation {
     /// The file without its fields: coordinates (the times of the snapshots among them), variables, attributes.
     fn file(&self) -> FieldSpec;
 
-    /// This rank's part of a snapshot, (t = 0..1, z, y, x).
+    /// This rank's part of a snapshot, (t = 0..1, z, y, x); no steps if it has none.
     fn region(&self) -> Box4;
 
-    /// The variables of the file now, on this rank's part, (z, y, x) each.
+    /// The variables of the file now, on this rank's part, (z, y, x) each, or of these the axes that the variable has.
     fn snapshot(&self, world: &World) -> Vec<Values>;
 
     /// Cuts through the fields now, for the report; without panels: none.
@@ -170,6 +175,7 @@ pub fn plan(section: &config::Generate, ranks: usize) -> Plan {
             kuramoto_sivashinsky::plan(&config::KuramotoSivashinsky::of(section), section.snapshots)
         }
         Generator::Lorenz96 => lorenz96::plan(&config::Lorenz96::of(section), section.snapshots),
+        Generator::Sas => sas::plan(&config::Sas::of(section), section.snapshots),
     }
 }
 
@@ -191,5 +197,6 @@ pub fn start(world: &World, section: &config::Generate, seed: u64) -> Result<Box
             Box::new(kuramoto_sivashinsky::start(&numbers, snapshots, seed))
         }
         Generator::Lorenz96 => Box::new(lorenz96::start(&config::Lorenz96::of(section), snapshots, seed)),
+        Generator::Sas => Box::new(Sas::new(world, &config::Sas::of(section), (snapshots, seed))),
     })
 }

@@ -54,8 +54,7 @@ pub(super) fn file(
         unlimited: true,
         variables: variables.iter().map(|(name, about)| FieldVariable::new(name, "1", about)).collect(),
         attributes: cf_attributes(&attributes),
-        grid_mapping: None,
-        deflate: None,
+        ..FieldSpec::default()
     }
 }
 
