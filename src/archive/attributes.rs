@@ -20,6 +20,13 @@ pub enum AttributeValue {
 pub struct Attributes(pub Vec<(String, AttributeValue)>);
 
 impl Attributes {
+    /// Texts, (name, text).
+    pub fn texts(list: &[(&str, &str)]) -> Self {
+        let mut attributes = Self::default();
+        list.iter().for_each(|(name, text)| attributes.put_text(name, *text));
+        attributes
+    }
+
     /// The attribute `name`.
     pub fn get(&self, name: &str) -> Option<&AttributeValue> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)

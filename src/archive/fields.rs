@@ -15,12 +15,12 @@ use crate::world::World;
 /// A variable of a file to be written.
 #[derive(Debug, Clone)]
 pub struct FieldVariable {
-    /// Name.
+    /// Name; below a group of [`FieldSpec::groups`], its path.
     pub name: String,
     /// Type of the stored numbers.
     pub element: ElementType,
-    /// Whether it has a time axis; without, it is (z, y, x).
-    pub has_time: bool,
+    /// Which of the four coordinates it lies on, ascending: all for a field in time, 1 to 3 for one without.
+    pub axes: Vec<usize>,
     /// `units`, `long_name`, `standard_name`, `_FillValue`, …
     pub attributes: Attributes,
 }
@@ -31,7 +31,7 @@ impl FieldVariable {
         let mut attributes = Attributes::default();
         attributes.put_text("units", units);
         attributes.put_text("long_name", long_name);
-        Self { name: name.into(), element: ElementType::F32, has_time: true, attributes }
+        Self { name: name.into(), element: ElementType::F32, axes: vec![0, 1, 2, 3], attributes }
     }
 
     /// With a CF standard name.
@@ -42,12 +42,14 @@ impl FieldVariable {
 }
 
 /// Everything a file says before its fields.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct FieldSpec {
     /// Coordinates of time, z, y, x: names, values, attributes; their lengths are the shape.
     pub coordinates: [Coordinate; 4],
     /// Whether time is an unlimited dimension.
     pub unlimited: bool,
+    /// Groups by path, a group before those inside it.
+    pub groups: Vec<(String, Attributes)>,
     /// The variables.
     pub variables: Vec<FieldVariable>,
     /// Attributes of the file; [`cf_attributes`] makes them complete.
@@ -79,14 +81,18 @@ impl FieldSpec {
                 "Y" => "northward distance of cell center",
                 _ => "eastward distance of cell center",
             };
-            let mut attributes =
-                texts(&[("standard_name", standard), ("long_name", long), ("units", "m"), ("axis", letter)]);
+            let mut attributes = Attributes::texts(&[
+                ("standard_name", standard),
+                ("long_name", long),
+                ("units", "m"),
+                ("axis", letter),
+            ]);
             if letter == "Z" {
                 attributes.put_text("positive", "up");
             }
             Coordinate { name: name.into(), values: (0..grid.cells[axis]).map(at).collect(), attributes }
         };
-        let time = texts(&[
+        let time = Attributes::texts(&[
             ("standard_name", "time"),
             ("long_name", "time"),
             ("units", "seconds since 2000-01-01 00:00:00"),
@@ -102,7 +108,7 @@ impl FieldSpec {
         ];
         let grid_mapping = Some(local_projection());
         let attributes = cf_attributes(&Attributes::default());
-        Self { coordinates, unlimited: true, variables, attributes, grid_mapping, deflate: None }
+        Self { coordinates, unlimited: true, variables, attributes, grid_mapping, ..Self::default() }
     }
 
     /// Canonical shape of the variables in time.
@@ -113,17 +119,11 @@ impl FieldSpec {
 
 /// CF asks projected coordinates to name their projection; a box without a place on Earth gets the simplest one.
 fn local_projection() -> Attributes {
-    let mut attributes = texts(&[("grid_mapping_name", "transverse_mercator")]);
+    let mut attributes = Attributes::texts(&[("grid_mapping_name", "transverse_mercator")]);
     for name in ["longitude_of_central_meridian", "latitude_of_projection_origin", "false_easting", "false_northing"] {
         attributes.put_numbers(name, vec![0.0f64]);
     }
     attributes.put_numbers("scale_factor_at_central_meridian", vec![1.0f64]);
-    attributes
-}
-
-fn texts(list: &[(&str, &str)]) -> Attributes {
-    let mut attributes = Attributes::default();
-    list.iter().for_each(|(name, text)| attributes.put_text(name, *text));
     attributes
 }
 
@@ -147,7 +147,7 @@ impl<'w> FieldWriter<'w> {
         Ok(Self { file, path: path.into(), variables })
     }
 
-    /// Writes boxes of a variable, any number on each rank, disjoint. A variable without time has boxes of one step.
+    /// Writes boxes of a variable, any number on each rank, disjoint. Of a box only the axes of the variable count.
     /// Collective.
     ///
     /// Panics on a variable that was not declared or a box of other type or size (program error).
@@ -156,9 +156,10 @@ impl<'w> FieldWriter<'w> {
         let dataset = self.file.dataset(variable)?;
         let slab = |piece: &Piece| {
             assert_eq!(piece.values.element(), spec.element, "type of `{variable}`");
-            assert_eq!(piece.values.len(), piece.region.count(), "values of {:?}", piece.region);
-            let skip = usize::from(!spec.has_time);
-            Slab { start: piece.region.start[skip..].to_vec(), count: piece.region.len[skip..].to_vec() }
+            let of = |extents: [usize; 4]| spec.axes.iter().map(|&axis| extents[axis]).collect();
+            let slab = Slab { start: of(piece.region.start), count: of(piece.region.len) };
+            assert_eq!(piece.values.len(), slab.len(), "values of {:?}", piece.region);
+            slab
         };
         let items: Vec<(Slab, Values)> = pieces.into_iter().map(|piece| (slab(&piece), piece.values)).collect();
         self.file.write_values(&dataset, spec.element, &items)
@@ -212,8 +213,14 @@ fn define(tmp: &Path, spec: &FieldSpec) -> NcResult<()> {
     if let Some(attributes) = &spec.grid_mapping {
         root.add_variable("crs", xtype_of(ElementType::I32), &[])?.put_attributes(attributes)?;
     }
+    for (path, attributes) in &spec.groups {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        root.below(above)?.add_group(name)?.put_attributes(attributes)?;
+    }
     for field in &spec.variables {
-        define_field(root.add_variable(&field.name, xtype_of(field.element), &dims[skip(field)..])?, field, spec)?;
+        let dims: Vec<_> = field.axes.iter().map(|&axis| dims[axis]).collect();
+        let (above, name) = field.name.rsplit_once('/').unwrap_or(("", &field.name));
+        define_field(root.below(above)?.add_variable(name, xtype_of(field.element), &dims)?, field, spec)?;
     }
     root.put_attributes(&spec.attributes)?;
     file.end_definitions()?;
@@ -225,10 +232,6 @@ fn define(tmp: &Path, spec: &FieldSpec) -> NcResult<()> {
         root.variable("crs")?.write(&Slab::default(), &Values::I32(vec![0]))?;
     }
     file.close()
-}
-
-fn skip(field: &FieldVariable) -> usize {
-    usize::from(!field.has_time)
 }
 
 /// The attributes of a variable as the library takes them: one fill value of the variable's own type, and none of the
@@ -253,7 +256,7 @@ fn define_field(variable: NcVariable<'_>, field: &FieldVariable, spec: &FieldSpe
         attributes.put_text("grid_mapping", "crs");
     }
     variable.put_attributes(&attributes)?;
-    if spec.unlimited && field.has_time || spec.deflate.is_some() {
+    if spec.unlimited && field.axes.contains(&0) || spec.deflate.is_some() {
         variable.set_chunks(&chunks(field, spec))?;
     }
     spec.deflate.map_or(Ok(()), |level| variable.set_deflate(level))
@@ -266,14 +269,15 @@ fn chunks(field: &FieldVariable, spec: &FieldSpec) -> Vec<usize> {
     while z > 1 && z * y * x * field.element.size() > BYTES_MAX {
         z = z.div_ceil(2);
     }
-    [1, z, y, x][skip(field)..].to_vec()
+    field.axes.iter().map(|&axis| [1, z, y, x][axis]).collect()
 }
 
 /// Gives fields along an unlimited time their full length.
 fn extend(tmp: &Path, spec: &FieldSpec) -> h5::H5Result<()> {
     let file = h5::open_shared(tmp, None)?;
-    for field in spec.variables.iter().filter(|f| f.has_time && spec.unlimited) {
-        h5::set_extent(&file.dataset(&field.name)?, &spec.shape())?;
+    for field in spec.variables.iter().filter(|f| f.axes.contains(&0) && spec.unlimited) {
+        let extents: Vec<usize> = field.axes.iter().map(|&axis| spec.shape()[axis]).collect();
+        h5::set_extent(&file.dataset(&field.name)?, &extents)?;
     }
     file.close()
 }
@@ -281,7 +285,7 @@ fn extend(tmp: &Path, spec: &FieldSpec) -> h5::H5Result<()> {
 /// The attributes of a file, `title`, `source`, `history` and so on, with what CF-1.11 asks for besides (sections 2.6.1,
 /// 2.6.2).
 pub fn cf_attributes(given: &Attributes) -> Attributes {
-    let mut attributes = texts(&[("Conventions", "CF-1.11")]);
+    let mut attributes = Attributes::texts(&[("Conventions", "CF-1.11")]);
     let defaults = [
         ("title", "fields written by sci-hpc"),
         ("institution", "unspecified"),

@@ -224,6 +224,11 @@ impl<'f> NcGroup<'f> {
         Ok(Self { id, file: PhantomData })
     }
 
+    /// The group at a path below this one; the empty path is the group itself.
+    pub(crate) fn below(self, path: &str) -> NcResult<Self> {
+        path.split('/').filter(|name| !name.is_empty()).try_fold(self, |group, name| group.group(name))
+    }
+
     /// Makes a group.
     pub(crate) fn add_group(self, name: &str) -> NcResult<Self> {
         let name = c_name(name)?;
@@ -243,7 +248,7 @@ impl<'f> NcGroup<'f> {
     /// The variable at a path below this group.
     pub(crate) fn variable(self, path: &str) -> NcResult<NcVariable<'f>> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let group = folder.split('/').filter(|n| !n.is_empty()).try_fold(self, |group, name| group.group(name))?;
+        let group = self.below(folder)?;
         let name = c_name(name)?;
         let mut id = 0;
         // SAFETY: the name ends with NUL; the pointer is valid.

@@ -105,7 +105,7 @@ pub struct Source {
 }
 
 /// A coordinate: values along one dimension.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Coordinate {
     /// Full name of the dimension and of the coordinate variable.
     pub name: String,

@@ -26,7 +26,10 @@ pub use compress::{Compress, ErrorBound, Latent, Predictor, Tile, VariableOverri
 pub use data::{All, Augment, Axis, Data, Normalize, OnBadFile, Order, Sample, Split, Variables};
 pub use decompress::Decompress;
 pub use general::{Device, General, Precision, Reduction};
-pub use generate::{Generate, Generator};
+pub use generate::{
+    Forcing, Generate, Generator, Initial, Kolmogorov, KuramotoSivashinsky, Lorenz96, Particle, Sas, Turbulence,
+    UrbanFlow,
+};
 pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
 pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;
@@ -171,6 +174,7 @@ impl Job {
     /// Fills in every value that depends on another one.
     fn resolve(&mut self) {
         self.job.resolve();
+        self.generate.iter_mut().for_each(Generate::resolve);
         self.data.resolve();
         self.train.iter_mut().for_each(Train::resolve);
         let seed = self.job.seed;

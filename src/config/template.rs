@@ -29,6 +29,11 @@ pub const TEMPLATES: &[Template] = &[
         text: include_str!("../../configs/urban-flow.yaml"),
     },
     Template {
+        name: "turbulence",
+        about: "forced turbulence by a spectral method: generate, train on its velocity, compress",
+        text: include_str!("../../configs/turbulence.yaml"),
+    },
+    Template {
         name: "assimilate",
         about: "3D-Var on a series of your fields",
         text: include_str!("../../configs/assimilate.yaml"),

@@ -26,14 +26,13 @@ pub enum DatasetError {
         /// Shape of the first variable.
         expected: [usize; 4],
     },
-    /// The flow left the range in which the lattice is stable.
-    #[error(
-        "the generated flow became non-finite before step {step}: lower generate.lattice_speed, or raise \
-         generate.smagorinsky"
-    )]
-    FlowDiverged {
+    /// A simulation left the range in which it is stable.
+    #[error("the generated flow became non-finite before step {step}: {advice}")]
+    Diverged {
         /// Steps done.
         step: u64,
+        /// What to change.
+        advice: &'static str,
     },
     /// The shards of a batch do not reach every rank.
     #[error(
@@ -47,12 +46,14 @@ pub enum DatasetError {
         shards: usize,
     },
     /// More slabs than the grid can be cut into.
-    #[error("{ranks} ranks for a grid of {slabs} slabs (two planes along y each): run at most {slabs} ranks")]
+    #[error("{ranks} ranks for a grid of {slabs} slabs (of at least {planes} planes): run at most {slabs} ranks")]
     MoreRanksThanSlabs {
         /// Ranks of the run.
         ranks: usize,
         /// Most slabs the grid can be cut into.
         slabs: usize,
+        /// Least planes of a slab.
+        planes: usize,
     },
     /// Buildings without streets between them.
     #[error(

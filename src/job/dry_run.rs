@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::archive::{Archive, Box4, ElementType, Source, Variable};
 use crate::config::{Assimilate, Compress, Generate, Job, MethodName, Predictor, Reduction, Stage, Train};
-use crate::dataset::generate::{self, VARIABLES};
+use crate::dataset::generate;
 use crate::dataset::{Split, Window};
 use crate::model::{Cost, Shape, TrainedModel, zoo};
 
@@ -92,23 +92,22 @@ impl Plan {
         text + &format!("\nmemory     of a rank: {}\n", told.join(", "))
     }
 
-    fn generate(&mut self, job: &Job, spec: &Generate, ranks: usize) -> Vec<Shaped> {
-        let [nx, ny, nz] = spec.grid;
-        let cost = generate::Cost::of(spec, ranks);
+    fn generate(&mut self, job: &Job, section: &Generate, ranks: usize) -> Vec<Shaped> {
+        let plan = generate::plan(section, ranks);
+        let [snapshots, nz, ny, nx] = plan.shape;
         let text = format!(
-            "{nx} x {ny} x {nz} cells, {} snapshots, {} lattice steps, {:.1} TFLOP, {}",
-            spec.snapshots,
-            cost.steps,
-            cost.flops as f64 * 1e-12,
-            bytes(cost.output_bytes)
+            "{}: {nx} x {ny} x {nz} cells, {snapshots} snapshots, {} steps, {}FLOP, {}",
+            section.name.as_str(),
+            plan.steps,
+            si(plan.flops as f64),
+            bytes(plan.output_bytes())
         );
         self.say("generate", &text);
-        self.memory.push((Stage::Generate, cost.bytes_per_rank));
-        self.whole = cost.output_bytes;
-        self.written += cost.output_bytes;
-        let shape = [spec.snapshots, nz, ny, nx];
-        let wanted = VARIABLES.iter().filter(|v| job.data.variables.contains(v.name));
-        wanted.map(|v| Shaped { name: v.name.into(), shape, element: ElementType::F32 }).collect()
+        self.memory.push((Stage::Generate, plan.bytes_per_rank));
+        self.whole = plan.output_bytes();
+        self.written += plan.output_bytes();
+        let wanted = plan.variables.iter().filter(|name| job.data.variables.contains(name));
+        wanted.map(|&name| Shaped { name: name.into(), shape: plan.shape, element: plan.element }).collect()
     }
 
     fn inputs(&mut self, job: &Job, inputs: &[Input]) -> Result<Vec<Shaped>, JobError> {

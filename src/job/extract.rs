@@ -92,12 +92,12 @@ fn spec(archive: &Archive, variables: &[&Variable], times: &Range<usize>) -> Res
     let fields = variables.iter().map(|v| FieldVariable {
         name: v.name.replace('/', "_"),
         element: v.element,
-        has_time: true,
+        axes: vec![0, 1, 2, 3],
         attributes: v.attributes.clone(),
     });
     let attributes = archive.original().attributes().clone();
     let variables = fields.collect();
-    Ok(FieldSpec { coordinates, unlimited: true, variables, attributes, grid_mapping: None, deflate: None })
+    Ok(FieldSpec { coordinates, unlimited: true, variables, attributes, ..FieldSpec::default() })
 }
 
 /// The numbers of `part` out of those of `whole`.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::{Reading, Series, Source, Variable};
 use crate::config::{Count, Data, Generate, Job, Variables};
-use crate::dataset::generate::VARIABLES;
+use crate::dataset::generate;
 use crate::dataset::{Normalizer, SampleSource, Split, Window};
 
 use super::{Class, Context, Input, JobError, memory};
@@ -85,7 +85,7 @@ pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
 pub(super) fn planned(job: &Job, inputs: &[Input]) -> Result<Vec<(Group, [usize; 4])>, JobError> {
     let wanted = job.train.is_some() || job.assimilate.is_some();
     let shapes: Vec<(String, [usize; 4])> = match &job.generate {
-        Some(generate) => generated(job, generate)?,
+        Some(section) => generated(job, section)?,
         None if wanted => {
             let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path.clone()).collect();
             let series = Series::open(&paths, &reading(&job.data))?;
@@ -101,8 +101,9 @@ pub(super) fn planned(job: &Job, inputs: &[Input]) -> Result<Vec<(Group, [usize;
 }
 
 /// The variables that `generate` will make, of those asked for.
-fn generated(job: &Job, generate: &Generate) -> Result<Vec<(String, [usize; 4])>, JobError> {
-    let made: Vec<&str> = VARIABLES.iter().map(|v| v.name).collect();
+fn generated(job: &Job, section: &Generate) -> Result<Vec<(String, [usize; 4])>, JobError> {
+    let plan = generate::plan(section, 1);
+    let made = plan.variables;
     let unknown = |argument: &str, name: &str, known: &[&str]| {
         let reason = format!("`generate` makes no `{name}`; it makes {}", known.join(", "));
         Err(JobError::Argument { argument: argument.into(), reason })
@@ -123,8 +124,7 @@ fn generated(job: &Job, generate: &Generate) -> Result<Vec<(String, [usize; 4])>
             return unknown("compress.variables", name, &coded);
         }
     }
-    let [nx, ny, nz] = generate.grid;
-    Ok(coded.into_iter().map(|name| (name.into(), [generate.snapshots, nz, ny, nx])).collect())
+    Ok(coded.into_iter().map(|name| (name.into(), plan.shape)).collect())
 }
 
 /// Refuses an assimilation without states to find, without an ensemble, or with more observations than values.

@@ -141,7 +141,7 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
 fn are_there(ctx: &Context, stage: Stage) -> Result<bool, JobError> {
     let output = &ctx.output;
     let products: Vec<PathBuf> = match stage {
-        Stage::Generate => vec![generate::product(output)],
+        Stage::Generate => ctx.config.generate.iter().map(|made| generate::product(output, made.name)).collect(),
         Stage::Train => {
             let groups = ctx.groups()?;
             groups.iter().map(|group| output.model(&group.name, groups.len() == 1)).collect()

@@ -397,7 +397,7 @@ fn of_dataset(error: &DatasetError) -> Class {
     match error {
         DatasetError::Archive(error) => of_archive(error),
         DatasetError::NoSamples | DatasetError::GroupMismatch { .. } => Class::Input,
-        DatasetError::FlowDiverged { .. } => Class::Numerics,
+        DatasetError::Diverged { .. } => Class::Numerics,
         DatasetError::MoreRanksThanShards { .. }
         | DatasetError::MoreRanksThanSlabs { .. }
         | DatasetError::CityTooDense { .. } => Class::Usage,

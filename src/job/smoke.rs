@@ -17,7 +17,8 @@ pub(super) fn shrink(job: &mut Job) {
     job.job.output = output.into();
     if let Some(generate) = &mut job.generate {
         generate.snapshots = generate.snapshots.min(SNAPSHOTS);
-        generate.spin_up_s = 0.0;
+        generate.spin_up_s = generate.spin_up_s.map(|_| 0.0);
+        generate.spin_up = generate.spin_up.map(|_| 0.0);
     }
     if let Some(train) = &mut job.train {
         train.epochs = 1;

@@ -237,6 +237,22 @@ impl World {
         });
     }
 
+    /// Sends to every rank its block of `send` and receives one from each: the blocks lie in rank order, `lengths` are
+    /// what goes to and what comes from each rank (transposes of distributed arrays; MPI 4.0, section 6.8).
+    ///
+    /// Panics if the lengths are not those of the slices (program error).
+    pub fn all_to_all<T: Equivalence + Clone>(&self, send: &[T], receive: &mut [T], lengths: &[[usize; 2]]) {
+        let total = |way: usize| lengths.iter().map(|pair| pair[way]).sum::<usize>();
+        assert_eq!([send.len(), receive.len()], [total(0), total(1)], "lengths of the blocks of {} ranks", self.size());
+        let Some(comm) = &self.comm else { return receive.clone_from_slice(send) };
+        let counts = |way: usize| lengths.iter().map(|pair| to_count(pair[way] as u64)).collect::<Vec<i32>>();
+        let (out, back) = (counts(0), counts(1));
+        comm.all_to_all_varcount_into(
+            &mpi::datatype::Partition::new(send, &out[..], &displacements(&out)[..]),
+            &mut mpi::datatype::PartitionMut::new(receive, &back[..], &displacements(&back)[..]),
+        );
+    }
+
     /// The same bits at every rank count: sum over the virtual chunks `0..n` of vectors of `len` values, of which
     /// this rank holds `chunks` for the contiguous `owned` (one vector each). Every rank gets the sum.
     pub fn tree_sum(&self, n: usize, owned: &Range<usize>, chunks: &[Vec<f64>], len: usize) -> Vec<f64> {

@@ -17,7 +17,7 @@ fn spec(unlimited: bool, deflate: Option<u8>) -> FieldSpec {
     let mask = FieldVariable {
         name: "building".into(),
         element: ElementType::I8,
-        has_time: false,
+        axes: vec![1, 2, 3],
         attributes: Attributes(vec![
             ("long_name".into(), AttributeValue::Text("1 inside a building".into())),
             ("units".into(), AttributeValue::Text("1".into())),

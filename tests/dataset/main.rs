@@ -2,6 +2,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod scattering;
+mod strouhal;
+#[path = "../common/tunnel.rs"]
+mod tunnel;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -27,6 +27,12 @@ pub enum Purpose {
     Flow = 8,
     /// Random test matrices of the linear algebra.
     Sketch = 9,
+    /// Particles in generated scattering.
+    Sample = 20,
+    /// Dead pixels of generated detectors.
+    Detector = 21,
+    /// Counts of generated images.
+    Counts = 22,
 }
 
 /// One random stream; copying it is free and keeps no position.

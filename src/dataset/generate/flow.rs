@@ -10,14 +10,14 @@ use rayon::prelude::*;
 
 use super::grid::{GHOSTS, Grid, LANES, LEFT};
 use super::lattice::{Collision, Lanes, Q, VELOCITIES, collide, equilibrium, mirror_z, opposite, weight};
-use super::terrain::Terrain;
+use super::terrain::{Ground, Terrain};
 
 /// Ghost planes of the populations below and above a slab.
 const GHOST: usize = 1;
 
 /// Which neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub enum Side {
     /// The slab at smaller y.
     Low,
     /// The slab at larger y.
@@ -25,7 +25,9 @@ pub(super) enum Side {
 }
 
 /// The wind of one slab. Plain arrays: what a checkpoint has to keep is `now` and the force.
-pub(super) struct Flow {
+///
+/// Periodic along x. Along y it is what is unpacked at the two sides: the neighbours' planes, or an open end.
+pub struct Flow {
     grid: Grid,
     /// Populations after the last collision, (y, q, z, x) with one ghost plane on each side.
     now: Vec<f64>,
@@ -37,11 +39,12 @@ pub(super) struct Flow {
     links: Vec<(usize, usize)>,
     /// Runs of building cells of each row (y, z) of the slab, as columns of the row.
     solids: Vec<Vec<Range<usize>>>,
+    ground: Ground,
 }
 
 impl Flow {
     /// Starts at density 1 with the velocity `start(x, y, z)` (cells per step; global cell), 0 in buildings.
-    pub(super) fn new(grid: &Grid, terrain: &Terrain, start: impl Fn([usize; 3]) -> [f64; 3] + Sync) -> Self {
+    pub fn new(grid: &Grid, terrain: &Terrain, start: impl Fn([usize; 3]) -> [f64; 3] + Sync) -> Self {
         let planes = (grid.ny() + 2 * GHOST) * Q * grid.block();
         let mut now = vec![0.0; planes];
         let stride = grid.stride();
@@ -64,6 +67,7 @@ impl Flow {
             velocity: std::array::from_fn(|_| vec![0.0; grid.scalar()]),
             links: links(grid, terrain),
             solids: solids(grid, terrain),
+            ground: terrain.ground,
         };
         flow.bounce();
         flow
@@ -75,7 +79,7 @@ impl Flow {
     }
 
     /// Streams and collides every cell of the slab. Halos must be up to date, and are not afterwards.
-    pub(super) fn advance(&mut self, with: &Collision) {
+    pub fn advance(&mut self, with: &Collision) {
         let grid = self.grid.clone();
         let (plane, block) = (grid.plane(), Q * grid.block());
         let mut next = std::mem::take(&mut self.next);
@@ -116,22 +120,24 @@ impl Flow {
         }
     }
 
-    /// The populations that arrive with velocity `q` at row (plane, z): the row upwind; below the ground the row's own
-    /// opposite populations (no slip, half-way); above the top the mirrored ones (free slip, half-way).
+    /// The populations that arrive with velocity `q` at row (plane, z): the row upwind; from below a ground without slip
+    /// the row's own opposite populations; from beyond a plane of symmetry the mirrored ones (both half-way).
     fn source(&self, plane: usize, z: usize, q: usize) -> &[f64] {
-        let [cx, cy, cz] = VELOCITIES[q].map(isize::from);
+        let [cx, cy, _] = VELOCITIES[q].map(isize::from);
         let upwind = plane.checked_add_signed(-cy).expect("ghost planes on both sides");
-        let (start, shift) = match z.checked_add_signed(-cz) {
-            None => (self.row(plane, opposite(q), z), 0),
-            Some(above) if above == self.grid.nz() => (self.row(upwind, mirror_z(q), z), cx),
-            Some(level) => (self.row(upwind, q, level), cx),
+        let (start, shift) = match self.ground {
+            Ground::Wall if z == 0 && VELOCITIES[q][2] > 0 => (self.row(plane, opposite(q), z), 0),
+            _ => {
+                let (from, level) = upwind_level(z, q, self.grid.nz());
+                (self.row(upwind, from, level), cx)
+            }
         };
         let start = (start + LEFT).checked_add_signed(-shift).expect("ghost columns on both sides");
         &self.now[start..start + self.grid.vector_nx()]
     }
 
     /// Puts into buildings what their walls send back. After every exchange of halos.
-    pub(super) fn bounce(&mut self) {
+    pub fn bounce(&mut self) {
         for &(to, from) in &self.links {
             self.now[to] = self.now[from];
         }
@@ -143,13 +149,13 @@ impl Flow {
     }
 
     /// Values that [`Flow::pack`] writes.
-    pub(super) fn packed(&self) -> usize {
+    pub fn packed(&self) -> usize {
         (CROSSING + 1) * self.grid.plane()
     }
 
-    /// Appends what the neighbour at `side` needs: the populations that leave there, and the velocity along y (for the
-    /// tracer's fluxes through the common faces).
-    pub(super) fn pack(&self, side: Side, message: &mut Vec<f64>) {
+    /// Appends what the neighbour at `side` needs: the populations that leave there, each (z, row) in the order of
+    /// [`super::VELOCITIES`], and the velocity along y (for the tracer's fluxes through the common faces).
+    pub fn pack(&self, side: Side, message: &mut Vec<f64>) {
         let plane = if side == Side::Low { GHOST } else { self.grid.ny() };
         for q in crossing(side) {
             let start = self.row(plane, q, 0);
@@ -160,7 +166,7 @@ impl Flow {
     }
 
     /// Takes what the neighbour at `side` packed for its opposite side.
-    pub(super) fn unpack(&mut self, side: Side, message: &[f64]) {
+    pub fn unpack(&mut self, side: Side, message: &[f64]) {
         let (plane, from) = match side {
             Side::Low => (0, Side::High),
             Side::High => (self.grid.ny() + GHOST, Side::Low),
@@ -175,7 +181,7 @@ impl Flow {
     }
 
     /// Appends the populations of plane `y` of the slab, (q, z, x).
-    pub(super) fn read_plane(&self, y: usize, to: &mut Vec<f64>) {
+    pub fn read_plane(&self, y: usize, to: &mut Vec<f64>) {
         let rows = (0..Q).flat_map(|q| (0..self.grid.nz()).map(move |z| (q, z)));
         for start in rows.map(|(q, z)| self.row(y + GHOST, q, z) + LEFT) {
             to.extend_from_slice(&self.now[start..start + self.grid.nx()]);
@@ -214,6 +220,12 @@ const CROSSING: usize = 5;
 fn crossing(side: Side) -> impl Iterator<Item = usize> {
     let sign = if side == Side::Low { -1 } else { 1 };
     (0..Q).filter(move |&q| VELOCITIES[q][1] == sign)
+}
+
+/// Velocity and level upwind of level `z` of `nz` along `q`: beyond a plane of symmetry the mirrored velocity at `z` itself.
+fn upwind_level(z: usize, q: usize, nz: usize) -> (usize, usize) {
+    let level = z.checked_add_signed(-isize::from(VELOCITIES[q][2])).filter(|&level| level < nz);
+    level.map_or((mirror_z(q), z), |level| (q, level))
 }
 
 fn population_row(grid: &Grid, plane: usize, q: usize, z: usize) -> usize {
@@ -268,11 +280,14 @@ fn links(grid: &Grid, terrain: &Terrain) -> Vec<(usize, usize)> {
             for x in (0..nx).filter(|&x| !terrain.solid(x, y, z)) {
                 for q in 1..Q {
                     let [cx, cy, cz] = VELOCITIES[q].map(isize::from);
-                    let Some(level) = z.checked_add_signed(-cz).filter(|&l| l < nz) else { continue };
+                    if z == 0 && cz > 0 && terrain.ground == Ground::Wall {
+                        continue;
+                    }
+                    let (from, level) = upwind_level(z, q, nz);
                     let shifted = |i: usize, c: isize, n: usize| (i + n).checked_add_signed(-c).expect("n >= 1") % n;
                     if terrain.solid(shifted(x, cx, nx), shifted(y, cy, ny), level) {
                         let plane_there = (plane + GHOST).checked_add_signed(-cy).expect("a ghost plane");
-                        let there = population_row(grid, plane_there, q, level) + LEFT + x;
+                        let there = population_row(grid, plane_there, from, level) + LEFT + x;
                         let here = population_row(grid, plane + GHOST, opposite(q), z) + LEFT + x;
                         links.push((there.checked_add_signed(-cx).expect("a ghost column"), here));
                     }
@@ -361,7 +376,7 @@ mod tests {
         let start = |[x, y, z]: [usize; 3]| [0.05, 0.01 * (x as f64).sin(), 0.01 * ((y + 2 * z) as f64).cos()];
         let run = |lift: usize| {
             let cells = [9, 8, 6 + lift];
-            let terrain = Terrain { cells, heights: vec![lift; 9 * 8] };
+            let terrain = Terrain { cells, heights: vec![lift; 9 * 8], ground: Ground::Wall };
             let grid = Grid { cells, y: 0..8 };
             let mut flow = Flow::new(&grid, &terrain, |[x, y, z]| start([x, y, z - lift]));
             let with = Collision { force: [1e-4, 2e-5], ..Collision::new(1e-3, 0.17) };

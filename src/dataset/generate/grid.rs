@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Columns left of the first cell: the tracer looks two cells upwind.
-pub(super) const LEFT: usize = 2;
+pub const LEFT: usize = 2;
 
 /// Ghost planes of scalars below and above a slab.
 pub(super) const GHOSTS: usize = 2;
@@ -45,7 +45,7 @@ impl Grid {
     }
 
     /// Values from one row to the next.
-    pub(super) fn stride(&self) -> usize {
+    pub fn stride(&self) -> usize {
         (LEFT + self.vector_nx() + LEFT).next_multiple_of(LANES)
     }
 
@@ -77,7 +77,7 @@ impl Grid {
     }
 
     /// Copies the periodic neighbours into the ghost columns of a row.
-    pub(super) fn wrap(&self, row: &mut [f64]) {
+    pub fn wrap(&self, row: &mut [f64]) {
         let nx = self.nx();
         row.copy_within(nx..nx + LEFT, 0);
         for i in LEFT + nx..row.len() {

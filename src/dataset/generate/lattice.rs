@@ -9,10 +9,10 @@ use std::ops::{Add, Mul, Sub};
 use super::grid::LANES;
 
 /// Number of velocities.
-pub(super) const Q: usize = 19;
+pub const Q: usize = 19;
 
 /// The velocities (x, y, z): rest, then pairs of opposites.
-pub(super) const VELOCITIES: [[i8; 3]; Q] = [
+pub const VELOCITIES: [[i8; 3]; Q] = [
     [0, 0, 0],
     [1, 0, 0],
     [-1, 0, 0],
@@ -49,7 +49,7 @@ pub(super) fn weight(q: usize) -> f64 {
 }
 
 /// The velocity opposite to `q`.
-pub(super) fn opposite(q: usize) -> usize {
+pub fn opposite(q: usize) -> usize {
     if q == 0 { 0 } else { ((q - 1) ^ 1) + 1 }
 }
 
@@ -123,18 +123,18 @@ lanewise!(Add add +, Sub sub -, Mul mul *);
 
 /// What the collision needs besides the populations.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Collision {
+pub struct Collision {
     /// Relaxation time of the molecular viscosity, 3ν + ½.
-    pub(super) tau: f64,
+    pub tau: f64,
     /// 18 √2 Cs² (Hou et al. 1996, eq. 17, filter width one cell).
-    pub(super) eddy: f64,
+    pub eddy: f64,
     /// Body force along x and y per volume.
-    pub(super) force: [f64; 2],
+    pub force: [f64; 2],
 }
 
 impl Collision {
     /// ν: cells² per step; Cs: the Smagorinsky constant.
-    pub(super) fn new(viscosity: f64, smagorinsky: f64) -> Self {
+    pub fn new(viscosity: f64, smagorinsky: f64) -> Self {
         let eddy = 18.0 * std::f64::consts::SQRT_2 * smagorinsky * smagorinsky;
         Self { tau: 3.0 * viscosity + 0.5, eddy, force: [0.0; 2] }
     }
@@ -271,7 +271,7 @@ pub(super) fn collide(f: &[Lanes; Q], with: &Collision) -> ([Lanes; Q], [Lanes; 
 }
 
 /// Equilibrium populations of density 1 and a velocity (cells per step).
-pub(super) fn equilibrium(velocity: [f64; 3]) -> [f64; Q] {
+pub fn equilibrium(velocity: [f64; 3]) -> [f64; Q] {
     let zero = Lanes::ZERO;
     let none = Second { xx: zero, yy: zero, zz: zero, xy: zero, xz: zero, yz: zero };
     let density = Lanes::splat(1.0);

@@ -10,6 +10,17 @@ pub struct Terrain {
     pub cells: [usize; 3],
     /// (y, x): building cells above the ground.
     pub heights: Vec<usize>,
+    /// What the flow meets below the lowest cells.
+    pub ground: Ground,
+}
+
+/// A horizontal plane below the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// A wall without slip.
+    Wall,
+    /// A plane of symmetry (free slip), as the top always is: flows that do not vary along z need one layer of cells.
+    Mirror,
 }
 
 /// Shares of a lot that a building covers along each axis; the rest is street.
@@ -22,9 +33,9 @@ const LOWEST: f64 = 0.35;
 const LOT_CELLS_MIN: usize = 4;
 
 impl Terrain {
-    /// Flat ground.
+    /// Flat ground, without slip.
     pub fn flat(cells: [usize; 3]) -> Self {
-        Self { cells, heights: vec![0; cells[0] * cells[1]] }
+        Self { cells, heights: vec![0; cells[0] * cells[1]], ground: Ground::Wall }
     }
 
     /// `n` block buildings, one per lot, of random footprint and place; every second row of lots is shifted by half a

@@ -20,7 +20,7 @@ pub(super) struct Weather {
 const PERIODS_S: [f64; 4] = [1130.0, 670.0, 390.0, 230.0];
 
 impl Weather {
-    pub(super) fn new(spec: &config::Generate, seed: u64) -> Self {
+    pub(super) fn new(spec: &config::UrbanFlow, seed: u64) -> Self {
         let stream = Stream::new(seed, Purpose::Flow, 1, 0);
         let spread = [spec.gustiness, spec.veer_deg.to_radians()];
         let phases = std::array::from_fn(|n| stream.uniforms(u32::try_from(n).expect("a few")));
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn weather_swings_as_much_as_asked_around_the_mean_wind() {
-        let spec = config::Generate { gustiness: 0.2, veer_deg: 10.0, ..Default::default() };
+        let spec = config::UrbanFlow { gustiness: 0.2, veer_deg: 10.0, ..Default::default() };
         let weather = Weather::new(&spec, 4);
         let n = 200_000;
         let (mut speeds, mut angles) = ([0.0; 2], [0.0; 2]);
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn weather_without_swings_is_the_wind_of_the_job_file() {
-        let spec = config::Generate { gustiness: 0.0, veer_deg: 0.0, ..Default::default() };
+        let spec = config::UrbanFlow { gustiness: 0.0, veer_deg: 0.0, ..Default::default() };
         assert_eq!(Weather::new(&spec, 4).wind(77.0), [spec.lattice_speed, 0.0]);
     }
 

@@ -141,14 +141,14 @@ fn spec(states: &States, label: &str) -> FieldSpec {
         let mut background = field.clone();
         background.name = format!("{name}_background");
         background.attributes.put_text("long_name", format!("{}, mean of the training states", variable.title()));
-        background.has_time = false;
+        background.axes = vec![1, 2, 3];
         variables.extend([field, background]);
     }
     let mut attributes = Attributes::default();
     attributes.put_text("title", format!("3D-Var analyses, method {label}"));
     attributes.put_text("source", "sci-hpc assimilate: 3D-Var in control space");
     let attributes = cf_attributes(&attributes);
-    FieldSpec { coordinates, unlimited: true, variables, attributes, grid_mapping: None, deflate: None }
+    FieldSpec { coordinates, unlimited: true, variables, attributes, ..FieldSpec::default() }
 }
 
 /// What CF asks of a coordinate and the file may not have.

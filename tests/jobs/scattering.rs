@@ -1,0 +1,76 @@
+//! Images of small-angle scattering: made, coded and given back.
+
+use sci_hpc::archive::{Box4, Source, Values};
+
+use super::process::{folder, mpirun, write};
+use super::toy::finish;
+
+const JOB: &str = "\
+job: {name: sas, output: out}
+generate: {name: sas, snapshots: 7, pixels: [48, 40], distance_m: 1.5, beam_stop_mm: 12, beam_mm: 2, frames: 3,
+  particles: [sphere, lamella]}
+";
+
+#[test]
+fn scattering_is_coded_without_loss_and_comes_back_whole() {
+    let here = folder("sas_whole");
+    write(&here, "job.yaml", &format!("{JOB}compress: {{error_bound: {{abs: 0.4}}}}\ndecompress: {{}}\n"));
+    finish(&here, 2, &[]);
+    let [made, back] = ["generate", "decompressed"].map(|stage| here.join("out").join(stage).join("sas.nc"));
+    let [made, back] = [made, back].map(|path| Source::open(&path).unwrap());
+    let names: Vec<&str> = made.variables().iter().map(|variable| variable.name.as_str()).collect();
+    assert_eq!(names, ["sasentry/sasdata/I"], "what `all` means");
+    let counts = made.variable(names[0]).unwrap();
+    assert_eq!((counts.shape, counts.has_time), ([7, 1, 40, 48], true));
+    let stored = made.read(counts, &Box4::whole(counts.shape)).unwrap();
+    assert_eq!(back.read(back.variable(names[0]).unwrap(), &Box4::whole(counts.shape)).unwrap(), stored);
+    let Values::U32(numbers) = &stored.values else { panic!("{:?}", counts.element) };
+    let mask = made.read_all("sasentry/sasdata/mask").unwrap().1.to_f64();
+    assert!(numbers.iter().zip(mask.iter().cycle()).all(|(&n, &m)| (n == u32::MAX) == (m != 0.0)));
+    // Masked pixels are missing, not numbers.
+    let valid = counts.valid(&stored.values).unwrap();
+    assert_eq!(valid.iter().filter(|valid| !**valid).count(), 7 * mask.iter().filter(|m| **m != 0.0).count());
+    let report = std::fs::read_to_string(here.join("out/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(metrics["generate"]["snapshots"], 7);
+    assert_eq!(metrics["compress"]["variables"][names[0]]["max_abs_error"], 0.0);
+    assert!(metrics["compress"]["variables"][names[0]]["ratio"].as_f64().unwrap() > 2.0);
+}
+
+#[test]
+fn scattering_has_the_same_bytes_at_every_rank_count_and_after_a_stop() {
+    let here = folder("sas_ranks");
+    write(&here, "job.yaml", JOB);
+    let run = |ranks: usize| {
+        let output = format!("job.output=run{ranks}");
+        mpirun(&here, ranks, "", &["--config", "job.yaml", "--set", &output]).answer();
+        std::fs::read(here.join(format!("run{ranks}/generate/sas.nc"))).unwrap()
+    };
+    let one = run(1);
+    for ranks in [2, 3] {
+        assert!(run(ranks) == one, "{ranks} ranks");
+    }
+    let arguments = ["--config", "job.yaml"];
+    for (ranks, step) in [(2, 0), (3, 4), (1, 5)] {
+        let stop = format!("stop:rank=0:stage=generate:step={step}");
+        mpirun(&here, ranks, &stop, &arguments).refused(75, &["stopped in stage generate"]);
+        assert!(!here.join("out/generate/sas.nc").exists());
+    }
+    let last = mpirun(&here, 2, "", &arguments);
+    last.answer();
+    assert!(last.stderr.contains("goes on after step 5"), "{}", last.stderr);
+    assert!(std::fs::read(here.join("out/generate/sas.nc")).unwrap() == one, "bytes after stops");
+}
+
+#[test]
+fn scattering_refuses_instruments_that_see_nothing() {
+    let here = folder("sas_refused");
+    write(&here, "job.yaml", JOB);
+    let refused = |set: &str, words: &[&str]| {
+        mpirun(&here, 1, "", &["--config", "job.yaml", "--set", set]).refused(2, words);
+    };
+    refused("generate.beam_stop_mm=40", &["generate.beam_stop_mm", "40"]);
+    refused("generate.widths=[0.2, 0.4]", &["generate.widths[1]", "0.25"]);
+    refused("generate.particles=[ball]", &["generate.particles", "core-shell"]);
+    refused("generate.buildings=3", &["generate.buildings", "not a key of generator `sas`"]);
+}
