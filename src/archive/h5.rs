@@ -6,7 +6,7 @@ use std::path::Path;
 use hdf5::plist::{DatasetCreate, FileAccess};
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Dataspace, Datatype, File, Group, LinkType, ObjectReference, ObjectReference1, PropertyList};
-use hdf5_metno_sys::{h5a, h5d, h5p, h5s};
+use hdf5_metno_sys::{h5a, h5d, h5f, h5p, h5s};
 
 use super::{ElementType, Values};
 #[cfg(parallel_hdf5)]
@@ -87,14 +87,19 @@ pub(crate) fn open_shared(path: &Path, comm: Option<RawComm>) -> H5Result<File> 
     if let Some(comm) = comm {
         set_comm(&access, comm)?;
     }
-    File::with_options().set_access_plist(&access)?.open_rw(path)
+    // The crate's own call would read the list back, and knows no MPI.
+    let name = c_string(&path.to_string_lossy())?;
+    hdf5::sync::sync(|| {
+        // SAFETY: the name ends with NUL; the list is alive for the call; the new id is owned by the returned handle.
+        unsafe { hdf5::from_id(hdf5::h5check(h5f::H5Fopen(name.as_ptr(), h5f::H5F_ACC_RDWR, access.id()))?) }
+    })
 }
 
 /// Makes the ranks of `comm` open a file together.
 #[cfg(parallel_hdf5)]
 fn set_comm(access: &FileAccess, comm: RawComm) -> H5Result<()> {
     use hdf5_metno_sys::h5i::hid_t;
-    // The binding of the `hdf5` crates comes with a feature that refuses to compile with a serial library.
+    // The `hdf5` crates know MPI only with a feature that refuses to compile with a serial library.
     unsafe extern "C" {
         fn H5Pset_fapl_mpio(access: hid_t, comm: RawComm, info: RawInfo) -> std::ffi::c_int;
     }
