@@ -153,7 +153,6 @@ impl<'w> FieldWriter<'w> {
     /// Panics on a variable that was not declared or a box of other type or size (program error).
     pub fn write(&mut self, variable: &str, pieces: Vec<Piece>) -> Result<(), ArchiveError> {
         let spec = self.variables.get(variable).unwrap_or_else(|| panic!("`{variable}` was not declared"));
-        let dataset = self.file.dataset(variable)?;
         let slab = |piece: &Piece| {
             assert_eq!(piece.values.element(), spec.element, "type of `{variable}`");
             let of = |extents: [usize; 4]| spec.axes.iter().map(|&axis| extents[axis]).collect();
@@ -162,7 +161,7 @@ impl<'w> FieldWriter<'w> {
             slab
         };
         let items: Vec<(Slab, Values)> = pieces.into_iter().map(|piece| (slab(&piece), piece.values)).collect();
-        self.file.write_values(&dataset, spec.element, &items)
+        self.file.write_values(variable, spec.element, &items)
     }
 
     /// Path the file will have.

@@ -6,10 +6,12 @@ use std::path::Path;
 use hdf5::plist::{DatasetCreate, FileAccess};
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Dataspace, Datatype, File, Group, LinkType, ObjectReference, ObjectReference1, PropertyList};
-use hdf5_metno_sys::{h5a, h5d, h5p, h5s};
+use hdf5_metno_sys::{h5a, h5d, h5f, h5p, h5s};
 
 use super::{ElementType, Values};
-use crate::world::RawComm;
+#[cfg(parallel_hdf5)]
+use crate::world::RawInfo;
+use crate::world::{RawComm, World};
 
 /// Result with the library's own message.
 pub(crate) type H5Result<T> = Result<T, hdf5::Error>;
@@ -66,15 +68,48 @@ pub(crate) fn create_group(parent: &Group, name: &str) -> H5Result<Group> {
     builder.with_gcpl(|plist| plist.link_creation_order(Order::Indexed)).create(name)
 }
 
+/// Whether the library moves data over MPI: build.rs asks it. With a serial one rank 0 writes, see [`super::shared`].
+pub(crate) const PARALLEL: bool = cfg!(parallel_hdf5);
+
+/// The communicator, where there is one and the library can use it.
+pub(crate) fn comm(world: &World) -> Option<RawComm> {
+    world.raw_comm().filter(|_| PARALLEL)
+}
+
 /// Opens an existing file for writing, by all ranks together if there is a communicator.
 pub(crate) fn open_shared(path: &Path, comm: Option<RawComm>) -> H5Result<File> {
     use hdf5::file::LibraryVersion::{V18, V110};
     let mut access = FileAccess::build();
     access.libver_bounds(V18, V110);
+    #[cfg(parallel_hdf5)]
+    access.all_coll_metadata_ops(comm.is_some()).coll_metadata_write(comm.is_some());
+    let access = access.finish()?;
     if let Some(comm) = comm {
-        access.mpio(comm.handle(), None).all_coll_metadata_ops(true).coll_metadata_write(true);
+        set_comm(&access, comm)?;
     }
-    File::with_options().set_access_plist(&access.finish()?)?.open_rw(path)
+    // The crate's own call would read the list back, and knows no MPI.
+    let name = c_string(&path.to_string_lossy())?;
+    hdf5::sync::sync(|| {
+        // SAFETY: the name ends with NUL; the list is alive for the call; the new id is owned by the returned handle.
+        unsafe { hdf5::from_id(hdf5::h5check(h5f::H5Fopen(name.as_ptr(), h5f::H5F_ACC_RDWR, access.id()))?) }
+    })
+}
+
+/// Makes the ranks of `comm` open a file together.
+#[cfg(parallel_hdf5)]
+fn set_comm(access: &FileAccess, comm: RawComm) -> H5Result<()> {
+    use hdf5_metno_sys::h5i::hid_t;
+    // The `hdf5` crates know MPI only with a feature that refuses to compile with a serial library.
+    unsafe extern "C" {
+        fn H5Pset_fapl_mpio(access: hid_t, comm: RawComm, info: RawInfo) -> std::ffi::c_int;
+    }
+    // SAFETY: the list and the communicator are alive; both handles are passed as the C types they wrap.
+    hdf5::h5check(hdf5::sync::sync(|| unsafe { H5Pset_fapl_mpio(access.id(), comm, RawInfo::none()) })).map(drop)
+}
+
+#[cfg(not(parallel_hdf5))]
+fn set_comm(_: &FileAccess, _: RawComm) -> H5Result<()> {
+    unreachable!("`comm` hands no communicator to a serial library")
 }
 
 /// A contiguous dataset whose space exists in the file from the start and is never pre-filled.
@@ -171,6 +206,9 @@ impl Transfer {
         if self == Self::Independent {
             return Ok(None);
         }
+        #[cfg(not(parallel_hdf5))]
+        unreachable!("`comm` hands no communicator to a serial library");
+        #[cfg(parallel_hdf5)]
         hdf5::sync::sync(|| {
             // SAFETY: the new list is owned by the returned handle before it is used.
             unsafe {

@@ -62,8 +62,12 @@ pub use writer::ArchiveWriter;
 /// Versions of the libraries that read and write, for the provenance of a run.
 pub fn library_versions() -> [(&'static str, String); 2] {
     let (major, minor, patch) = hdf5::library_version();
-    [("hdf5", format!("{major}.{minor}.{patch}")), ("netcdf", nc::library_version())]
+    let kind = if PARALLEL_HDF5 { "" } else { " without MPI" };
+    [("hdf5", format!("{major}.{minor}.{patch}{kind}")), ("netcdf", nc::library_version())]
 }
+
+/// Whether all ranks write an HDF5 file together; with a library without MPI rank 0 writes what the others hand it.
+pub const PARALLEL_HDF5: bool = h5::PARALLEL;
 
 /// A box in canonical index space `(t, z, y, x)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,14 +12,14 @@ use super::durable::PendingFile;
 use super::flat::FlatFile;
 use super::h5::{H5Result, Slab, set_extent};
 use super::nc::{NcFile, NcKind, NcResult};
-use super::shared::{Piece, SharedFile, publish};
-use super::{Archive, ArchiveError, Box4, Values, Variable, slab};
+use super::shared::{Piece, SharedFile, as_bytes, publish, to_root};
+use super::{Archive, ArchiveError, Values, Variable, slab};
 use crate::world::World;
 
 /// A file being restored, of the format of the original. Every method is collective.
 ///
 /// HDF5, NetCDF-4, IDX and raw files are written by all ranks. NetCDF classic files have no parallel library here: rank 0 writes
-/// what the others send, piece by piece.
+/// what the others send, slab by slab.
 pub struct Restorer<'w> {
     world: &'w World,
     target: Target<'w>,
@@ -76,31 +76,22 @@ impl<'w> Restorer<'w> {
             assert_eq!(piece.values.element(), variable.element, "type of `{}`", variable.name);
             assert_eq!(piece.values.len(), piece.region.count(), "values of {:?}", piece.region);
         }
+        let items: Vec<(Slab, Values)> = pieces.into_iter().flat_map(|piece| slabs(variable, &piece)).collect();
         match &self.target {
-            Target::Shared(file) => {
-                let root = file.dataset_root();
-                let dataset = file.dataset(&dataset_path(root, &variable.name))?;
-                let mut rounds = [pieces.len() as u64];
-                self.world.max(&mut rounds);
-                // One at a time: in file order a piece is a copy.
-                (0..usize::try_from(rounds[0]).expect("fits: it is some rank's length")).try_for_each(|round| {
-                    let items = pieces.get(round).map(|piece| slabs(variable, piece)).unwrap_or_default();
-                    file.write_values(&dataset, variable.element, &items)
-                })
-            }
+            Target::Shared(file) => file.write_values(&variable.name, variable.element, &items),
             Target::Flat(file, pending) => {
-                let mut items = pieces.iter().flat_map(|p| slabs(variable, p));
-                let written = items.try_for_each(|(slab, values)| file.write(&slab, values));
+                let written = items.into_iter().try_for_each(|(slab, values)| file.write(&slab, values));
                 written.map_err(|e| ArchiveError::write(pending.path(), e))
             }
             Target::Classic(file, pending) => {
-                let write = |piece: &Piece| {
-                    let target = file.as_ref().expect("open on rank 0, where pieces arrive").root();
-                    let target = target.variable(&variable.name)?;
-                    slabs(variable, piece).into_iter().try_for_each(|(slab, values)| target.write(&slab, &values))
+                let write = |slab: &Slab, bytes: &[u8]| {
+                    let mut values = Values::zeros(variable.element, slab.len());
+                    values.bytes_mut().copy_from_slice(bytes);
+                    let target = file.as_ref().expect("open on rank 0, where slabs arrive").root();
+                    target.variable(&variable.name)?.write(slab, &values)
                 };
-                self.to_root(variable, &pieces, |piece| {
-                    write(piece).map_err(|e| ArchiveError::write(pending.path(), e))
+                to_root(self.world, &as_bytes(&items), |slab, bytes| {
+                    write(slab, bytes).map_err(|e| ArchiveError::write(pending.path(), e))
                 })
             }
         }
@@ -122,28 +113,6 @@ impl<'w> Restorer<'w> {
             }
         }
     }
-
-    /// Hands the pieces of all ranks to `write` on rank 0. Collective.
-    fn to_root(
-        &self,
-        variable: &Variable,
-        pieces: &[Piece],
-        write: impl Fn(&Piece) -> Result<(), ArchiveError>,
-    ) -> Result<(), ArchiveError> {
-        let mut rounds = [pieces.len() as u64];
-        self.world.max(&mut rounds);
-        for round in 0..usize::try_from(rounds[0]).expect("fits: it is some rank's length") {
-            let mine = pieces.get(round).map(pack).unwrap_or_default();
-            let mut written = Ok(());
-            self.world.gather_each(&mine, |message| {
-                if !message.is_empty() && written.is_ok() {
-                    written = write(&unpack(variable, &message));
-                }
-            });
-            written?;
-        }
-        Ok(())
-    }
 }
 
 /// A piece in file order, as one slab (more if dimensions were folded into time).
@@ -156,26 +125,6 @@ fn slabs(variable: &Variable, piece: &Piece) -> Vec<(Slab, Values)> {
         items.push((slab, values));
     }
     items
-}
-
-/// A piece as a message: eight indices, then the numbers.
-fn pack(piece: &Piece) -> Vec<u8> {
-    let indices = piece.region.start.iter().chain(&piece.region.len).map(|&n| n as u64);
-    let mut bytes: Vec<u8> = indices.flat_map(u64::to_ne_bytes).collect();
-    bytes.extend_from_slice(piece.values.bytes());
-    bytes
-}
-
-fn unpack(variable: &Variable, message: &[u8]) -> Piece {
-    let (head, body) = message.split_at(64);
-    let index = |i: usize| {
-        let bytes = head[8 * i..8 * i + 8].try_into().expect("8 bytes");
-        usize::try_from(u64::from_ne_bytes(bytes)).expect("packed from usize")
-    };
-    let region = Box4 { start: std::array::from_fn(index), len: std::array::from_fn(|i| index(4 + i)) };
-    let mut values = Values::zeros(variable.element, region.count());
-    values.bytes_mut().copy_from_slice(body);
-    Piece { region, values }
 }
 
 fn lay_out_classic(tmp: &Path, archive: &Archive, kind: NcKind) -> NcResult<NcFile> {

@@ -86,11 +86,11 @@ impl<'w> ArchiveWriter<'w> {
         let file = SharedFile::open(world, self.pending)?;
         let mut places = Vec::new();
         for (name, bytes, first) in &self.groups {
-            let dataset = file.dataset(&format!("groups/{name}/streams"))?;
+            let name = format!("groups/{name}/streams");
             let start = usize::try_from(*first).expect("64-bit address space");
             let slab = Slab { start: vec![start], count: vec![bytes.len()] };
-            file.write_bytes(&dataset, BYTE, &[(slab, bytes)])?;
-            places.extend(dataset.offset().map(|at| at..at + dataset.size() as u64));
+            file.write_bytes(&name, BYTE, &[(slab, bytes)])?;
+            places.extend(file.place(&name)?);
         }
         let pending = file.close()?;
         if world.is_root() {

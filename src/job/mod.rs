@@ -59,6 +59,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
+use crate::archive::PARALLEL_HDF5;
 use crate::backend::Cpu;
 use crate::config::{Device, Stage};
 use crate::report::Report;
@@ -179,6 +180,9 @@ fn log_start(ctx: &Context, arguments: &RunArguments, threads: usize) -> Result<
     };
     let ranks = ctx.world.size();
     ctx.report.log(format_args!("{}, {ranks} ranks x {threads} threads, {device}, {config}", provenance::version()));
+    if ranks > 1 && !PARALLEL_HDF5 {
+        ctx.report.log(format_args!("this HDF5 library is without MPI: rank 0 writes for all ranks"));
+    }
     let stages: Vec<_> = ctx.config.stages().into_iter().map(Stage::as_str).collect();
     ctx.report.log(format_args!(
         "job {}: {} -> {}",

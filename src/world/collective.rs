@@ -16,24 +16,21 @@ use super::tree;
 
 pub use pending::Pending;
 
-/// The MPI communicator as the I/O libraries want it; opaque outside this folder.
+/// The MPI communicator (`MPI_Comm`) as C libraries take it; opaque outside this folder.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub struct RawComm(ffi::MPI_Comm);
 
-impl RawComm {
-    /// The C handle (`MPI_Comm`).
-    pub fn handle(self) -> ffi::MPI_Comm {
-        self.0
-    }
+/// Hints (`MPI_Info`) as C libraries take them; opaque outside this folder.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct RawInfo(ffi::MPI_Info);
 
-    /// An empty, valid `MPI_Info`: NetCDF rejects `MPI_INFO_NULL`. Freed with the process.
-    pub fn new_info(self) -> ffi::MPI_Info {
-        let mut info = std::mem::MaybeUninit::uninit();
-        // SAFETY: MPI is initialized (a RawComm only comes from a started World); the pointer is valid for one handle.
-        unsafe {
-            ffi::MPI_Info_create(info.as_mut_ptr());
-            info.assume_init()
-        }
+impl RawInfo {
+    /// No hints (`MPI_INFO_NULL`).
+    pub fn none() -> Self {
+        // SAFETY: a constant of the library.
+        Self(unsafe { ffi::RSMPI_INFO_NULL })
     }
 }
 
@@ -98,7 +95,8 @@ impl World {
             return "none".into();
         }
         let text = mpi::environment::library_version().unwrap_or_default();
-        text.split([',', '\n']).next().unwrap_or_default().trim().to_string()
+        let line = text.split([',', '\n']).next().unwrap_or_default();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Waits for every rank.

@@ -1,5 +1,7 @@
 //! Disk: what is written comes back, what is damaged is refused, and bytes depend on content alone.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod damage;
 mod fields;
 mod flat;
@@ -9,9 +11,9 @@ mod tree;
 mod whole_file;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use common::mpirun::launcher;
 use sci_hpc::world::World;
 
 /// Tests that write files run side by side; one that starts processes runs alone, as its children would inherit open
@@ -71,12 +73,7 @@ const FOLDER: &str = "SCI_HPC_TEST_FOLDER";
 
 /// Runs the ignored test `inner` of this binary on `ranks` ranks; it finds `folder` with [`inner_world`].
 pub fn under_mpirun(inner: &str, ranks: usize, folder: &Path) {
-    let mut command = Command::new("mpirun");
-    if std::env::var("USER").map_or(true, |user| user == "root") {
-        command.arg("--allow-run-as-root");
-    }
-    let output = command
-        .args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()])
+    let output = launcher(ranks)
         .arg(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", inner, "--nocapture", "--test-threads=1"])
         .env(FOLDER, folder)

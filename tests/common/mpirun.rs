@@ -1,15 +1,26 @@
 //! Tests that start their own binary again under a real mpirun.
 
 use std::process::Command;
+use std::sync::LazyLock;
+
+/// `mpirun -n RANKS`. Open MPI is told that ranks may share cores and that root may start them; the other launchers (Hydra
+/// of MPICH) do not know these flags and need none.
+pub fn launcher(ranks: usize) -> Command {
+    static IS_OPEN_MPI: LazyLock<bool> = LazyLock::new(|| {
+        let version = Command::new("mpirun").arg("--version").output().expect("mpirun is installed (scripts/setup)");
+        String::from_utf8_lossy(&version.stdout).contains("Open MPI")
+    });
+    let mut command = Command::new("mpirun");
+    if *IS_OPEN_MPI {
+        command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);
+    }
+    command.args(["-n", &ranks.to_string()]);
+    command
+}
 
 /// Output of the ignored test `inner` on `ranks` ranks, what follows "bits:" only, sorted.
 pub fn under_mpirun(inner: &str, ranks: usize) -> Vec<String> {
-    let mut command = Command::new("mpirun");
-    if std::env::var("USER").map_or(true, |user| user == "root") {
-        command.arg("--allow-run-as-root");
-    }
-    let output = command
-        .args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()])
+    let output = launcher(ranks)
         .arg(std::env::current_exe().expect("the path of this test"))
         .args(["--ignored", "--exact", inner, "--nocapture", "--test-threads=1"])
         .output()

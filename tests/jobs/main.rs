@@ -2,6 +2,8 @@
 
 mod archives;
 mod command_line;
+#[path = "../common/mod.rs"]
+mod common;
 mod flat;
 mod generate;
 mod generators;

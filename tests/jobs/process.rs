@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use super::common::mpirun::launcher;
+
 /// How a run ended.
 pub struct Run {
     /// Exit code; `None` if a signal ended it.
@@ -47,9 +49,8 @@ pub fn mpirun(folder: &Path, ranks: usize, inject: &str, arguments: &[&str]) -> 
 }
 
 fn mpirun_command(folder: &Path, ranks: usize, inject: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("mpirun");
-    let launcher = ["--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()];
-    command.args(launcher).arg(env!("CARGO_BIN_EXE_sci-hpc")).args(arguments).args(["--threads", "1"]);
+    let mut command = launcher(ranks);
+    command.arg(env!("CARGO_BIN_EXE_sci-hpc")).args(arguments).args(["--threads", "1"]);
     command.current_dir(folder).env("SCI_HPC_INJECT", inject);
     command
 }
@@ -81,11 +82,14 @@ pub fn kill(name: &str, process: u32) {
 }
 
 impl Running {
-    /// Process numbers of the ranks: the children of the launcher.
+    /// Process numbers of the ranks: the children of the launcher, or of the helper that it starts (Hydra's proxy).
     pub fn ranks(&self) -> Vec<u32> {
-        let id = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+        let children = children(self.child.id());
+        let is_rank = |id: &u32| {
+            std::fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|name| name.trim_end() == "sci-hpc")
+        };
+        let (ranks, helpers): (Vec<u32>, Vec<u32>) = children.into_iter().partition(is_rank);
+        ranks.into_iter().chain(helpers.into_iter().flat_map(self::children).filter(is_rank)).collect()
     }
 
     fn text(&self) -> String {
@@ -106,6 +110,12 @@ impl Running {
         let code = self.child.wait().unwrap().code();
         Run { code, stdout: String::new(), stderr: self.text() }
     }
+}
+
+/// The processes that a process has started; none if it has ended.
+fn children(id: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
 }
 
 fn run(command: &mut Command) -> Run {
