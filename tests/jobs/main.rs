@@ -2,6 +2,7 @@
 
 mod archives;
 mod command_line;
+mod exit_codes;
 mod flat;
 mod generate;
 mod inputs;
@@ -9,6 +10,7 @@ mod kill;
 mod learned;
 mod process;
 mod quarantine;
+mod space;
 mod toy;
 mod train;
 mod whole_job;
