@@ -256,6 +256,17 @@ pub enum JobError {
         /// Its value now.
         new: String,
     },
+    /// A file that an earlier run left out can be read now.
+    #[error(
+        "{file} could not be read when {output} was begun, and what was learned there is without it: start over with \
+         --fresh, or choose another job.output; to go on without the file, put it where data.inputs does not find it"
+    )]
+    Repaired {
+        /// The output folder.
+        output: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
     /// The output folder holds files that look like ours, but no run of ours.
     #[error("{output} holds `{entry}`, but no run to go on with; choose another job.output, or remove it by hand")]
     Foreign {
@@ -373,6 +384,7 @@ impl JobError {
             Self::ModelUnfit { .. } | Self::NoValues { .. } => Class::Input,
             Self::Config(_)
             | Self::OtherJob { .. }
+            | Self::Repaired { .. }
             | Self::Foreign { .. }
             | Self::DamagedState { .. }
             | Self::BadPattern { .. }
