@@ -81,6 +81,19 @@ pub enum JobError {
         /// Which stream, and what is wrong with it.
         source: CodecError,
     },
+    /// Tiles of an archive that cannot be decoded.
+    #[error(
+        "{path}: {} of {all} tiles are damaged; copy the file again from where it was made, or take the others (sci-hpc \
+         extract {path} -v NAME -t A:B -o part.nc):\n  {}", damaged.len(), damaged.join("\n  ")
+    )]
+    DamagedTiles {
+        /// The archive.
+        path: PathBuf,
+        /// Tiles of all variables.
+        all: usize,
+        /// Variable, steps and stream of those that are damaged.
+        damaged: Vec<String>,
+    },
     /// Metrics, events or figures could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -391,7 +404,7 @@ impl JobError {
             | Self::TooManyRanks { .. }
             | Self::Argument { .. } => Class::Usage,
             Self::NoInput { .. } | Self::Unreadable { .. } | Self::GroupUnknown { .. } => Class::Input,
-            Self::BadInput { .. } | Self::LeftOut { .. } => Class::Input,
+            Self::BadInput { .. } | Self::LeftOut { .. } | Self::DamagedTiles { .. } => Class::Input,
             Self::NoProbe { .. } => Class::Environment,
             Self::NoDevice { .. } | Self::Signals { .. } | Self::Threads { .. } | Self::NoMpi => Class::Environment,
             Self::Report(_) | Self::Unwritable { .. } | Self::Locked { .. } => Class::Output,
