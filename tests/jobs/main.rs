@@ -10,6 +10,7 @@ mod kill;
 mod learned;
 mod process;
 mod quarantine;
+mod readers;
 mod space;
 mod toy;
 mod train;
