@@ -59,6 +59,10 @@ pub fn finish(world: &World, stop: &AtomicBool, outcome: Result<(), JobError>) -
         if world.is_root() {
             tell(&format!("sci-hpc: {error}"));
         }
+        if code == Class::Output.code() && !error.is_agreed() && world.raw_comm().is_some() {
+            // The file is still open, and HDF5 would try once more to write it after MPI has ended, which crashes.
+            abort_current(code);
+        }
         return code;
     }
     if !world.is_root() && root_was_first(stop) {
