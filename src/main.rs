@@ -11,6 +11,7 @@ use sci_hpc::world::World;
 
 fn main() -> ExitCode {
     memory::reuse_freed();
+    failure::report_file_limits();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(usage) => return refuse(&usage),

@@ -12,22 +12,30 @@ use std::time::{Duration, Instant};
 
 use common::{bits, noise};
 use sci_hpc::archive::{Archive, ArchiveWriter, Box4, Reading, Source, Streams};
+use sci_hpc::backend::Cpu;
 use sci_hpc::config::{self, ByteOrder, Number, Raw, TEMPLATES};
 use sci_hpc::dataset::{Normalizer, Window};
-use sci_hpc::model::{Shape, TrainedModel, init, zoo};
+use sci_hpc::model::integer::Quantization;
+use sci_hpc::model::{Graph, IntegerDecoder, Shape, TrainedModel, init, zoo};
 use sci_hpc::world::World;
 
-/// Seconds per test, and for a single change.
-const SECONDS: f64 = 4.0;
+/// Seconds per test; `SCI_HPC_CHANGES_S=600 cargo test --release --test mutations` looks longer.
+fn seconds() -> f64 {
+    std::env::var("SCI_HPC_CHANGES_S").ok().and_then(|s| s.parse().ok()).unwrap_or(4.0)
+}
+
+/// For a single change.
 const HANG: Duration = Duration::from_secs(30);
 /// Changes below which a test says nothing.
 const CHANGES_MIN: u64 = 100;
 
-/// Notes the largest array that a thread asks for.
+/// Notes the largest array that a thread asks for, and the most it holds at once.
 struct Watch;
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
 }
 
 #[global_allocator]
@@ -36,6 +44,14 @@ static WATCH: Watch = Watch;
 fn note(bytes: usize) {
     // The thread may be ending.
     let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(bytes)));
+    hold(bytes.cast_signed());
+}
+
+fn hold(bytes: isize) {
+    let _ = HELD.try_with(|held| {
+        held.set(held.get() + bytes);
+        MOST.try_with(|most| most.set(most.get().max(held.get())))
+    });
 }
 
 // SAFETY: hands everything to the allocator of the system.
@@ -54,11 +70,13 @@ unsafe impl GlobalAlloc for Watch {
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         note(size);
+        hold(-layout.size().cast_signed());
         // SAFETY: as the caller promises.
         unsafe { System.realloc(at, layout, size) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        hold(-layout.size().cast_signed());
         // SAFETY: as the caller promises.
         unsafe { System.dealloc(at, layout) }
     }
@@ -85,8 +103,16 @@ fn mutate(original: &[u8], i: u64) -> Vec<u8> {
     bytes
 }
 
-/// Hands change after change to `read`, for a few seconds. `factor`: bytes of memory per byte of the file.
+/// Arrays of the largest size that may be held at once.
+const ARRAYS: usize = 4;
+
+/// Hands change after change to `read`, for a few seconds. `factor`: bytes of memory per byte of the file. Where
+/// `SCI_HPC_SEEDS` names a folder, the original goes there, for the targets in fuzz/ to begin with.
 fn try_changes(name: &'static str, original: &[u8], factor: usize, mut read: impl FnMut(&[u8])) {
+    if let Ok(folder) = std::env::var("SCI_HPC_SEEDS") {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(Path::new(&folder).join(name), original).unwrap();
+    }
     let progress: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(0)));
     std::thread::spawn(move || {
         loop {
@@ -99,14 +125,18 @@ fn try_changes(name: &'static str, original: &[u8], factor: usize, mut read: imp
         }
     });
     let (started, mut i) = (Instant::now(), 0);
-    while started.elapsed().as_secs_f64() < SECONDS || i < CHANGES_MIN {
+    while started.elapsed().as_secs_f64() < seconds() || i < CHANGES_MIN {
         progress.store(i, Ordering::Relaxed);
         let bytes = mutate(original, i);
         LARGEST.set(0);
+        MOST.set(HELD.get());
+        let before = HELD.get();
         let done = catch_unwind(AssertUnwindSafe(|| read(&bytes)));
         let (largest, most) = (LARGEST.get(), factor * bytes.len().max(original.len()) + (1 << 20));
         assert!(done.is_ok(), "{name}: panics at change {i}");
         assert!(largest <= most, "{name}: change {i} asks for {largest} bytes at once, {most} are justified");
+        let held = (MOST.get() - before).max(0).unsigned_abs();
+        assert!(held <= ARRAYS * most, "{name}: change {i} holds {held} bytes, {} are justified", ARRAYS * most);
         i += 1;
     }
     progress.store(u64::MAX, Ordering::Relaxed);
@@ -198,13 +228,10 @@ fn changed_archives_are_read_or_refused() {
     });
 }
 
-#[test]
-fn changed_models_are_read_or_refused() {
-    let (made, changed) = (path("good.h5"), path("changed.h5"));
+fn small_model() -> TrainedModel {
     let sample = Shape { grid: [5, 7, 9], channels: 1 };
-    let graph =
-        zoo::build(&config::Model { channels: Some(config::Channels::Each(vec![2, 3])), ..Default::default() }, sample)
-            .unwrap();
+    let channels = Some(config::Channels::Each(vec![2, 3]));
+    let graph = zoo::build(&config::Model { channels, ..Default::default() }, sample).unwrap();
     let normalizer = Normalizer {
         scope: config::Normalize::Global,
         grid: sample.grid,
@@ -214,7 +241,13 @@ fn changed_models_are_read_or_refused() {
         units: vec!["m s-1".into()],
     };
     let (params, window) = (init::start_values(&graph, 1), Window::whole(sample.grid));
-    let model = TrainedModel { params, graph, normalizer, variables: vec!["u".into()], window };
+    TrainedModel { params, graph, normalizer, variables: vec!["u".into()], window }
+}
+
+#[test]
+fn changed_models_are_read_or_refused() {
+    let (made, changed) = (path("good.h5"), path("changed.h5"));
+    let model = small_model();
     model.write(&made).unwrap();
     assert_eq!(TrainedModel::read(&made).unwrap(), model);
     let original = std::fs::read(&made).unwrap();
@@ -222,5 +255,34 @@ fn changed_models_are_read_or_refused() {
         std::fs::write(&changed, bytes).unwrap();
         let read = TrainedModel::read(&changed);
         assert!(bytes == original || read.is_err(), "what was changed is refused");
+    });
+}
+
+/// The op list of a model, behind whatever hashes: what it says is checked before anything is computed.
+#[test]
+fn changed_op_lists_are_read_or_refused() {
+    let original = serde_json::to_vec(&small_model().graph).unwrap();
+    try_changes("op list", &original, 40, |bytes| {
+        let Ok(graph) = serde_json::from_slice::<Graph>(bytes) else { return };
+        if graph.check().is_ok() && graph.params.len() < 100_000 {
+            let params = vec![0.5; graph.params.len()];
+            drop(sci_hpc::model::Autoencoder::new(Cpu::<f32>::new(), graph, &params));
+        }
+    });
+}
+
+/// The decoder in an archive, the same way; what is read is also run.
+#[test]
+fn changed_decoders_are_read_or_refused() {
+    let model = small_model();
+    let symbols = vec![3; model.graph.latent().len()];
+    let how = Quantization { step: 0.05, weight_bits: 8, calibration: &symbols, largest: &|own| own };
+    let parts = (&model.graph.decoder, &model.graph.params, &model.params[..]);
+    let decoder = IntegerDecoder::quantize(&Cpu::<f64>::new(), parts, &how).unwrap();
+    try_changes("decoder", &decoder.to_bytes(), 100, |bytes| {
+        let Ok(decoder) = IntegerDecoder::from_bytes(bytes) else { return };
+        if decoder.sample().len().max(decoder.latent().len()) < 10_000 {
+            decoder.decode(&Cpu::<f64>::new(), &vec![3; decoder.latent().len()]);
+        }
     });
 }

@@ -1,4 +1,4 @@
-"""Makes tests/data/archive/{rich.nc,rich.h5,classic.nc}: small files with everything an archive must give back.
+"""Makes tests/data/archive/{rich.nc,rich.h5,classic.nc,linked.h5,linked_source.h5}: small files with everything an archive must give back.
 
     python3 scripts/reference/archive_files.py        (needs numpy, h5py, netCDF4)
 
@@ -9,6 +9,7 @@ rich.h5     plain HDF5 in its oldest format: object references, hard, soft and e
             texts of fixed and variable length, compact, chunked and filtered data, attributes of many kinds, tracked times.
 classic.nc  NetCDF classic: characters, an empty text, fill values in the middle of the attributes, record variables,
             dimensions in other orders than (t, z, y, x).
+linked.h5   virtual datasets and an external link, all into linked_source.h5 beside it.
 """
 
 import pathlib
@@ -154,10 +155,29 @@ def classic(path):
     path.write_bytes(path.read_bytes().replace(b"_FillValuX", b"_FillValue"))
 
 
+def linked(path, source):
+    with h5py.File(source, "w", libver="earliest") as f:
+        f["first"] = wave(3, 5, 8).astype("f4")
+        f["second"] = (wave(3, 5, 8) + 2).astype("f4")
+        f["few"] = np.arange(4, dtype="i4")
+    with h5py.File(path, "w", libver="earliest") as f:
+        layout = h5py.VirtualLayout(shape=(7, 5, 8), dtype="f4")
+        layout[:3] = h5py.VirtualSource(source.name, "first", shape=(3, 5, 8))
+        layout[3:6] = h5py.VirtualSource(source.name, "second", shape=(3, 5, 8))
+        # Nothing is behind the last step: the fill value.
+        f.create_virtual_dataset("group/joined", layout, fillvalue=-1)
+        layout = h5py.VirtualLayout(shape=(4,), dtype="i4")
+        layout[:] = h5py.VirtualSource(source.name, "few", shape=(4,))
+        f.create_virtual_dataset("few", layout)
+        f["elsewhere"] = h5py.ExternalLink(source.name, "/second")
+        f["pairs"] = np.array([(i, i / 2, b"ab") for i in range(80)], dtype=[("n", "i2"), ("x", ">f8"), ("c", "S3")])
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     rich_netcdf(FOLDER / "rich.nc")
     rich_hdf5(FOLDER / "rich.h5")
     classic(FOLDER / "classic.nc")
+    linked(FOLDER / "linked.h5", FOLDER / "linked_source.h5")
     for path in sorted(FOLDER.iterdir()):
         print(path.name, path.stat().st_size)

@@ -221,12 +221,21 @@ impl ArchiveError {
     }
 
     pub(crate) fn write(path: &Path, reason: impl ToString) -> Self {
-        Self::WriteFailed { path: path.into(), reason: reason.to_string() }
+        Self::WriteFailed { path: path.into(), reason: of_system(&reason.to_string()) }
     }
 
     pub(crate) fn entry(path: &Path, entry: &str, expected: impl ToString, found: impl ToString) -> Self {
         let (expected, found) = (expected.to_string(), found.to_string());
         Self::EntryMismatch { path: path.into(), entry: entry.into(), expected, found }
+    }
+}
+
+/// HDF5 tells addresses, descriptors and the clock with what the system said: only the latter is kept.
+fn of_system(reason: &str) -> String {
+    let said = reason.split_once("error message = '").and_then(|(_, rest)| rest.split_once('\''));
+    match (reason.split_once(": time ="), said) {
+        (Some((what, _)), Some((said, _))) => format!("{what}: {said}"),
+        _ => reason.into(),
     }
 }
 

@@ -160,14 +160,36 @@ fn explain(error: &serde_path_to_error::Error<serde_yaml::Error>) -> (KeyPath, b
         Place::Enum { .. } | Place::Unknown => None,
     });
     let path = KeyPath(segments.collect());
+    let said = in_plain_words(&error.inner().to_string());
     match schema::advise(&path) {
         schema::Advice::Unknown(message) => (path, true, message),
-        schema::Advice::Known(None) => (path, false, error.inner().to_string()),
-        schema::Advice::Known(Some(about)) => {
-            let message = format!("{}\n    {about}", error.inner());
-            (path, false, message)
-        }
+        schema::Advice::Known(None) => (path, false, said),
+        schema::Advice::Known(Some(about)) => (path, false, format!("{said}\n    {about}")),
     }
+}
+
+/// The reader names types of this program: what it found and wanted in the words of a job file.
+fn in_plain_words(said: &str) -> String {
+    let Some((found, wanted)) = said.rsplit_once(", expected ") else { return said.into() };
+    let found = match found.strip_prefix("invalid type: ") {
+        Some("unit value") => "there is no value",
+        Some("sequence") => "invalid type: a list",
+        Some("map") => "invalid type: keys with values",
+        _ => found,
+    };
+    let wanted = match wanted {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more, that is not out of all proportion",
+        "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "a text",
+        "a sequence" => "a list, as in [a, b]",
+        "a map" => "keys with values, as in {a: 1}",
+        other if other.starts_with("struct ") => "keys with values, as in {a: 1}",
+        other if other.ends_with(" enum") => "one word",
+        other => return format!("{found}, expected {}", other.replace("an array of length", "a list of")),
+    };
+    format!("{found}, expected {wanted}")
 }
 
 /// Whether there is something at `path`.
@@ -260,6 +282,21 @@ mod tests {
         let message = refusal(&JOB.replace("epochs: 3", "epochs: many"), &[]);
         assert!(message.starts_with("job.yaml:4:11: train.epochs: invalid type: string \"many\""), "{message}");
         assert!(message.contains("Passes over the training part"), "{message}");
+        for (wrong, words) in [
+            ("train: 3", "integer `3`, expected keys with values"),
+            ("train: {epochs: -3}", "integer `-3`, expected a whole number, 0 or more"),
+            ("train: {epochs: }", "there is no value, expected a whole number"),
+            ("train: {learning_rate: [1]}", "a list, expected a number"),
+            ("train: {loss: {a: 1}}", "keys with values, expected one word"),
+            ("data: {inputs: x}", "string \"x\", expected a list"),
+            ("generate: {grid: [1, 2]}", "invalid length 2, expected a list of 3"),
+            ("compress: {variables: [u]}", "a list, expected keys with values"),
+        ] {
+            let message = refusal(&format!("job: {{name: a}}\n{wrong}\n"), &[]);
+            let of_rust =
+                ["struct", "usize", "u64", "f64", " enum", "Value::"].iter().any(|word| message.contains(word));
+            assert!(message.contains(words) && !of_rust, "{wrong}: {message}");
+        }
         let message = refusal(&JOB.replace("epochs: 3", "loss: huber"), &[]);
         assert!(message.starts_with("job.yaml:4:9: train.loss: unknown variant `huber`, expected"), "{message}");
         let message = refusal(&JOB.replace("[a.nc]", "[a.nc], variables: some"), &[]);

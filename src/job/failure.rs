@@ -8,6 +8,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use crate::config::Stage;
+use crate::report::tell;
 use crate::world::{World, abort_current};
 
 use super::{Class, JobError};
@@ -22,9 +23,16 @@ pub fn end_all_ranks_on_panic(rank: usize) {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         print(info);
-        eprintln!("rank {rank}: this is a bug in sci-hpc; please report it with the lines above");
+        tell(&format!("rank {rank}: this is a bug in sci-hpc; please report it with the lines above"));
         abort_current(Class::Bug.code());
     }));
+}
+
+/// From now on a file that grows beyond the limit of the system (`ulimit -f`) is an error of the write, with its path and
+/// exit code 6, not a signal that ends the process.
+pub fn report_file_limits() {
+    // SAFETY: sets the disposition of one signal, before there are threads.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 /// Raises `stop` at USR1, USR2, TERM and INT. A second TERM or INT ends the process at once, with 128 + its number as if
@@ -49,14 +57,18 @@ pub fn finish(world: &World, stop: &AtomicBool, outcome: Result<(), JobError>) -
     let code = error.class().code();
     if world.size() == 1 || error.is_agreed() {
         if world.is_root() {
-            eprintln!("sci-hpc: {error}");
+            tell(&format!("sci-hpc: {error}"));
+        }
+        if code == Class::Output.code() && !error.is_agreed() && world.raw_comm().is_some() {
+            // The file is still open, and HDF5 would try once more to write it after MPI has ended, which crashes.
+            abort_current(code);
         }
         return code;
     }
     if !world.is_root() && root_was_first(stop) {
         return code;
     }
-    eprintln!("rank {}: {error}", world.rank());
+    tell(&format!("rank {}: {error}", world.rank()));
     abort_current(code)
 }
 
@@ -101,7 +113,7 @@ pub(super) fn inject(world: &World, (stage, step): (Stage, u64), stop: &AtomicBo
         Some("panic") if here && step == wanted_step => panic!("injected by SCI_HPC_INJECT={order}"),
         Some("stop") if here && step == wanted_step => stop.store(true, Ordering::Relaxed),
         Some("hang") if here && step == wanted_step => {
-            eprintln!("rank {} hangs", world.rank());
+            tell(&format!("rank {} hangs", world.rank()));
             std::thread::sleep(Duration::from_secs(3600));
         }
         _ => {}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::archive::{Archive, ArchiveError, Source};
+use crate::archive::{Archive, ArchiveError, Box4, Source};
 use crate::model::weights::{FORMAT, TrainedModel};
 
 use super::JobError;
@@ -38,14 +38,14 @@ pub(super) fn run(file: &Path, json: bool, verify: bool) -> Result<(), JobError>
 fn archive(file: &Path, verify: bool) -> Result<Value, JobError> {
     let archive = Archive::open(file)?;
     let mut groups = Map::new();
+    let (mut damaged, mut all) = (Vec::new(), 0);
     for name in archive.groups() {
         let (streams, index) = archive.stored_bytes(name)?;
         let decoder = GroupDecoder::open(&archive, name)?;
         let tiles = decoder.tiles();
         if verify {
-            for region in &tiles {
-                decoder.decode(region, None)?;
-            }
+            tiles.iter().for_each(|region| damaged.extend(damage(&decoder, region)));
+            all += tiles.len() * decoder.variables.len();
         }
         let original: usize = decoder.variables.iter().map(|v| v.count() * v.element.size()).sum();
         let variables: Map<String, Value> = decoder
@@ -61,6 +61,9 @@ fn archive(file: &Path, verify: bool) -> Result<Value, JobError> {
             }),
         );
     }
+    if !damaged.is_empty() {
+        return Err(JobError::DamagedTiles { path: file.into(), all, damaged });
+    }
     let mut parts = Map::new();
     for part in archive.parts()? {
         parts.insert(part.clone(), json!(archive.part_bytes(&part)?));
@@ -74,6 +77,21 @@ fn archive(file: &Path, verify: bool) -> Result<Value, JobError> {
         found["verified"] = json!("every stream decodes");
     }
     Ok(found)
+}
+
+/// What is wrong with a tile, for every variable of the group that cannot be decoded there.
+fn damage(decoder: &GroupDecoder, region: &Box4) -> Vec<String> {
+    if decoder.decode(region, None).is_ok() {
+        return Vec::new();
+    }
+    let of_variable = |v: usize| match decoder.decode(region, Some(v)) {
+        Ok(_) => None,
+        Err(JobError::Archive(ArchiveError::Damaged { what, .. })) => Some(what),
+        Err(other) => Some(other.to_string()),
+    };
+    let (from, to) = (region.start[0], region.end()[0]);
+    let named = |v: usize| Some(format!("`{}`, steps {from}:{to}: {}", decoder.variables[v].name, of_variable(v)?));
+    (0..decoder.variables.len()).filter_map(named).collect()
 }
 
 fn model(file: &Path) -> Result<Value, JobError> {

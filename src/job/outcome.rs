@@ -81,6 +81,19 @@ pub enum JobError {
         /// Which stream, and what is wrong with it.
         source: CodecError,
     },
+    /// Tiles of an archive that cannot be decoded.
+    #[error(
+        "{path}: {} of {all} tiles are damaged; copy the file again from where it was made, or take the others (sci-hpc \
+         extract {path} -v NAME -t A:B -o part.nc):\n  {}", damaged.len(), damaged.join("\n  ")
+    )]
+    DamagedTiles {
+        /// The archive.
+        path: PathBuf,
+        /// Tiles of all variables.
+        all: usize,
+        /// Variable, steps and stream of those that are damaged.
+        damaged: Vec<String>,
+    },
     /// Metrics, events or figures could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -257,6 +270,17 @@ pub enum JobError {
         /// Its value now.
         new: String,
     },
+    /// A file that an earlier run left out can be read now.
+    #[error(
+        "{file} could not be read when {output} was begun, and what was learned there is without it: start over with \
+         --fresh, or choose another job.output; to go on without the file, put it where data.inputs does not find it"
+    )]
+    Repaired {
+        /// The output folder.
+        output: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
     /// The output folder holds files that look like ours, but no run of ours.
     #[error("{output} holds `{entry}`, but no run to go on with; choose another job.output, or remove it by hand")]
     Foreign {
@@ -374,13 +398,14 @@ impl JobError {
             Self::ModelUnfit { .. } | Self::NoValues { .. } => Class::Input,
             Self::Config(_)
             | Self::OtherJob { .. }
+            | Self::Repaired { .. }
             | Self::Foreign { .. }
             | Self::DamagedState { .. }
             | Self::BadPattern { .. }
             | Self::TooManyRanks { .. }
             | Self::Argument { .. } => Class::Usage,
             Self::NoInput { .. } | Self::Unreadable { .. } | Self::GroupUnknown { .. } => Class::Input,
-            Self::BadInput { .. } | Self::LeftOut { .. } => Class::Input,
+            Self::BadInput { .. } | Self::LeftOut { .. } | Self::DamagedTiles { .. } => Class::Input,
             Self::NoProbe { .. } => Class::Environment,
             Self::NoDevice { .. } | Self::Signals { .. } | Self::Threads { .. } | Self::NoMpi => Class::Environment,
             Self::Report(_) | Self::Unwritable { .. } | Self::Locked { .. } => Class::Output,

@@ -63,17 +63,14 @@ fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock,
     let output = Output::new(&job.job.output);
     let lock = make_root(&output)?;
     let files = [&inputs[..], &archives[..], &models(&job)?[..]].concat();
-    let mut state = State::new(&job, &files)?;
+    let mut state = State::new(&job, &files, &left_out)?;
     if arguments.fresh || arguments.smoke {
         let observations = job.assimilate.as_ref().and_then(|a| a.observations.file.as_deref());
         let read: Vec<&Path> = files.iter().map(|file| file.path.as_path()).chain(observations).collect();
         state::clear(&output, &read)?;
     }
     match State::read(&output)? {
-        Some(old) => {
-            state.check_same(&old, &output)?;
-            state.finished = old.finished;
-        }
+        Some(old) => state.go_on(old, &job, &output)?,
         None => state.write(&output)?,
     }
     let text = config::to_yaml(&job);

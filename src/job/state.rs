@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::config::{self, Job, Stage};
 use crate::report::write_atomic;
 
-use super::{Input, JobError, Output};
+use super::{BadFile, Input, JobError, Output};
 
 /// Everything a run may leave in its output; `--fresh` removes these, the last one first, and nothing else.
 const OWN: &[&str] = &[
@@ -41,6 +41,9 @@ pub(super) struct State {
     job: Value,
     /// The input files as they were.
     inputs: Vec<Seen>,
+    /// Names of those that could not be read and were left out.
+    #[serde(default)]
+    left_out: Vec<PathBuf>,
     /// Stages that are done.
     pub(super) finished: Vec<Stage>,
 }
@@ -55,14 +58,15 @@ struct Seen {
 
 impl State {
     /// The state of a run of `job` that has done nothing yet.
-    pub(super) fn new(job: &Job, inputs: &[Input]) -> Result<Self, JobError> {
+    pub(super) fn new(job: &Job, inputs: &[Input], left_out: &[BadFile]) -> Result<Self, JobError> {
         // The folder itself may be moved between two runs.
         let mut portable = job.clone();
         portable.job.output = PathBuf::new();
         let digest = blake3::hash(config::to_yaml(&portable).as_bytes()).to_hex().to_string();
         let job = serde_json::to_value(&portable).expect("a job is plain data with text keys");
         let inputs = inputs.iter().map(|input| Seen::now(&input.path)).collect::<Result<_, _>>()?;
-        Ok(Self { digest, job, inputs, finished: Vec::new() })
+        let left_out = left_out.iter().map(|file| file.name.clone()).collect();
+        Ok(Self { digest, job, inputs, left_out, finished: Vec::new() })
     }
 
     /// What an earlier run left in `output`; `None` if nothing did.
@@ -84,8 +88,30 @@ impl State {
         Ok(write_atomic(&output.file(STATE), text.as_bytes())?)
     }
 
-    /// Refuses to go on with what `old` began, if that was another job or had other data.
-    pub(super) fn check_same(&self, old: &Self, output: &Output) -> Result<(), JobError> {
+    /// Goes on with what `old` began, and keeps that. Files that were left out then and can be read now are coded as well;
+    /// where others were learned from without them, the job is refused.
+    ///
+    /// Errors: that was another job, or had other data; the output cannot be written.
+    pub(super) fn go_on(&mut self, old: Self, job: &Job, output: &Output) -> Result<(), JobError> {
+        let repaired = |seen: &Seen| !old.inputs.contains(seen) && old.has_left_out(&seen.path);
+        let (found, rest): (Vec<Seen>, Vec<Seen>) = self.inputs.iter().cloned().partition(repaired);
+        Self { inputs: rest, ..self.clone() }.check_same(&old, output)?;
+        self.finished = old.finished;
+        if let Some(file) = found.into_iter().next() {
+            if job.train.is_some() || job.assimilate.is_some() {
+                return Err(JobError::Repaired { output: output.root().into(), file: file.path });
+            }
+            self.finished.retain(|stage| !matches!(stage, Stage::Compress | Stage::Decompress));
+        }
+        self.write(output)
+    }
+
+    /// Whether a file was left out; names are ends of paths, and no two inputs share one.
+    fn has_left_out(&self, path: &Path) -> bool {
+        self.left_out.iter().any(|name| path.ends_with(name))
+    }
+
+    fn check_same(&self, old: &Self, output: &Output) -> Result<(), JobError> {
         let other = |key: String, old: String, new: String| {
             Err(JobError::OtherJob { output: output.root().into(), key, old, new })
         };
@@ -103,6 +129,7 @@ impl State {
         let path = changed.or(gone).map(|seen| seen.path.display().to_string()).unwrap_or_default();
         let find = |state: &Self| match state.inputs.iter().find(|seen| seen.path.display().to_string() == path) {
             Some(seen) => format!("{} bytes, modified {}", seen.bytes, super::provenance::utc(seen.modified_s)),
+            None if state.has_left_out(Path::new(&path)) => "unreadable and left out".into(),
             None => "not there".into(),
         };
         other(format!("input {path}"), find(old), find(self))
@@ -174,7 +201,7 @@ mod tests {
 
     fn state(sets: &[&str]) -> State {
         let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
-        State::new(&config::parse(Path::new("job.yaml"), JOB, &sets).unwrap(), &[]).unwrap()
+        State::new(&config::parse(Path::new("job.yaml"), JOB, &sets).unwrap(), &[], &[]).unwrap()
     }
 
     fn difference(sets: &[&str]) -> String {

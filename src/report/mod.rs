@@ -25,7 +25,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 
 pub use figure::Figure;
-pub use progress::Progress;
+pub use progress::{Progress, tell};
 
 /// What can go wrong when a run reports: the output could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ impl Report {
     /// One line on stderr, with the seconds since the start.
     pub fn log(&self, line: impl std::fmt::Display) {
         if self.root {
-            progress::above_bar(&format!("{:9.2}s  {line}", self.seconds()));
+            tell(&format!("{:9.2}s  {line}", self.seconds()));
         }
     }
 
@@ -100,7 +100,9 @@ impl Report {
         let line = format!("{}\n", Value::Object(object));
         let append = || {
             let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(line.as_bytes())
+            let before = file.metadata()?.len();
+            // Half a line would spoil the next one.
+            file.write_all(line.as_bytes()).inspect_err(|_| drop(file.set_len(before)))
         };
         append().map_err(|source| ReportError::Write { path: path.clone(), source })
     }
@@ -158,5 +160,9 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
         file.sync_all()?;
         std::fs::rename(&temporary, path)
     };
-    write().map_err(|source| ReportError::Write { path: path.to_path_buf(), source })
+    write().map_err(|source| {
+        // It may not be there; the first error is the one that counts.
+        let _ = std::fs::remove_file(&temporary);
+        ReportError::Write { path: path.to_path_buf(), source }
+    })
 }

@@ -1,6 +1,6 @@
 //! Progress of long work: a bar with ETA on a terminal, elsewhere a line every few seconds.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,12 @@ const LINE_EVERY_S: u64 = 5;
 /// The bar on the terminal, if one is shown: log lines must be printed above it.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Prints a line on stderr without tearing the progress bar.
-pub(super) fn above_bar(line: &str) {
+/// Prints a line on stderr without tearing the progress bar. A log on a full disk or with nobody to read it ends no job.
+pub fn tell(line: &str) {
+    let print = || drop(writeln!(std::io::stderr(), "{line}"));
     match BAR.lock().ok().and_then(|bar| bar.clone()) {
-        Some(bar) => bar.suspend(|| eprintln!("{line}")),
-        None => eprintln!("{line}"),
+        Some(bar) => bar.suspend(print),
+        None => print(),
     }
 }
 
@@ -56,7 +57,7 @@ impl Progress {
             Shown::Bar(bar) => bar.inc(n),
             Shown::Lines { next } if elapsed >= *next && self.done < self.total => {
                 *next = elapsed + Duration::from_secs(LINE_EVERY_S);
-                above_bar(&line(&self.what, self.done, self.total, elapsed.as_secs_f64()));
+                tell(&line(&self.what, self.done, self.total, elapsed.as_secs_f64()));
             }
             Shown::Lines { .. } => {}
         }

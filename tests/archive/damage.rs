@@ -80,6 +80,48 @@ fn any_changed_byte_is_an_error_or_changes_nothing() {
     }
 }
 
+/// Every stream of an archive, or why it cannot be read.
+fn streams(archive: &Archive) -> Vec<Result<Vec<u8>, ArchiveError>> {
+    let read = |group| archive.index(group).unwrap().iter().map(move |record| archive.read_stream(group, record));
+    archive.groups().flat_map(read).collect()
+}
+
+#[test]
+fn flipped_bit_loses_the_file_or_one_stream_and_the_others_are_read() {
+    let folder = scratch("damage-bits");
+    let bad = folder.join("bad.sci.h5");
+    let good = archive(&data("classic.nc"), &folder.join("good.sci.h5"));
+    let bytes = std::fs::read(&good).unwrap();
+    let want: Vec<Vec<u8>> = streams(&Archive::open(&good).unwrap()).into_iter().map(Result::unwrap).collect();
+    let (mut of_stream, mut of_file) = (vec![0; want.len()], 0);
+    for at in (0..bytes.len()).step_by(7) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1 << (at / 7 % 8);
+        std::fs::write(&bad, &changed).unwrap();
+        let found = match Archive::open(&bad) {
+            Ok(found) => found,
+            Err(error) => {
+                assert_input_error(&error, &["bad.sci.h5"]);
+                of_file += 1;
+                continue;
+            }
+        };
+        let mut lost = Vec::new();
+        for (i, (stream, want)) in streams(&found).into_iter().zip(&want).enumerate() {
+            match stream {
+                Ok(stream) => assert!(stream == *want, "byte {at} was changed, and nobody said so"),
+                Err(error) => {
+                    assert_input_error(&error, &["bad.sci.h5", "stream of tile", "damaged"]);
+                    lost.push(i);
+                }
+            }
+        }
+        let [lost] = lost[..] else { panic!("byte {at} is in one stream, not in {lost:?}") };
+        of_stream[lost] += 1;
+    }
+    assert!(of_file > 100 && of_stream.iter().all(|&n| n > 0), "{of_file} {of_stream:?}");
+}
+
 /// Bytes between two changes; a prime, so that they fall everywhere in what repeats.
 const STEP: usize = 23;
 

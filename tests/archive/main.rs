@@ -7,6 +7,7 @@ mod fields;
 mod flat;
 mod series;
 mod slabs;
+mod space;
 mod tree;
 mod whole_file;
 

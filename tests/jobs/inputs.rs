@@ -186,6 +186,63 @@ fn ncgen(folder: &Path, name: &str, cdl: &str) {
 }
 
 #[test]
+fn damaged_tiles_are_all_named_and_the_others_come_out_bit_for_bit() {
+    let here = folder("inputs-tiles");
+    let cdl = |value: &dyn Fn(usize) -> f32| {
+        let list = |shift: usize| (0..240).map(|i| value(i + shift).to_string()).collect::<Vec<_>>().join(", ");
+        format!(
+            "netcdf a {{ dimensions: time = 6; y = 5; x = 8; variables: float u(time, y, x), w(time, y, x);\n\
+             data: u = {}; w = {}; }}",
+            list(0),
+            list(77)
+        )
+    };
+    ncgen(&here, "a", &cdl(&|i| (i as f32 * 0.13).sin()));
+    let text = job(&["data", "compress"], "a.nc").replace("{error_bound", "{tile: {steps: 2}, error_bound");
+    write(&here, "job.yaml", &text);
+    sci_hpc(&here, &["--config", "job.yaml"]).answer();
+    let path = here.join("out/archive/a.nc.sci.h5");
+    let good = std::fs::read(&path).unwrap();
+    let found = Archive::open(&path).unwrap();
+    // Where each stream lies: variable, first step, place in the file.
+    let mut streams = Vec::new();
+    for group in ["u", "w"] {
+        for record in found.index(group).unwrap() {
+            let stream = found.read_stream(group, record).unwrap();
+            let at = good.windows(stream.len()).position(|window| window == stream).unwrap();
+            streams.push((group, record.start[0], at + stream.len() / 3));
+        }
+    }
+    drop(found);
+    assert_eq!(streams.len(), 6);
+    let part = |archive: &str, variable: &str, steps: u32| {
+        let (times, out) = (format!("{steps}:{}", steps + 2), "part.nc");
+        let run = sci_hpc(&here, &["extract", archive, "-v", variable, "-t", &times, "-o", out]);
+        let values =
+            (run.code == Some(0)).then(|| Source::open(&here.join(out)).unwrap().read_all(variable).unwrap().1);
+        (run, values)
+    };
+    let whole = "out/archive/a.nc.sci.h5";
+    let want: Vec<_> = streams.iter().map(|(variable, step, _)| part(whole, variable, *step).1.unwrap()).collect();
+    for lost in [&[0][..], &[2], &[4], &[1, 5]] {
+        let mut bytes = good.clone();
+        lost.iter().for_each(|&i| bytes[streams[i].2] ^= 1);
+        std::fs::write(here.join("bad.sci.h5"), bytes).unwrap();
+        let told = sci_hpc(&here, &["inspect", "bad.sci.h5", "--verify"]);
+        told.refused(3, &["bad.sci.h5", &format!("{} of 6 tiles are damaged", lost.len()), "sci-hpc extract"]);
+        for (i, (variable, step, _)) in streams.iter().enumerate() {
+            let line = format!("`{variable}`, steps {step}:{}: stream of tile [{step}, 0, 0, 0]", step + 2);
+            assert_eq!(told.stderr.contains(&line), lost.contains(&i), "{line}: {}", told.stderr);
+            let (run, values) = part("bad.sci.h5", variable, *step);
+            match lost.contains(&i) {
+                true => run.refused(3, &["bad.sci.h5", &format!("stream of tile [{step}, 0, 0, 0]"), "damaged"]),
+                false => assert_eq!(values.as_ref(), Some(&want[i]), "{variable} {step}: {}", run.stderr),
+            }
+        }
+    }
+}
+
+#[test]
 fn damaged_stream_that_one_rank_meets_ends_all_ranks() {
     let here = folder("inputs-damaged");
     field(&here, "a", CELLS, wave);

@@ -1,5 +1,6 @@
 //! Kill -9 at any moment: what the next run completes has the bytes of a run that nothing disturbed.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::process::{background, folder, kill, signal, spawn, write};
@@ -62,4 +63,60 @@ fn killed_rank_takes_the_others_with_it_and_the_job_goes_on() {
     log.wait_for("goes on after step");
     signal(&log, "USR1");
     log.wait().refused(75, &["stopped in stage train"]);
+}
+
+/// Whether a file below `folder`, of at least `bytes` bytes, is being written.
+fn is_written(folder: &Path, bytes: u64) -> bool {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).any(|path| {
+        let half = path.extension().is_some_and(|e| e == "tmp");
+        half && path.metadata().is_ok_and(|m| m.len() >= bytes) || path.is_dir() && is_written(&path, bytes)
+    })
+}
+
+/// Runs the job and kills it while such a file is written; whether half a file was left.
+fn killed_in_the_write(here: &Path, name: &str, bytes: u64) -> bool {
+    let folder = here.join("out").join(name);
+    let mut child = spawn(here, &["--config", "job.yaml"]);
+    while child.try_wait().unwrap().is_none() {
+        if is_written(&folder, bytes) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return is_written(&folder, bytes);
+        }
+    }
+    false
+}
+
+#[test]
+fn jobs_killed_while_they_write_a_file_are_completed_to_the_same_bytes() {
+    let whole = folder("kill-write-whole");
+    write(&whole, "job.yaml", &job());
+    finish(&whole, 0, &[]);
+    let want = products(&whole);
+    for (name, product) in [
+        ("generate", Some("generate/urban-flow.nc")),
+        ("checkpoints", None),
+        ("models", None),
+        ("archive", Some("archive/urban-flow.nc.sci.h5")),
+        ("decompressed", Some("decompressed/urban-flow.nc")),
+        ("assimilation", Some("assimilation/u-w-full.nc")),
+    ] {
+        // As soon as it is there, and when half of it is.
+        let half = product.map(|product| want[product].len() as u64 / 2);
+        for bytes in [Some(1), half].into_iter().flatten() {
+            let here = folder("kill-write");
+            write(&here, "job.yaml", &job());
+            let hit = (0..5).any(|_| {
+                let hit = killed_in_the_write(&here, name, bytes);
+                if !hit {
+                    std::fs::remove_dir_all(here.join("out")).unwrap();
+                }
+                hit
+            });
+            assert!(hit, "{name}: no write of {bytes} bytes was met");
+            finish(&here, 0, &[]);
+            assert_same(&products(&here), &want, &format!("{name}, {bytes} bytes"));
+            assert!(!is_written(&here.join("out"), 0), "{name}: half a file is left");
+        }
+    }
 }

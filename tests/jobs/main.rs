@@ -4,6 +4,7 @@ mod archives;
 mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
+mod exit_codes;
 mod flat;
 mod generate;
 mod generators;
@@ -12,7 +13,9 @@ mod kill;
 mod learned;
 mod process;
 mod quarantine;
+mod readers;
 mod scattering;
+mod space;
 mod toy;
 mod train;
 mod whole_job;

@@ -55,6 +55,28 @@ fn mpirun_command(folder: &Path, ranks: usize, inject: &str, arguments: &[&str])
     command
 }
 
+/// The same, where no file of rank `only` (of any rank, if `None`) may grow beyond `bytes`: a full disk, for any user.
+pub fn limited(folder: &Path, ranks: usize, (only, bytes): (Option<usize>, u64), arguments: &[&str]) -> Run {
+    let rank = "${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-0}}";
+    let limit = format!("exec prlimit --fsize={bytes} \"$@\"");
+    let script = match only {
+        Some(only) => format!("if [ {rank} = {only} ]; then {limit}; else exec \"$@\"; fi"),
+        None => limit,
+    };
+    let program = env!("CARGO_BIN_EXE_sci-hpc");
+    let mut words = mpirun_words(folder, ranks, arguments);
+    let at = words.iter().position(|word| word == program).expect("the program is in its command");
+    words.splice(at..at, ["sh", "-c", &script, "sh"].map(String::from));
+    run(Command::new(&words[0]).args(&words[1..]).current_dir(folder))
+}
+
+/// What [`mpirun`] runs, word by word.
+pub fn mpirun_words(folder: &Path, ranks: usize, arguments: &[&str]) -> Vec<String> {
+    let command = mpirun_command(folder, ranks, "", arguments);
+    let all = std::iter::once(command.get_program()).chain(command.get_args());
+    all.map(|word| word.to_str().expect("plain text").to_string()).collect()
+}
+
 /// A run under way.
 pub struct Running {
     child: Child,

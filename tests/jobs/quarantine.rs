@@ -70,6 +70,38 @@ fn bad_files_are_left_out_with_their_reasons_and_the_others_are_done() {
 }
 
 #[test]
+fn file_that_was_left_out_and_is_repaired_is_coded_by_the_same_command() {
+    let whole = prepare("quarantine-repaired-whole", &["a.nc", "b.nc"]);
+    finish(&whole, 2, &[]);
+    let here = prepare("quarantine-repaired", &["a.nc"]);
+    std::fs::write(here.join("b.nc"), "no file of any kind\n").unwrap();
+    let run = || mpirun(&here, 2, "", &["--config", "job.yaml"]);
+    run().refused(3, &["b.nc", "1 could not be read"]);
+    std::fs::copy(flow(), here.join("b.nc")).unwrap();
+    let log = finish(&here, 2, &[]);
+    assert!(log.contains("a.nc.sci.h5 (by an earlier run)"), "{log}");
+    assert_eq!(products(&here), products(&whole));
+    assert_eq!(metrics(&here)["compress"]["quarantined"], serde_json::json!([]));
+    assert_eq!(metrics(&here)["compress"]["files"].as_array().unwrap().len(), 2);
+    // Other data under an old name are another job, and so is a file that can no longer be read.
+    std::fs::write(here.join("b.nc"), "spoiled again\n").unwrap();
+    run().refused(2, &["another job", "b.nc", "is now unreadable and left out", "--fresh"]);
+    // What a model learned, it learned without the file.
+    let learned = prepare("quarantine-learned", &["a.nc"]);
+    let train = "train: {model: {name: dense, hidden: [4], latent: 2}, epochs: 1, batch: 2, shards: 2}\n";
+    write(
+        &learned,
+        "job.yaml",
+        &format!("{}{train}", JOB.replace("compress: {error_bound: {rel: 1.0e-2}}\ndecompress: {}\n", "")),
+    );
+    std::fs::write(learned.join("b.nc"), "no file of any kind\n").unwrap();
+    let run = || mpirun(&learned, 2, "", &["--config", "job.yaml"]);
+    run().refused(3, &["1 could not be read"]);
+    std::fs::copy(flow(), learned.join("b.nc")).unwrap();
+    run().refused(2, &["b.nc could not be read when", "is without it", "--fresh"]);
+}
+
+#[test]
 fn a_job_without_a_single_good_file_starts_nothing() {
     let here = prepare("quarantine-none", &["a.nc"]);
     std::fs::write(here.join("b.nc"), "no file of any kind\n").unwrap();
