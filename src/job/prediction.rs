@@ -153,7 +153,7 @@ impl Predictor {
     /// calibrate it. Collective.
     fn new(ctx: &Context, section: &Compress, model: TrainedModel) -> Result<Option<Self>, JobError> {
         let network = model.on(&Cpu::<f32>::new())?;
-        let Some((count, owned, latents)) = calibration(ctx, &model, &network)? else { return Ok(None) };
+        let Some(Calibration { count, owned, latents }) = calibration(ctx, &model, &network)? else { return Ok(None) };
         let power = |z: &Vec<f32>| vec![z.iter().map(|&z| f64::from(z) * f64::from(z)).sum::<f64>()];
         let powers: Vec<Vec<f64>> = latents.iter().map(power).collect();
         let power = ctx.world.tree_sum(count, &owned, &powers, 1)[0] / (count * model.graph.latent().len()) as f64;
@@ -194,13 +194,23 @@ impl Predictor {
     }
 }
 
-/// Latents of samples of the first input that has the model's variables on a grid that it can see, spread over it: how
-/// many, which of them are this rank's, and theirs. `None` without such an input.
+/// Latents of samples, shared by the ranks.
+struct Calibration {
+    /// Samples of all ranks.
+    count: usize,
+    /// Which of them are this rank's.
+    owned: Range<usize>,
+    /// Theirs.
+    latents: Vec<Vec<f32>>,
+}
+
+/// Of samples of the first input that has the model's variables on a grid that it can see, spread over it; `None` without
+/// such an input.
 fn calibration(
     ctx: &Context,
     model: &TrainedModel,
     network: &Autoencoder<Cpu<f32>>,
-) -> Result<Option<(usize, Range<usize>, Vec<Vec<f32>>)>, JobError> {
+) -> Result<Option<Calibration>, JobError> {
     for input in &ctx.inputs {
         let source = Source::open_with(&input.path, &reading(&ctx.config.data))?;
         let shape = shape_in(&source, model).filter(|&shape| model.fits(space(shape)));
@@ -218,7 +228,7 @@ fn calibration(
             let fields = variables.iter().map(|v| source.read_field64(v, &region)).collect::<Result<Vec<_>, _>>()?;
             latents.push(network.encode(&normalized(model, &fields, 0)));
         }
-        return Ok(Some((count, owned, latents)));
+        return Ok(Some(Calibration { count, owned, latents }));
     }
     Ok(None)
 }
