@@ -56,8 +56,8 @@ fn long_waves_on_the_laminar_flow_grow_and_decay_at_the_rates_of_the_linear_theo
     let mut signs = Vec::new();
     for case in reference()["kolmogorov_growth"].as_array().unwrap() {
         let [viscosity, rate] = numbers(case).try_into().unwrap();
-        let mut flow = flow(&format!("cells: 32, viscosity: {viscosity}, interval: 1, time_step: 0.02"));
-        laminar(&mut flow, 32, (viscosity, 1e-11));
+        let mut flow = flow(&format!("cells: 64, viscosity: {viscosity}, interval: 1, time_step: 0.02"));
+        laminar(&mut flow, 64, (viscosity, 1e-11));
         let size = |flow: &Kolmogorov| {
             let values = flow.state().values;
             // Columns of kx = 1: the second.

@@ -89,7 +89,7 @@ fn init_prints_job_files_that_load() {
     let here = folder("init");
     let list = sci_hpc(&here, &["init"]);
     let names: Vec<&str> = list.answer().lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["quickstart", "compress", "urban-flow", "assimilate"]);
+    assert_eq!(names, ["quickstart", "compress", "urban-flow", "turbulence", "assimilate"]);
     for name in names {
         let text = sci_hpc(&here, &["init", name]);
         assert!(text.answer().starts_with("# "), "a job file begins with a comment on what it shows");
@@ -115,7 +115,7 @@ fn dry_run_tells_sizes_and_creates_nothing() {
     write(&here, "job.yaml", sci_hpc(&here, &["init", "urban-flow"]).answer());
     let sets = ["--set", "data.variables=[u]", "--set", "assimilate.methods=[{name: full}]"];
     let run = sci_hpc(&here, &[&["--config", "job.yaml", "--dry-run", "--ranks", "4"], &sets[..]].concat());
-    for word in ["296553 parameters", "latent 288 values", "160 train, 40 check", "990 MB", "per rank", "by full"] {
+    for word in ["296553 parameters", "latent 288 values", "160 train, 40 check", "990 MB", "of a rank", "by full"] {
         assert!(run.answer().contains(word), "{word}: {}", run.stdout);
     }
     // Generated, compressed and restored at most 990 MB each; a model with two checkpoints, and 40 analyses of 0.99 MB.
@@ -153,8 +153,8 @@ fn dry_run_tells_what_compressing_takes() {
     let job = "job: {name: toy, output: out}\ndata: {inputs: [flow.nc], variables: [u]}\ncompress: {error_bound: {rel: 0.001}}\n";
     write(&here, "job.yaml", job);
     let run = sci_hpc(&here, &["--config", "job.yaml", "--dry-run"]);
-    // 9 steps of 8 x 16 x 12 f32: 22 bytes per value of the one tile, beside 41.9 MB of the process.
-    for word in ["memory     at least 42.2 MB per rank, in compress", "output     at most"] {
+    // 7 steps of 8 x 12 x 16 f32: 33 bytes per value of the one tile, beside 46.1 MB of the process and its thread.
+    for word in ["memory     of a rank: 46.5 MB in compress", "output     at most"] {
         assert!(run.answer().contains(word), "{word}: {}", run.stdout);
     }
 }

@@ -96,5 +96,5 @@ fn keys_of_another_generator_and_numbers_without_sense_are_refused_with_their_pl
     write(&folder, "job.yaml", &job("lorenz96", "time_step: 2, interval: 4"));
     sci_hpc(&folder, &["--config", "job.yaml"]).refused(4, &["non-finite", "generate.time_step"]);
     write(&folder, "job.yaml", &job("kolmogorov", "cells: 8, snapshots: 1, forcing_wavenumber: 1"));
-    mpirun(&folder, 9, "", &["--config", "job.yaml"]).refused(2, &["9 ranks", "at most 8 ranks"]);
+    mpirun(&folder, 9, "", &["--config", "job.yaml", "--fresh"]).refused(2, &["9 ranks", "at most 8 ranks"]);
 }

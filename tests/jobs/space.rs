@@ -67,7 +67,7 @@ fn files_that_cannot_grow_end_all_ranks_with_6_and_the_same_command_does_the_res
         (
             "compress",
             &[
-                (2, None, 4_000, "out/archive/urban-flow.nc.sci.h5"),
+                (2, None, 40_000, "out/archive/urban-flow.nc.sci.h5"),
                 (1, None, 150_000, "out/archive/urban-flow.nc.sci.h5"),
             ],
         ),
@@ -81,7 +81,7 @@ fn files_that_cannot_grow_end_all_ranks_with_6_and_the_same_command_does_the_res
         (
             "assimilate",
             &[
-                (2, None, 20_000, "out/assimilation/u-w-bi-reduced.nc"),
+                (2, None, 30_000, "out/assimilation/u-w-bi-reduced.nc"),
                 (2, Some(1), 40_000, "out/assimilation/u-w-bi-reduced.nc"),
             ],
         ),

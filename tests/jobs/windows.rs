@@ -102,7 +102,7 @@ fn model_of_boxes_serves_any_larger_grid_and_one_of_a_whole_grid_only_with_stati
     assert_eq!(coded["tiles"]["learned"], 2 * 2 * 2 * 4, "{coded}");
     assert!(worst(&here, &values) <= coded["error_bound_abs"].as_f64().unwrap() * (1.0 + 1e-6));
     // 2. Trained on whole steps: its grid is the box.
-    for (scope, learned) in [("global", 2 * 2 * 2 * 3), ("voxel", 0)] {
+    for (name, learned) in [("global", 2 * 2 * 2 * 3), ("voxel", 0)] {
         waves(&here.join("waves.nc"), [6, 20, 20]);
         write(
             &here,
@@ -111,11 +111,12 @@ fn model_of_boxes_serves_any_larger_grid_and_one_of_a_whole_grid_only_with_stati
                 .replace("decompress: {}", "")
                 .replace("sample: {cells: [4, 16, 16], halo: [1, 2, 2]}, ", ""),
         );
-        let output = format!("job.output=whole-{scope}");
-        finish(&here, 2, &["--set", &output, "--set", &format!("data.normalize={scope}")]);
+        let output = format!("job.output=whole-{name}");
+        let scope = format!("data.normalize={name}");
+        finish(&here, 2, &["--set", &output, "--set", &scope, "--set", "train.epochs=500"]);
         let values = waves(&here.join("waves.nc"), [8, 32, 52]);
         write(&here, "job.yaml", &lines("train"));
-        let model = format!("compress.model=whole-{scope}/model.h5");
+        let model = format!("compress.model=whole-{name}/model.h5");
         let run = sci_hpc(&here, &["--config", "job.yaml", "--set", &model, "--fresh"]);
         if learned == 0 {
             run.refused(3, &["whole-voxel/model.h5", "[6, 20, 20]", "[8, 32, 52]", "data.normalize"]);
