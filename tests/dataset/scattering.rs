@@ -389,7 +389,7 @@ fn images_are_poisson_counts_of_the_pattern_of_their_parameters() {
             n += 1.0;
         }
         // Pearson's statistic of counts of any mean λ has mean n and variance Σ (2 + 1 / λ), here at most 7 n.
-        assert!((chi2 - n).abs() < 4.0 * (7.0 * n).sqrt(), "image {index}: {chi2} of {n}");
+        assert!((chi2 - n).abs() < 4.0 * f64::sqrt(7.0 * n), "image {index}: {chi2} of {n}");
         if index % 3 == 1 {
             assert_near(total, 3e5, 1e-9, "counts of the middle of a series");
         }

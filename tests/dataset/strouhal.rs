@@ -20,7 +20,9 @@ fn square_cylinder_below_the_critical_reynolds_number_sheds_nothing() {
     let forces = Tunnel::new(case).forces(200.0, 20);
     let lift = forces.iter().map(|[lift, _]| lift.abs()).fold(0.0, f64::max);
     let drag: Vec<f64> = forces.iter().map(|[_, drag]| *drag).collect();
+    let mean = drag.iter().sum::<f64>() / drag.len() as f64;
     // A fraction of what shedding has; the sound of the start is still there.
     assert!(lift < 1e-2, "lift {lift}");
-    assert!(drag.iter().all(|d| (d / drag[0] - 1.0).abs() < 1e-2 && (1.5..2.6).contains(d)), "drag {drag:?}");
+    assert!((1.5..2.6).contains(&mean), "drag {mean}");
+    assert!(drag.iter().all(|drag| (drag / mean - 1.0).abs() < 2e-2), "drag {drag:?}");
 }
