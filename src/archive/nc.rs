@@ -2,6 +2,7 @@
 //! panics on a damaged file.
 
 mod attributes;
+mod silence;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::marker::PhantomData;
@@ -39,7 +40,11 @@ pub(crate) type NcResult<T> = Result<T, NcError>;
 
 /// Runs one library call under the shared lock.
 fn call(f: impl FnOnce() -> c_int) -> NcResult<()> {
-    match hdf5::sync::sync(f) {
+    let quiet = || {
+        silence::on_this_thread();
+        f()
+    };
+    match hdf5::sync::sync(quiet) {
         0 => Ok(()),
         status => Err(NcError(status)),
     }

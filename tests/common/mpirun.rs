@@ -3,13 +3,15 @@
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// `mpirun -n RANKS`. Open MPI is told that ranks may share cores and that root may start them; the other launchers (Hydra
-/// of MPICH) do not know these flags and need none.
+/// Whether `mpirun` is that of Open MPI; else it is Hydra, that of MPICH and its kin.
+pub static IS_OPEN_MPI: LazyLock<bool> = LazyLock::new(|| {
+    let version = Command::new("mpirun").arg("--version").output().expect("mpirun is installed (scripts/setup)");
+    String::from_utf8_lossy(&version.stdout).contains("Open MPI")
+});
+
+/// `mpirun -n RANKS`. Open MPI is told that ranks may share cores and that root may start them; Hydra does not know these
+/// flags and needs none.
 pub fn launcher(ranks: usize) -> Command {
-    static IS_OPEN_MPI: LazyLock<bool> = LazyLock::new(|| {
-        let version = Command::new("mpirun").arg("--version").output().expect("mpirun is installed (scripts/setup)");
-        String::from_utf8_lossy(&version.stdout).contains("Open MPI")
-    });
     let mut command = Command::new("mpirun");
     if *IS_OPEN_MPI {
         command.args(["--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]);

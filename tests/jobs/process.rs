@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use super::common::mpirun::launcher;
+use super::common::mpirun::{IS_OPEN_MPI, launcher};
 
 /// How a run ended.
 pub struct Run {
@@ -92,9 +92,11 @@ pub fn background(folder: &Path, ranks: usize, inject: &str, arguments: &[&str])
     Running { child: command.spawn().unwrap(), log, started: Instant::now() }
 }
 
-/// Sends the signal `name` to the launcher of a run, which passes it on to the ranks.
+/// Sends the signal `name` to the launcher of a run, which passes it on to the ranks; or to the ranks, as srun does, where
+/// the launcher is Hydra: that of MPICH 4.0.2 passes it on, and then reports 0 once in five times whatever they report.
 pub fn signal(running: &Running, name: &str) {
-    kill(name, running.child.id());
+    let to = if *IS_OPEN_MPI { vec![running.child.id()] } else { running.ranks() };
+    to.into_iter().for_each(|process| kill(name, process));
 }
 
 /// Sends the signal `name` to a process, by the shell: `kill` itself is not on every machine.
