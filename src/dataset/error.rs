@@ -27,7 +27,7 @@ pub enum DatasetError {
         expected: [usize; 4],
     },
     /// A simulation left the range in which it is stable.
-    #[error("the generated flow became non-finite before step {step}: {advice}")]
+    #[error("the generated flow became unstable or non-finite before step {step}: {advice}")]
     Diverged {
         /// Steps done.
         step: u64,

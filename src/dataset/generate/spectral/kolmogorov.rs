@@ -47,7 +47,7 @@ pub struct Budget2 {
     pub enstrophy: f64,
     /// Loss of energy to viscosity and drag, ν <ω²> + α <u²>.
     pub dissipation: f64,
-    /// Work of the force, <u sin k_f y>.
+    /// Work of the force: the mean of u sin(k_f y).
     pub input: f64,
 }
 
