@@ -91,6 +91,9 @@ impl<'w> SharedFile<'w> {
         let most = if handed_over { MESSAGE_BYTES_MAX } else { CALL_BYTES_MAX };
         let parts = |(slab, bytes): &(Slab, &'b [u8])| split(slab, bytes, element.size(), most);
         let items: Vec<_> = items.iter().flat_map(parts).collect();
+        if let Some(dataset) = dataset.as_ref().filter(|_| !h5::PARALLEL) {
+            take_space(dataset).map_err(fail)?;
+        }
         if handed_over {
             return to_root(self.world, &items, |slab, bytes| {
                 let dataset = dataset.as_ref().expect("open on rank 0, where slabs arrive");
@@ -133,6 +136,28 @@ pub(crate) fn publish(world: &World, pending: PendingFile) -> Result<u64, Archiv
     }
     world.sum(&mut bytes);
     Ok(bytes[0])
+}
+
+/// Takes the space of all chunks, in their order, before the first is filled: so does a library with MPI when it opens a
+/// dataset, and the bytes of a file shall not depend on which it was. Compressed chunks have no size yet. The dataset is
+/// closed after every call of `write_bytes`, so that the next one sees what is taken.
+fn take_space(dataset: &Dataset) -> h5::H5Result<()> {
+    let Some(chunk) = dataset.chunk().filter(|_| dataset.storage_size() == 0 && dataset.filters().is_empty()) else {
+        return Ok(());
+    };
+    let dtype = dataset.dtype()?;
+    let zero = vec![0u8; dtype.size()];
+    let counts: Vec<usize> = dataset.shape().iter().zip(&chunk).map(|(&n, &c)| n.div_ceil(c)).collect();
+    for number in 0..counts.iter().product() {
+        let mut slab = Slab { start: vec![0; chunk.len()], count: vec![1; chunk.len()] };
+        let mut rest: usize = number;
+        for d in (0..chunk.len()).rev() {
+            slab.start[d] = rest % counts[d] * chunk[d];
+            rest /= counts[d];
+        }
+        h5::write(dataset, &dtype, &slab, &zero, Transfer::Independent)?;
+    }
+    Ok(())
 }
 
 /// Calls that all ranks make when this one has `n` to make. Collective.
