@@ -75,7 +75,8 @@ pub(super) fn times(schedule: &Schedule, step: f64, snapshots: usize) -> Vec<f64
 pub(super) fn picture(caption: String, cuts: Vec<(String, Vec<f64>, usize)>, [x, y]: [&str; 2]) -> Slices {
     let panel = |(name, values, columns): (String, Vec<f64>, usize)| Panel {
         name,
-        unit: "1".into(),
+        // A color bar with the unit "1" would read as a number.
+        unit: String::new(),
         x_label: format!("{x} (points)"),
         y_label: format!("{y} (points)"),
         columns,
