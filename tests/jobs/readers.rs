@@ -18,10 +18,10 @@ fn job(inputs: &str) -> String {
     )
 }
 
-/// A program of the NetCDF utilities; its standard output.
+/// A program of the NetCDF or HDF5 utilities; its standard output.
 fn tool(folder: &Path, program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(folder).output();
-    let output = output.unwrap_or_else(|_| panic!("{program} is installed (netcdf-bin)"));
+    let output = output.unwrap_or_else(|_| panic!("{program} is installed (netcdf-bin, hdf5-tools)"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
