@@ -1,5 +1,6 @@
-//! Records the git commit of the sources, for start-up lines and `provenance.json`, and asks whether the HDF5 library is a
-//! parallel one (`cfg(parallel_hdf5)`): with a serial one rank 0 writes for all (src/archive/shared.rs).
+//! Records the git commit of the sources, for start-up lines and `provenance.json`, asks whether the HDF5 library is a parallel
+//! one (`cfg(parallel_hdf5)`; with a serial one rank 0 writes for all, src/archive/shared.rs), and with the feature `emulate`
+//! compiles the CUDA kernels for the CPU (kernels/emulate).
 
 use std::process::Command;
 
@@ -17,4 +18,101 @@ fn main() {
     };
     let hash = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
     println!("cargo:rustc-env=SCI_HPC_GIT={hash}");
+    #[cfg(feature = "emulate")]
+    emulate::compile();
+}
+
+#[cfg(feature = "emulate")]
+mod emulate {
+    use std::fmt::Write;
+    use std::path::PathBuf;
+
+    /// Every kernel file, once per element type, and the runner of kernels/emulate as one static library.
+    pub fn compile() {
+        println!("cargo:rerun-if-changed=kernels");
+        let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+        let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+        let kernels = root.join("kernels");
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&kernels)
+            .expect("the folder of the kernels")
+            .map(|entry| entry.expect("an entry of the folder of the kernels").path())
+            .filter(|path| path.extension().is_some_and(|e| e == "cu"))
+            .collect();
+        files.sort();
+        let mut build = cc::Build::new();
+        build
+            .cpp(true)
+            .std("c++17")
+            .opt_level(2)
+            .include(&kernels)
+            .warnings(false)
+            .file(kernels.join("emulate/run.cpp"));
+        // Undefined behavior ends the process: indices beyond arrays in shared memory, overflows, shifts, alignment.
+        build.flag("-fsanitize=undefined").flag("-fsanitize-undefined-trap-on-error");
+        build.flag("-ffp-contract=off").flag("-DEMULATED");
+        let (mut tables, mut declared) = (String::new(), String::new());
+        for file in &files {
+            let text = std::fs::read_to_string(file).expect("a kernel file");
+            let stem = file.file_stem().expect("a name").to_string_lossy().into_owned();
+            for (element, real) in [("f32", "float"), ("f64", "double")] {
+                if real == "double" && text.contains("// float only") {
+                    continue;
+                }
+                let name = format!("{stem}_{element}");
+                let unit = out.join(format!("{name}.cpp"));
+                std::fs::write(&unit, translation_unit(&name, real, (&stem, element), &text)).expect("write OUT_DIR");
+                build.file(unit);
+                let _infallible = write!(tables, "{{{name}_kernels, {name}_count}}, ");
+                let _infallible = writeln!(
+                    declared,
+                    "extern const emulate::Kernel {name}_kernels[]; extern const unsigned {name}_count;"
+                );
+            }
+        }
+        let table = out.join("kernels.cpp");
+        std::fs::write(&table, lookup(&declared, &tables)).expect("write OUT_DIR");
+        build.file(table).compile("sci_hpc_emulated");
+    }
+
+    /// One kernel file for one element type, in a namespace of its own, with the table of its kernels.
+    fn translation_unit(name: &str, real: &str, (stem, element): (&str, &str), text: &str) -> String {
+        let double = u8::from(real == "double");
+        let mut unit = format!(
+            "#include \"emulate/device.h\"\n#define REAL {real}\n#define REAL_IS_DOUBLE {double}\n\
+             namespace {name} {{\n#include \"{stem}.cu\"\n}}\n"
+        );
+        let mut count = 0;
+        let _infallible = write!(unit, "extern const emulate::Kernel {name}_kernels[] = {{\n");
+        for (threads, kernel) in kernel_names(text) {
+            count += 1;
+            let call =
+                format!("[](const emulate::Argument *a, unsigned n) {{ emulate::call({name}::{kernel}, a, n); }}");
+            let threads = format!("[] {{ using namespace {name}; return (unsigned)({threads}); }}()");
+            let _infallible = writeln!(unit, "    {{\"{stem}.cu\", \"{element}\", \"{kernel}\", {call}, {threads}}},");
+        }
+        let _infallible = write!(unit, "}};\nextern const unsigned {name}_count = {count};\n");
+        unit
+    }
+
+    /// Threads and names of the `KERNEL(threads, name)` at the starts of lines.
+    fn kernel_names(text: &str) -> Vec<(&str, &str)> {
+        text.lines()
+            .filter_map(|line| line.strip_prefix("KERNEL(")?.split_once(')')?.0.rsplit_once(", "))
+            .map(|(threads, name)| (threads.trim(), name.trim()))
+            .collect()
+    }
+
+    /// `emulate_kernel(file, element, name)` over the tables of all units.
+    fn lookup(declared: &str, tables: &str) -> String {
+        format!(
+            "#include \"emulate/device.h\"\n{declared}\
+             extern \"C\" const emulate::Kernel *emulate_kernel(const char *file, const char *element, const char *name) {{\n\
+             const struct {{ const emulate::Kernel *kernels; unsigned count; }} tables[] = {{{tables}}};\n\
+             for (const auto &table : tables)\n\
+             for (unsigned i = 0; i < table.count; i++) {{\n\
+             const emulate::Kernel &k = table.kernels[i];\n\
+             if (!strcmp(k.file, file) && !strcmp(k.element, element) && !strcmp(k.name, name)) return &k;\n\
+             }}\nreturn nullptr;\n}}\n"
+        )
+    }
 }

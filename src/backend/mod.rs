@@ -16,6 +16,7 @@ pub mod conv3d;
 mod cpu;
 pub mod elementwise;
 mod exponential;
+pub mod gpu;
 pub mod layout;
 pub mod matmul;
 pub mod optimize;

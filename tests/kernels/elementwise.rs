@@ -1,30 +1,30 @@
 //! Arithmetic and activations against scalar formulas; the gate against its definition.
 
 use sci_hpc::backend::elementwise::{Activation, Binary, Elementwise, Gate};
-use sci_hpc::backend::{Buffers, Cpu, Real};
+use sci_hpc::backend::{Buffers, Cpu};
 
 use crate::common::{assert_close, noise};
-use crate::{device_f32, device_f64, least_seconds, on_threads, widened};
+use crate::{arguments, device_f32, least_seconds, on_every_device, on_threads, roundoff, values};
 
 /// Nothing, one, around a tile of 64, around a chunk of 16384.
 const LENGTHS: [usize; 7] = [0, 1, 63, 65, 16_384, 16_385, 50_021];
 
-fn upload<R: Real>(device: &Cpu<R>, values: &[f64]) -> <Cpu<R> as Buffers>::Buffer {
-    let values: Vec<R> = values.iter().map(|&v| R::from_f64(v)).collect();
-    device.upload(&values)
+/// Three times a noise: both signs, around the kinks.
+fn noisy<B: Buffers>(device: &B, seed: u64, len: usize) -> (B::Buffer, Vec<f64>) {
+    arguments(device, &noise(seed, len).iter().map(|v| 3.0 * v).collect::<Vec<_>>())
 }
 
-/// The values as the device holds them.
-fn arguments<R: Real>(device: &Cpu<R>, seed: u64, len: usize) -> (<Cpu<R> as Buffers>::Buffer, Vec<f64>) {
-    let x = upload(device, &noise(seed, len).iter().map(|v| 3.0 * v).collect::<Vec<_>>());
-    let host = widened(&x);
-    (x, host)
-}
+on_every_device!(
+    arithmetic_equals_scalar_formulas,
+    activations_equal_those_of_f64,
+    activations_pass_nan_and_stay_finite_at_the_ends,
+    gate_scales_by_the_side_and_channel,
+);
 
-/// `roundoff` 2^-24 or 2^-53.
-fn arithmetic<R: Real>(device: Cpu<R>, roundoff: f64) {
+fn arithmetic_equals_scalar_formulas<B: Elementwise>(device: &B) {
+    let roundoff = roundoff::<B>();
     for len in LENGTHS {
-        let ((x, xs), (y, ys)) = (arguments(&device, 1, len), arguments(&device, 2, len));
+        let ((x, xs), (y, ys)) = (noisy(device, 1, len), noisy(device, 2, len));
         let pairs = |f: fn(f64, f64) -> f64| -> Vec<f64> { xs.iter().zip(&ys).map(|(&x, &y)| f(x, y)).collect() };
         // One rounding each; an affine map has three.
         for (op, f) in [
@@ -32,25 +32,17 @@ fn arithmetic<R: Real>(device: Cpu<R>, roundoff: f64) {
             (Binary::Sub, |x, y| x - y),
             (Binary::Mul, |x, y| x * y),
         ] {
-            assert_close(&widened(&device.binary(op, &x, &y)), &pairs(f), 1e-300, roundoff);
+            assert_close(&values(device, &device.binary(op, &x, &y)), &pairs(f), 1e-300, roundoff);
         }
         let want: Vec<f64> = xs.iter().map(|x| 0.1 * x - 2.5).collect();
-        assert_close(&widened(&device.affine(&x, 0.1, -2.5)), &want, 4.0 * roundoff, 4.0 * roundoff);
+        assert_close(&values(device, &device.affine(&x, 0.1, -2.5)), &want, 4.0 * roundoff, 4.0 * roundoff);
         let mut sum = x.clone();
         device.accumulate(&mut sum, &y);
-        assert_close(&widened(&sum), &pairs(|x, y| x + y), 1e-300, roundoff);
-        assert_eq!(widened(&x), xs, "a shared buffer keeps its value");
+        assert_close(&values(device, &sum), &pairs(|x, y| x + y), 1e-300, roundoff);
+        assert_eq!(values(device, &x), xs, "a shared buffer keeps its value");
+        device.accumulate(&mut sum, &y);
+        assert_close(&values(device, &sum), &pairs(|x, y| x + y + y), 8.0 * roundoff, 2.0 * roundoff);
     }
-}
-
-#[test]
-fn arithmetic_equals_scalar_formulas_cpu() {
-    arithmetic(device_f32(), 1.0 / f64::from(1 << 24));
-}
-
-#[test]
-fn arithmetic_equals_scalar_formulas_cpu64() {
-    arithmetic(device_f64(), f64::EPSILON / 2.0);
 }
 
 const ALL: [Activation; 10] = [
@@ -66,54 +58,54 @@ const ALL: [Activation; 10] = [
     Activation::Recip,
 ];
 
-#[test]
-fn activations_in_f32_equal_f64() {
-    let (narrow, wide) = (device_f32(), device_f64());
+fn activations_equal_those_of_f64<B: Elementwise>(device: &B) {
+    let (twin, wide) = (Cpu::<B::Real>::new(), Cpu::<f64>::new());
     for f in ALL {
         for order in 0..=2 {
-            // Every place of an f32 grid up to the ends of the range in which exp is finite, both signs of zero.
+            // Every place of a grid up to the ends of the range in which exp is finite, both signs of zero.
             let positive = matches!(f, Activation::Sqrt | Activation::Recip);
-            let mut values: Vec<f64> = (-4000..=4000).map(|i| f64::from(i) * 0.02).collect();
-            values.extend([0.0, -0.0, 1e-6, -1e-6, 1e-3, -1e-3]);
-            values.retain(|&v| !positive || v > 1e-4);
-            let x = upload(&narrow, &values);
-            let exact = wide.activate(f, order, &upload(&wide, &widened(&x)));
-            let got = widened(&narrow.activate(f, order, &x));
-            // A few roundings in f32; 1 - tanh^2 cancels to an absolute error of one of them.
-            assert_close(&got, &exact, 3e-7, 1e-6);
-            let ones = upload(&narrow, &vec![-2.0; values.len()]);
+            let mut places: Vec<f64> = (-4000..=4000).map(|i| f64::from(i) * 0.02).collect();
+            places.extend([0.0, -0.0, 1e-6, -1e-6, 1e-3, -1e-3]);
+            places.retain(|&v| !positive || v > 1e-4);
+            let (x, xs) = arguments(device, &places);
+            let got = values(device, &device.activate(f, order, &x));
+            // A few roundings; 1 - tanh^2 cancels to an absolute error of one of them.
+            let exact = wide.activate(f, order, &wide.upload(&xs));
+            assert_close(&got, &exact, 5.0 * roundoff::<B>(), 17.0 * roundoff::<B>());
+            // The same operations in the same order: the same bits on every device.
+            let same = twin.activate(f, order, &arguments(&twin, &places).0);
+            assert_eq!(got, values(&twin, &same), "{f:?} {order}");
+            let (twos, _) = arguments(device, &vec![-2.0; places.len()]);
             let doubled: Vec<f64> = got.iter().map(|v| -2.0 * v).collect();
-            assert_eq!(widened(&narrow.activate_mul(f, order, &x, &ones)), doubled, "{f:?} {order}");
+            assert_eq!(values(device, &device.activate_mul(f, order, &x, &twos)), doubled, "{f:?} {order}");
         }
     }
 }
 
-#[test]
-fn activations_pass_nan_and_stay_finite_at_the_ends() {
-    let device = device_f32();
-    let x = device.upload(&[f32::NAN, -1e30, 1e30]);
+fn activations_pass_nan_and_stay_finite_at_the_ends<B: Elementwise>(device: &B) {
+    let (x, xs) = arguments(device, &[f64::NAN, -1e30, 1e30]);
+    let of = |f| values(device, &device.activate(f, 0, &x));
     for f in ALL {
-        assert!(device.activate(f, 0, &x)[0].is_nan(), "{f:?} hides a NaN");
+        assert!(of(f)[0].is_nan(), "{f:?} hides a NaN");
     }
-    let gate = Gate { x: &x, slope: &device.upload(&[0.25]), y: &x, positive: 1.0 };
-    assert!(device.gate(gate)[0].is_nan());
-    assert_eq!(device.activate(Activation::Sigmoid, 0, &x)[1..], [0.0, 1.0]);
-    assert_eq!(device.activate(Activation::Tanh, 0, &x)[1..], [-1.0, 1.0]);
-    assert_eq!(device.activate(Activation::Elu { alpha: 1.0 }, 0, &x)[1..], [-1.0, 1e30]);
+    let gate = Gate { x: &x, slope: &arguments(device, &[0.25]).0, y: &x, positive: 1.0 };
+    assert!(values(device, &device.gate(gate))[0].is_nan());
+    assert_eq!(of(Activation::Sigmoid)[1..], [0.0, 1.0]);
+    assert_eq!(of(Activation::Tanh)[1..], [-1.0, 1.0]);
+    assert_eq!(of(Activation::Elu { alpha: 1.0 })[1..], [-1.0, xs[2]]);
 }
 
-#[test]
-fn gate_scales_by_the_side_and_channel() {
-    let device = device_f64();
+fn gate_scales_by_the_side_and_channel<B: Elementwise>(device: &B) {
     for channels in [1, 2, 3, 16, 61, 64, 67, 200] {
         let len = 331 * channels;
-        let ((x, xs), (y, ys)) = (arguments(&device, 1, len), arguments(&device, 2, len));
+        let ((x, xs), (y, ys)) = (noisy(device, 1, len), noisy(device, 2, len));
         for slopes in [1, channels] {
-            let (slope, s) = arguments(&device, 3, slopes);
+            let (slope, s) = noisy(device, 3, slopes);
             for positive in [0.0, 1.0] {
                 let want: Vec<f64> =
                     (0..len).map(|i| ys[i] * if xs[i] <= 0.0 { s[i % slopes] } else { positive }).collect();
-                assert_eq!(device.gate(Gate { x: &x, slope: &slope, y: &y, positive })[..], want);
+                let got = values(device, &device.gate(Gate { x: &x, slope: &slope, y: &y, positive }));
+                assert_close(&got, &want, 1e-300, roundoff::<B>());
             }
         }
     }
@@ -125,8 +117,8 @@ fn gate_scales_by_the_side_and_channel() {
 fn perf_elementwise_bandwidth() {
     let device = device_f32();
     let len = 4 * 91 * 85 * 32 * 16;
-    let (x, y) = (upload(&device, &noise(1, len)), upload(&device, &noise(2, len)));
-    let slope = upload(&device, &noise(3, 16));
+    let [x, y] = [1, 2].map(|seed| arguments(&device, &noise(seed, len)).0);
+    let (slope, _) = arguments(&device, &noise(3, 16));
     let gigabytes = |arrays: usize, seconds: f64| (arrays * len * 4) as f64 / seconds / 1e9;
     for threads in [1, 2] {
         let report = |name: &str, arrays: usize, work: &(dyn Fn() + Sync)| {

@@ -1,7 +1,9 @@
-//! Every kernel against its slow twin.
+//! Every kernel against its slow twin, on every device: the CPU, and the GPU's kernels on this CPU (feature `emulate`), where
+//! the threads of a block run forwards and backwards. With `--ignored`, also on a GPU (scripts/check-gpu).
 
 #[path = "../common/mod.rs"]
 mod common;
+mod compile;
 mod conv3d;
 mod elementwise;
 mod layout;
@@ -9,7 +11,61 @@ mod matmul;
 mod reduce;
 mod reference;
 
-use sci_hpc::backend::{Cpu, Real};
+use sci_hpc::backend::gpu::{Cuda, Element, Gpu, Math};
+use sci_hpc::backend::{Buffers, Cpu, Real};
+
+/// Makes a module of tests out of a check `fn name<B: ...>(device: &B)`: one test per device and element type.
+macro_rules! on_every_device {
+    ($($check:ident),+ $(,)?) => { $(
+        mod $check {
+            #[test]
+            fn cpu_f32() { super::$check(&sci_hpc::backend::Cpu::<f32>::new()) }
+            #[test]
+            fn cpu_f64() { super::$check(&sci_hpc::backend::Cpu::<f64>::new()) }
+            #[test]
+            #[cfg(feature = "emulate")]
+            fn emulated_f32() { crate::emulated::<f32>().iter().for_each(|device| super::$check(device)) }
+            #[test]
+            #[cfg(feature = "emulate")]
+            fn emulated_f64() { crate::emulated::<f64>().iter().for_each(|device| super::$check(device)) }
+            #[test]
+            #[ignore = "needs a GPU: scripts/check-gpu"]
+            fn cuda_f32() { super::$check(&crate::cuda::<f32>()) }
+            #[test]
+            #[ignore = "needs a GPU: scripts/check-gpu"]
+            fn cuda_f64() { super::$check(&crate::cuda::<f64>()) }
+        }
+    )+ };
+}
+use on_every_device;
+
+/// The kernels on this CPU, in both orders of the threads.
+#[cfg(feature = "emulate")]
+fn emulated<R: Element>() -> [Gpu<sci_hpc::backend::gpu::Emulated, R>; 2] {
+    use sci_hpc::backend::gpu::{Emulated, Order};
+    [Order::Forwards, Order::Backwards].map(|order| Gpu::new(Emulated::new(order), Math::Exact))
+}
+
+/// The first GPU of this machine.
+fn cuda<R: Element>() -> Gpu<Cuda, R> {
+    Gpu::new(Cuda::open(0).unwrap_or_else(|error| panic!("{error}")), Math::Exact)
+}
+
+/// `values`, rounded to the element type, on the device, and what the device then holds.
+fn arguments<B: Buffers>(device: &B, values: &[f64]) -> (B::Buffer, Vec<f64>) {
+    let rounded: Vec<B::Real> = values.iter().map(|&v| B::Real::from_f64(v)).collect();
+    (device.upload(&rounded), widened(&rounded))
+}
+
+/// The values of a buffer.
+fn values<B: Buffers>(device: &B, buffer: &B::Buffer) -> Vec<f64> {
+    widened(&device.download(buffer))
+}
+
+/// Half the distance from 1 to the next number: 2^-24 or 2^-53.
+fn roundoff<B: Buffers>() -> f64 {
+    if size_of::<B::Real>() == 4 { f64::from(f32::EPSILON) / 2.0 } else { f64::EPSILON / 2.0 }
+}
 
 fn device_f32() -> Cpu<f32> {
     Cpu::new()

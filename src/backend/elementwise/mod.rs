@@ -1,6 +1,7 @@
 //! Element by element: arithmetic, activations with their derivatives, and the gate of PReLU.
 
 mod cpu;
+mod gpu;
 
 use super::Buffers;
 

@@ -1,0 +1,197 @@
+//! The GPU: the same op families by hand-written kernels (`kernels/*.cu`), whose launchers lie beside their CPU twins in
+//! `<family>/gpu.rs`.
+//!
+//! [`Gpu`] is generic over its [`Driver`], the seam below which the kernels run on a device ([`Cuda`]) or, with the feature
+//! `emulate`, as C++ on this CPU (`Emulated`): launchers, grid arithmetic and kernels are the same code in both.
+//!
+//! One stream: kernels and copies run in the order of the calls, so memory that is given back is free for the next call at
+//! once. An error of the driver in the midst of a computation is a panic with a [`GpuError`] as payload: there is nothing a
+//! caller could do but end the job, and `job/failure` ends it with the right exit code.
+
+mod compile;
+mod cuda;
+mod driver;
+#[cfg(feature = "emulate")]
+mod emulated;
+mod memory;
+pub mod source;
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use compile::{Architecture, Compiled, compile};
+pub use cuda::Cuda;
+pub use driver::{Argument, Driver, GpuError, Grid, Kernel, Region};
+#[cfg(feature = "emulate")]
+pub use emulated::{Emulated, Order};
+use memory::{Allocation, Pool};
+pub use source::Source;
+
+use super::{Buffers, Real};
+
+/// Elements that a thread of a flat kernel handles (`PER_THREAD` of kernels/common.cuh).
+const PER_THREAD: usize = 4;
+/// Threads per block of a flat kernel.
+const FLAT_THREADS: usize = 256;
+
+/// An element type that kernels are compiled for.
+pub trait Element: Real {
+    /// f32 or f64: the name in tables and caches.
+    const NAME: &'static str;
+    /// The value nearest to `v`, as an argument of a kernel.
+    fn argument(v: f64) -> Argument;
+}
+
+impl Element for f32 {
+    const NAME: &'static str = "f32";
+    fn argument(v: f64) -> Argument {
+        Argument::F32(f32::from_f64(v))
+    }
+}
+
+impl Element for f64 {
+    const NAME: &'static str = "f64";
+    fn argument(v: f64) -> Argument {
+        Argument::F64(v)
+    }
+}
+
+/// How products are computed in training and encoding, never in decoding (design.md section 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Math {
+    /// Every product and sum in the element type.
+    #[default]
+    Exact,
+    /// f32 operands rounded to 10 mantissa bits, sums in f32, on tensor cores (sm_80 and newer).
+    Tf32,
+    /// f32 operands rounded to bfloat16, sums in f32, on tensor cores (sm_80 and newer).
+    Bf16,
+}
+
+/// A GPU with elements `R`. Clones share the device and its memory pool.
+#[derive(Clone, Debug)]
+pub struct Gpu<D: Driver, R: Element> {
+    driver: D,
+    pool: Arc<Pool<D>>,
+    math: Math,
+    element: PhantomData<R>,
+}
+
+impl<D: Driver, R: Element> Gpu<D, R> {
+    /// The device behind `driver`, with an empty pool.
+    pub fn new(driver: D, math: Math) -> Self {
+        Self { pool: Arc::new(Pool::new(driver.clone())), driver, math, element: PhantomData }
+    }
+
+    /// How products are computed.
+    pub fn math(&self) -> Math {
+        self.math
+    }
+
+    /// The seam.
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    /// Largest number of bytes that were in buffers at one time.
+    pub fn memory_peak_bytes(&self) -> usize {
+        self.pool.peak_bytes()
+    }
+
+    /// A buffer of `len` elements with *unspecified values*: the next kernel overwrites all of them.
+    pub(super) fn take(&self, len: usize) -> GpuBuffer<D, R> {
+        let memory = Arc::new(must(Pool::take(&self.pool, len * size_of::<R>())));
+        GpuBuffer { memory, start: 0, len, element: PhantomData }
+    }
+
+    /// In-place access: copies first if the memory is shared.
+    pub(super) fn make_mut(&self, buffer: &mut GpuBuffer<D, R>) {
+        if Arc::get_mut(&mut buffer.memory).is_none() {
+            let copy = self.take(buffer.len);
+            must(self.driver.copy(buffer.region(), copy.region()));
+            *buffer = copy;
+        }
+    }
+
+    /// Launches a kernel of `source` for this element type.
+    pub(super) fn launch(&self, source: &'static Source, name: &'static str, grid: Grid, arguments: &[Argument]) {
+        if grid.is_empty() {
+            return;
+        }
+        must(self.driver.launch(&Kernel { source, element: R::NAME, name }, &grid, arguments));
+    }
+
+    /// Launches a flat kernel over `len` elements; its last parameter is `len`.
+    pub(super) fn launch_flat(&self, source: &'static Source, name: &'static str, len: usize, arguments: &[Argument]) {
+        let arguments: Vec<Argument> = arguments.iter().cloned().chain([Argument::from(len)]).collect();
+        self.launch(source, name, Grid::line(len.div_ceil(FLAT_THREADS * PER_THREAD), FLAT_THREADS), &arguments);
+    }
+}
+
+impl<D: Driver, R: Element> Buffers for Gpu<D, R> {
+    type Real = R;
+    type Buffer = GpuBuffer<D, R>;
+
+    fn upload(&self, values: &[R]) -> Self::Buffer {
+        let buffer = self.take(values.len());
+        must(self.driver.upload(bytemuck::cast_slice(values), buffer.region()));
+        buffer
+    }
+    fn download_into(&self, buffer: &Self::Buffer, out: &mut [R]) {
+        assert!(buffer.len == out.len(), "{} elements into {}", buffer.len, out.len());
+        must(self.driver.download(buffer.region(), bytemuck::cast_slice_mut(out)));
+    }
+    fn zeros(&self, len: usize) -> Self::Buffer {
+        let buffer = self.take(len);
+        must(self.driver.zero(buffer.region()));
+        buffer
+    }
+    fn len(&self, buffer: &Self::Buffer) -> usize {
+        buffer.len
+    }
+    fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer {
+        assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
+        GpuBuffer { start: buffer.start + range.start, len: range.len(), ..buffer.clone() }
+    }
+}
+
+/// Immutable device memory, shared by clones and views.
+#[derive(Debug)]
+pub struct GpuBuffer<D: Driver, R> {
+    memory: Arc<Allocation<D>>,
+    start: usize,
+    len: usize,
+    element: PhantomData<R>,
+}
+
+impl<D: Driver, R> Clone for GpuBuffer<D, R> {
+    fn clone(&self) -> Self {
+        Self { memory: self.memory.clone(), start: self.start, len: self.len, element: PhantomData }
+    }
+}
+
+impl<D: Driver, R> GpuBuffer<D, R> {
+    /// Number of elements.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+    /// Where the elements lie.
+    pub(super) fn region(&self) -> Region {
+        let size = size_of::<R>();
+        Region { address: self.memory.address() + (self.start * size) as u64, bytes: (self.len * size) as u64 }
+    }
+    /// As an argument that a kernel reads (`In`).
+    pub(super) fn read(&self) -> Argument {
+        Argument::In(self.region())
+    }
+    /// As an argument that a kernel writes (`Out`, `InOut`): fresh from [`Gpu::take`] or after [`Gpu::make_mut`].
+    pub(super) fn write(&self) -> Argument {
+        Argument::Out(self.region())
+    }
+}
+
+/// The value, or the end of the job.
+fn must<T>(result: Result<T, GpuError>) -> T {
+    result.unwrap_or_else(|error| std::panic::panic_any(error))
+}

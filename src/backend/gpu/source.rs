@@ -1,0 +1,32 @@
+//! The kernel files, inside the binary.
+
+/// A kernel file.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name below `kernels/`.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+    /// Element types it is compiled for.
+    pub elements: &'static [&'static str],
+}
+
+macro_rules! source {
+    ($file:literal, $elements:expr) => {
+        Source { name: $file, text: include_str!(concat!("../../../kernels/", $file)), elements: $elements }
+    };
+}
+
+const BOTH: &[&str] = &["f32", "f64"];
+
+/// Files that kernel files include.
+pub const HEADERS: [(&str, &str); 2] = [
+    ("common.cuh", include_str!("../../../kernels/common.cuh")),
+    ("exponential.cuh", include_str!("../../../kernels/exponential.cuh")),
+];
+
+/// Arithmetic, activations, gate.
+pub static ELEMENTWISE: Source = source!("elementwise.cu", BOTH);
+
+/// All of them: every one is compiled for every architecture in `tests/kernels`.
+pub static ALL: [&Source; 1] = [&ELEMENTWISE];
