@@ -48,6 +48,9 @@ template <class Load, class Store> __device__ void for_elements(u64 len, Load lo
 // a mod b, by the short division where it is enough.
 __device__ inline u32 modulo(u64 a, u32 b) { return a >> 32 ? (u32)(a % b) : (u32)a % b; }
 
+// a / b, by the short division where it is enough.
+__device__ inline u64 quotient(u64 a, u64 b) { return (a | b) >> 32 ? a / b : (u32)a / (u32)b; }
+
 // a b + c in one rounding: the only fused products.
 __device__ inline float fused(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ inline double fused(double a, double b, double c) { return fma(a, b, c); }

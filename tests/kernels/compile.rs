@@ -1,5 +1,7 @@
 //! Every kernel file under the real compiler, for every architecture; and what it says about registers.
 
+use std::path::{Path, PathBuf};
+
 use sci_hpc::backend::gpu::{Architecture, GpuError, compile, source};
 
 /// Volta, Ampere, Hopper.
@@ -30,6 +32,33 @@ fn every_kernel_compiles_for_every_architecture_and_none_spills() {
                     assert!(clean, "{} {element} {architecture}: {line}", source.name);
                 }
             }
+        }
+    }
+}
+
+/// Names of the kernels of a file.
+pub fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| Some(line.strip_prefix("KERNEL(")?.split_once(')')?.0.rsplit_once(", ")?.1))
+}
+
+/// Files below `folder` whose names end so.
+fn files(folder: &str, end: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.to_string_lossy().ends_with(end)).collect()
+}
+
+#[test]
+fn every_kernel_has_a_launcher() {
+    let folders = files("src/backend", "").into_iter().filter(|path| path.is_dir());
+    let launchers: String = folders.filter_map(|folder| std::fs::read_to_string(folder.join("gpu.rs")).ok()).collect();
+    let kernels = files("kernels", ".cu");
+    assert_eq!(kernels.len(), source::ALL.len(), "every file is registered in src/backend/gpu/source.rs");
+    for path in kernels {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(source::ALL.iter().any(|source| source.text == text), "{} is registered", path.display());
+        for name in names(&text) {
+            assert!(launchers.contains(&format!("\"{name}\"")), "{name} of {} has no launcher", path.display());
         }
     }
 }

@@ -8,9 +8,12 @@ mod conv3d;
 mod elementwise;
 mod layout;
 mod matmul;
+mod optimize;
 mod reduce;
 mod reference;
 
+#[cfg(feature = "emulate")]
+use sci_hpc::backend::gpu::source;
 use sci_hpc::backend::gpu::{Cuda, Element, Gpu, Math};
 use sci_hpc::backend::{Buffers, Cpu, Real};
 
@@ -43,7 +46,18 @@ use on_every_device;
 #[cfg(feature = "emulate")]
 fn emulated<R: Element>() -> [Gpu<sci_hpc::backend::gpu::Emulated, R>; 2] {
     use sci_hpc::backend::gpu::{Emulated, Order};
+    static AT_THE_END: std::sync::Once = std::sync::Once::new();
+    // SAFETY: a function without arguments, which the library calls once, at exit.
+    AT_THE_END.call_once(|| assert_eq!(unsafe { libc::atexit(report_launches) }, 0));
     [Order::Forwards, Order::Backwards].map(|order| Gpu::new(Emulated::new(order), Math::Exact))
+}
+
+/// Last line of the test run.
+#[cfg(feature = "emulate")]
+extern "C" fn report_launches() {
+    let launches = sci_hpc::backend::gpu::Emulated::launches_of_all();
+    let kernels: usize = source::ALL.iter().map(|source| compile::names(source.text).count()).sum();
+    println!("{kernels} kernels, {launches} launches on the emulated device");
 }
 
 /// The first GPU of this machine.
@@ -55,6 +69,12 @@ fn cuda<R: Element>() -> Gpu<Cuda, R> {
 fn arguments<B: Buffers>(device: &B, values: &[f64]) -> (B::Buffer, Vec<f64>) {
     let rounded: Vec<B::Real> = values.iter().map(|&v| B::Real::from_f64(v)).collect();
     (device.upload(&rounded), widened(&rounded))
+}
+
+/// The same as a view that starts at element `offset` of its memory.
+fn arguments_at<B: Buffers>(device: &B, offset: usize, values: &[f64]) -> (B::Buffer, Vec<f64>) {
+    let (whole, held) = arguments(device, &[&vec![f64::NAN; offset], values].concat());
+    (device.view(&whole, offset..offset + values.len()), held[offset..].to_vec())
 }
 
 /// The values of a buffer.

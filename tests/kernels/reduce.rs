@@ -1,13 +1,13 @@
-//! Sums and repeats against the formula, in every shape that the CPU treats in its own way.
+//! Sums and repeats against the formula, in every shape that the CPU or the GPU treats in its own way.
 
 use sci_hpc::backend::reduce::{MiddleDims, Reduce};
 use sci_hpc::backend::{Buffers, Real};
 
-use crate::common::{assert_close, noise};
-use crate::{device_f32, device_f64, least_seconds, on_threads, widened};
+use crate::common::{assert_close, integers, noise};
+use crate::{arguments, arguments_at, device_f32, least_seconds, on_every_device, on_threads, roundoff, values};
 
-/// Extents 1, primes, odd grids; columns and rows around the lengths at which the CPU changes its way.
-const SHAPES: [[usize; 3]; 14] = [
+/// Extents 1, primes, odd grids; columns and rows around the lengths at which the CPU or the GPU changes its way.
+const SHAPES: [[usize; 3]; 21] = [
     [1, 1, 1],
     [1, 7, 1],
     [3, 1, 5],
@@ -22,79 +22,113 @@ const SHAPES: [[usize; 3]; 14] = [
     [2, 5, 4096],
     [1, 5, 20_011],
     [17, 2, 1009],
+    [3, 65, 257],
+    [2, 129, 256],
+    [5, 200, 255],
+    [129, 17, 2],
+    [0, 3, 5],
+    [3, 0, 5],
+    [3, 5, 0],
 ];
 
 fn dims([outer, middle, inner]: [usize; 3]) -> MiddleDims {
     MiddleDims { outer, middle, inner }
 }
 
-#[test]
-fn sum_middle_equals_the_formula() {
-    let device = device_f64();
-    for [outer, middle, inner] in SHAPES {
-        let x = noise(1, outer * middle * inner);
+on_every_device!(
+    sum_middle_equals_the_formula,
+    expand_middle_repeats_every_row,
+    first_max_marks_the_first_largest,
+    gate_sum_takes_the_negative_side_per_channel,
+    scalar_sums_have_the_accuracy_of_f64,
+);
+
+fn sum_middle_equals_the_formula<B: Reduce>(device: &B) {
+    for (offset, [outer, middle, inner]) in SHAPES.into_iter().enumerate() {
+        let (x, xs) = arguments_at(device, offset % 3, &noise(1, outer * middle * inner));
         let want: Vec<f64> = (0..outer * inner)
-            .map(|i| (0..middle).map(|m| x[(i / inner * middle + m) * inner + i % inner]).sum())
+            .map(|i| (0..middle).map(|m| xs[(i / inner * middle + m) * inner + i % inner]).sum())
             .collect();
-        let got = device.sum_middle(&device.upload(&x), &dims([outer, middle, inner]));
-        // Two orders of addition of values below 1.
-        assert_close(&got, &want, 1e-15 * middle as f64, 1e-13);
+        let got = device.sum_middle(&x, &dims([outer, middle, inner]));
+        // Two orders of addition of values below 1, then one rounding.
+        assert_close(&values(device, &got), &want, 1e-15 * middle as f64 + 1e-300, 1e-13 + roundoff::<B>());
     }
 }
 
-#[test]
-fn expand_middle_repeats_every_row() {
-    let device = device_f32();
-    for [outer, middle, inner] in SHAPES {
-        let x: Vec<f32> = (0..outer * inner).map(|i| i as f32).collect();
-        let got = device.expand_middle(&device.upload(&x), &dims([outer, middle, inner]));
+fn expand_middle_repeats_every_row<B: Reduce>(device: &B) {
+    for (offset, [outer, middle, inner]) in SHAPES.into_iter().enumerate() {
+        let (x, xs) = arguments_at(device, offset % 3, &noise(1, outer * inner));
+        let got = values(device, &device.expand_middle(&x, &dims([outer, middle, inner])));
         for (i, &v) in got.iter().enumerate() {
-            assert_eq!(v, x[i / (middle * inner) * inner + i % inner], "element {i} of {outer} {middle} {inner}");
+            assert_eq!(v, xs[i / (middle * inner) * inner + i % inner], "element {i} of {outer} {middle} {inner}");
         }
         assert_eq!(got.len(), outer * middle * inner);
     }
 }
 
-#[test]
-fn gate_sum_takes_the_negative_side_per_channel() {
-    let device = device_f64();
-    for (rows, channels) in [(1, 1), (7, 3), (1025, 16), (257, 67), (5003, 5)] {
-        let [x, y, z] = [1, 2, 3].map(|seed| noise(seed, rows * channels));
-        let buffers = [&x, &y, &z].map(|v| device.upload(v));
-        for groups in [1, channels] {
-            let mut want = vec![0.0; groups];
-            (0..x.len()).filter(|&i| x[i] <= 0.0).for_each(|i| want[i % groups] += y[i] * z[i]);
-            let got = device.gate_sum(&buffers[0], &buffers[1], &buffers[2], groups);
-            assert_close(&got, &want, 1e-15 * x.len() as f64, 1e-13);
+/// Few different values, so that the largest comes often; now and then NaN, infinities and both zeros.
+fn first_max_marks_the_first_largest<B: Reduce>(device: &B) {
+    for (offset, [outer, middle, inner]) in SHAPES.into_iter().enumerate() {
+        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, f64::NAN];
+        let value = |(i, v): (usize, f64)| if i % 13 < 3 { odd[i % 5] } else { v };
+        for strange in [false, true] {
+            let plain = integers(1, outer * middle * inner, 40);
+            let places = if strange { plain.into_iter().enumerate().map(value).collect() } else { plain };
+            let (x, xs) = arguments_at(device, offset % 3, &places);
+            let mut want = vec![0.0; xs.len()];
+            for column in 0..if middle == 0 { 0 } else { outer * inner } {
+                let at = |m: usize| (column / inner * middle + m) * inner + column % inner;
+                let best = (1..middle).fold(0, |best, m| if xs[at(m)] > xs[at(best)] { m } else { best });
+                want[at(best)] = 1.0;
+            }
+            let got = values(device, &device.first_max(&x, &dims([outer, middle, inner])));
+            assert!(got == want, "{outer} {middle} {inner}, strange {strange}");
         }
     }
 }
 
-#[test]
-fn scalar_sums_of_f32_have_the_accuracy_of_f64() {
-    let device = device_f32();
-    for len in [0, 1, 63, 16_385, 100_003] {
-        let [x, y] = [1, 2].map(|seed| noise(seed, len).iter().map(|&v| v as f32 + 100.0).collect::<Vec<f32>>());
-        let (xs, ys) = (widened(&x), widened(&y));
-        let (x, y) = (device.upload(&x), device.upload(&y));
+fn gate_sum_takes_the_negative_side_per_channel<B: Reduce>(device: &B) {
+    for (rows, channels) in [(0, 3), (1, 1), (7, 3), (1025, 16), (257, 67), (5003, 5), (33, 300)] {
+        let [(x, xs), (y, ys), (z, zs)] =
+            [1, 2, 3].map(|s| arguments_at(device, s as usize, &noise(s, rows * channels)));
+        for groups in [1, channels] {
+            let mut want = vec![0.0; groups];
+            // The product is rounded to the element type, then added in f64.
+            let product = |i: usize| B::Real::from_f64(ys[i] * zs[i]).to_f64();
+            (0..xs.len()).filter(|&i| xs[i] <= 0.0).for_each(|i| want[i % groups] += product(i));
+            let got = values(device, &device.gate_sum(&x, &y, &z, groups));
+            assert_close(&got, &want, 1e-15 * xs.len() as f64 + 1e-300, 1e-13 + roundoff::<B>());
+        }
+    }
+}
+
+fn scalar_sums_have_the_accuracy_of_f64<B: Reduce>(device: &B) {
+    for len in [0, 1, 63, 16_383, 16_384, 16_385, 100_003] {
+        let near_100 = |seed| noise(seed, len).iter().map(|v| v + 100.0).collect::<Vec<f64>>();
+        let ((x, xs), (y, ys)) = (arguments_at(device, 1, &near_100(1)), arguments(device, &near_100(2)));
         assert_close(&[device.sum_f64(&x)], &[xs.iter().sum()], 0.0, 1e-12);
         assert_close(&[device.dot_f64(&x, &y)], &[xs.iter().zip(&ys).map(|(x, y)| x * y).sum()], 0.0, 1e-12);
     }
 }
 
+fn sums_in_bits<B: Reduce>(device: &B) -> (Vec<f64>, u64, u64) {
+    let (x, _) = arguments(device, &noise(1, 300_007 * 3));
+    let sums = device.sum_middle(&x, &dims([1, 300_007, 3]));
+    (values(device, &sums), device.sum_f64(&x).to_bits(), device.dot_f64(&x, &x).to_bits())
+}
+
 #[test]
 fn sums_have_the_same_bits_at_any_number_of_threads() {
-    let device = device_f32();
-    let x: Vec<f32> = noise(1, 300_007 * 3).iter().map(|&v| v as f32).collect();
-    let x = device.upload(&x);
-    let all = |threads: usize| {
-        on_threads(threads, || {
-            let sums = device.sum_middle(&x, &dims([1, 300_007, 3]));
-            (device.download(&sums), device.sum_f64(&x).to_bits(), device.dot_f64(&x, &x).to_bits())
-        })
-    };
+    let all = |threads: usize| on_threads(threads, || sums_in_bits(&device_f32()));
     let one = all(1);
     assert!(one == all(2) && one == all(5));
+}
+
+#[test]
+#[cfg(feature = "emulate")]
+fn sums_have_the_same_bits_in_any_order_of_the_threads() {
+    let [forwards, backwards] = crate::emulated::<f32>();
+    assert!(sums_in_bits(&forwards) == sums_in_bits(&backwards));
 }
 
 /// `cargo test --release --test kernels -- --ignored --nocapture perf_reduce`

@@ -16,6 +16,8 @@ const GUARD: u64 = 0x5afe_5afe_5afe_5afe;
 const SPOILED: u8 = 0xff;
 const MESSAGE_LEN: usize = 256;
 
+static LAUNCHES: AtomicU64 = AtomicU64::new(0);
+
 /// In which order the threads of a block run between barriers: both give the same bits, or a barrier is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
@@ -49,6 +51,11 @@ impl Emulated {
     /// Kernels launched so far.
     pub fn launches(&self) -> u64 {
         self.shared.launches.load(Ordering::Relaxed)
+    }
+
+    /// Kernels launched so far on all devices of this process.
+    pub fn launches_of_all() -> u64 {
+        LAUNCHES.load(Ordering::Relaxed)
     }
 }
 
@@ -140,6 +147,7 @@ impl Driver for Emulated {
 
     fn launch(&self, kernel: &Kernel, grid: &Grid, arguments: &[Argument]) -> Result<(), GpuError> {
         self.shared.launches.fetch_add(1, Ordering::Relaxed);
+        LAUNCHES.fetch_add(1, Ordering::Relaxed);
         let failed = |why: String| GpuError::Failed { what: format!("{kernel:?} over {grid:?}"), why };
         let name = |text: &str| CString::new(text).expect("names have no zero byte");
         let (file, element, function) = (name(kernel.source.name), name(kernel.element), name(kernel.name));

@@ -101,8 +101,27 @@ impl<D: Driver, R: Element> Gpu<D, R> {
 
     /// A buffer of `len` elements with *unspecified values*: the next kernel overwrites all of them.
     pub(super) fn take(&self, len: usize) -> GpuBuffer<D, R> {
-        let memory = Arc::new(must(Pool::take(&self.pool, len * size_of::<R>())));
+        self.take_of(len)
+    }
+
+    /// The same of another type: partial sums, counts.
+    pub(super) fn take_of<T>(&self, len: usize) -> GpuBuffer<D, T> {
+        let memory = Arc::new(must(Pool::take(&self.pool, len * size_of::<T>())));
         GpuBuffer { memory, start: 0, len, element: PhantomData }
+    }
+
+    /// Host to device, of any type.
+    pub(super) fn send<T: bytemuck::Pod>(&self, values: &[T]) -> GpuBuffer<D, T> {
+        let buffer = self.take_of(values.len());
+        must(self.driver.upload(bytemuck::cast_slice(values), buffer.region()));
+        buffer
+    }
+
+    /// Device to host, of any type.
+    pub(super) fn fetch<T: bytemuck::Pod>(&self, buffer: &GpuBuffer<D, T>) -> Vec<T> {
+        let mut out = vec![T::zeroed(); buffer.len];
+        must(self.driver.download(buffer.region(), bytemuck::cast_slice_mut(&mut out)));
+        out
     }
 
     /// In-place access: copies first if the memory is shared.
@@ -134,9 +153,7 @@ impl<D: Driver, R: Element> Buffers for Gpu<D, R> {
     type Buffer = GpuBuffer<D, R>;
 
     fn upload(&self, values: &[R]) -> Self::Buffer {
-        let buffer = self.take(values.len());
-        must(self.driver.upload(bytemuck::cast_slice(values), buffer.region()));
-        buffer
+        self.send(values)
     }
     fn download_into(&self, buffer: &Self::Buffer, out: &mut [R]) {
         assert!(buffer.len == out.len(), "{} elements into {}", buffer.len, out.len());

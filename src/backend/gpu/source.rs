@@ -27,6 +27,12 @@ pub const HEADERS: [(&str, &str); 2] = [
 
 /// Arithmetic, activations, gate.
 pub static ELEMENTWISE: Source = source!("elementwise.cu", BOTH);
+/// Sums over the middle axis and their adjoint.
+pub static REDUCE: Source = source!("reduce.cu", BOTH);
+/// Windows and concatenation.
+pub static LAYOUT: Source = source!("layout.cu", BOTH);
+/// Updates of the parameters.
+pub static OPTIMIZE: Source = source!("optimize.cu", BOTH);
 
 /// All of them: every one is compiled for every architecture in `tests/kernels`.
-pub static ALL: [&Source; 1] = [&ELEMENTWISE];
+pub static ALL: [&Source; 4] = [&ELEMENTWISE, &REDUCE, &LAYOUT, &OPTIMIZE];

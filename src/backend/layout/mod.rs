@@ -1,6 +1,7 @@
 //! Parts of a tensor along one axis: slice, its adjoint pad, and concatenation.
 
 mod cpu;
+mod gpu;
 
 use super::Buffers;
 

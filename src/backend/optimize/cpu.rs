@@ -21,13 +21,7 @@ impl<R: Real> Optimize for Cpu<R> {
         assert!([moments.first.len(), moments.second.len()] == [len; 2], "moments as long as the gradient: {len}");
         assert!(params.len() >= len, "{} parameters, {len} derivatives", params.len());
         moments.steps += 1;
-        let t = moments.steps as f64;
-        let (correct1, correct2) = (1.0 - adam.beta1.powf(t), 1.0 - adam.beta2.powf(t));
-        let r = R::from_f64;
-        let (beta1, grow1) = (r(adam.beta1), r(1.0 - adam.beta1));
-        let (beta2, grow2) = (r(adam.beta2), r(1.0 - adam.beta2));
-        let (step, root2, epsilon) = (r(adam.rate / correct1), r(correct2.sqrt()), r(adam.epsilon));
-        let keep = r(1.0 - adam.rate * adam.decay);
+        let [beta1, grow1, beta2, grow2, step, root2, epsilon, keep] = adam.factors::<R>(moments.steps);
 
         let first = self.make_mut(&mut moments.first).par_chunks_mut(CHUNK_LEN);
         let second = self.make_mut(&mut moments.second).par_chunks_mut(CHUNK_LEN);

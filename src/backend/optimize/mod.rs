@@ -1,8 +1,9 @@
 //! Updates of a flat parameter buffer, in place.
 
 mod cpu;
+mod gpu;
 
-use super::Buffers;
+use super::{Buffers, Real};
 
 /// Numbers of one Adam step (Kingma & Ba 2015; decoupled decay: Loshchilov & Hutter 2019; places of `epsilon` and of
 /// the bias corrections as in PyTorch).
@@ -24,6 +25,15 @@ impl Adam {
     /// PyTorch's defaults at a learning rate.
     pub fn new(rate: f64) -> Self {
         Self { rate, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0 }
+    }
+
+    /// The factors of step `t`, one rounding each: beta1, 1 - beta1, beta2, 1 - beta2, rate / (1 - beta1^t),
+    /// sqrt(1 - beta2^t), epsilon, 1 - rate decay.
+    fn factors<R: Real>(&self, t: u64) -> [R; 8] {
+        let &Self { rate, beta1, beta2, epsilon, decay } = self;
+        let (correct1, correct2) = (1.0 - beta1.powf(t as f64), 1.0 - beta2.powf(t as f64));
+        let step = rate / correct1;
+        [beta1, 1.0 - beta1, beta2, 1.0 - beta2, step, correct2.sqrt(), epsilon, 1.0 - rate * decay].map(R::from_f64)
     }
 }
 

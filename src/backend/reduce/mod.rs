@@ -2,6 +2,7 @@
 //! fixed length, added in order: the same bits at every number of threads.
 
 mod cpu;
+mod gpu;
 
 use super::Buffers;
 
