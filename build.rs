@@ -82,7 +82,7 @@ mod emulate {
              namespace {name} {{\n#include \"{stem}.cu\"\n}}\n"
         );
         let mut count = 0;
-        let _infallible = write!(unit, "extern const emulate::Kernel {name}_kernels[] = {{\n");
+        let _infallible = writeln!(unit, "extern const emulate::Kernel {name}_kernels[] = {{");
         for (threads, kernel) in kernel_names(text) {
             count += 1;
             let call =

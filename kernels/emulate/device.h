@@ -25,8 +25,8 @@ struct Extents {
     unsigned x, y, z;
 };
 
-// The running thread; run.cpp sets them when it switches.
-extern thread_local Extents thread_index, block_index, block_extents, grid_extents;
+// The running thread; run.cpp sets them when it switches. (__thread: no initializer to be called at every access.)
+extern __thread Extents thread_index, block_index, block_extents, grid_extents;
 
 // Ends the launch with a message; does not return.
 [[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

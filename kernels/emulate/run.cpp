@@ -11,7 +11,7 @@
 
 namespace emulate {
 
-thread_local Extents thread_index, block_index, block_extents, grid_extents;
+__thread Extents thread_index, block_index, block_extents, grid_extents;
 
 namespace {
 
