@@ -25,6 +25,7 @@ pub mod random;
 mod real;
 pub mod reduce;
 pub mod simd;
+pub mod topk;
 
 use std::ops::Range;
 

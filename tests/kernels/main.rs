@@ -9,8 +9,10 @@ mod elementwise;
 mod layout;
 mod matmul;
 mod optimize;
+mod random;
 mod reduce;
 mod reference;
+mod topk;
 
 #[cfg(feature = "emulate")]
 use sci_hpc::backend::gpu::source;

@@ -33,6 +33,10 @@ pub static REDUCE: Source = source!("reduce.cu", BOTH);
 pub static LAYOUT: Source = source!("layout.cu", BOTH);
 /// Updates of the parameters.
 pub static OPTIMIZE: Source = source!("optimize.cu", BOTH);
+/// Values of random streams.
+pub static RANDOM: Source = source!("random.cu", BOTH);
+/// Sparse latents: the largest of every sample, lists of what is not zero.
+pub static TOPK: Source = source!("topk.cu", BOTH);
 
 /// All of them: every one is compiled for every architecture in `tests/kernels`.
-pub static ALL: [&Source; 4] = [&ELEMENTWISE, &REDUCE, &LAYOUT, &OPTIMIZE];
+pub static ALL: [&Source; 6] = [&ELEMENTWISE, &REDUCE, &LAYOUT, &OPTIMIZE, &RANDOM, &TOPK];

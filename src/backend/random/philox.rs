@@ -51,6 +51,11 @@ impl Stream {
         Self { key: [folded[0], folded[1]], index: halves(index), step }
     }
 
+    /// What names the stream, for the record of kernels/random.cu: key, index, step.
+    pub(super) fn words(&self) -> [u32; 5] {
+        [self.key[0], self.key[1], self.index[0], self.index[1], self.step]
+    }
+
     /// The four 32-bit words of block `n`: words 4n .. 4n + 4 of the stream.
     pub fn block(&self, n: u32) -> [u32; 4] {
         philox4x32(&self.key, [n, self.step, self.index[0], self.index[1]])
