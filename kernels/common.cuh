@@ -25,6 +25,9 @@ template <class T> using Out = T *__restrict__;
 // Memory that is read and written by the thread that owns the element.
 template <class T> using InOut = T *__restrict__;
 
+// The elements i .. i + n of an argument.
+template <class T> __device__ inline T *span(T *memory, i64 i, i64) { return memory + i; }
+
 #endif
 
 // The number of elements that a thread of a flat kernel handles: their loads are under way together.

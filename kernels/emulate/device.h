@@ -37,6 +37,10 @@ void block_barrier();
 // Every lane of the warp hands in `size` bytes (at most 64) and gets those of all 32 lanes, one after the other.
 const unsigned char *warp_exchange(const void *mine, unsigned size);
 
+// An asynchronous copy of `bytes` bytes, or of zeros, that arrives when this thread waits and no earlier.
+void copy_later(void *to, const void *from, unsigned bytes);
+void wait_for_copies();
+
 // Shared memory that reads as NaN at the start of every block.
 class Poisoned {
   public:
@@ -121,6 +125,10 @@ struct Kernel {
 template <class T> using In = emulate::Bounded<const T>;
 template <class T> using Out = emulate::Bounded<T>;
 template <class T> using InOut = emulate::Bounded<T>;
+
+template <class T> static inline T *span(emulate::Bounded<T> memory, long long i, long long n) {
+    return memory.range(i, n);
+}
 
 static inline void __syncthreads() { emulate::block_barrier(); }
 static inline void __syncwarp(unsigned = ~0u) { emulate::warp_exchange("", 1); }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <sys/mman.h>
+#include <vector>
 #ifndef __x86_64__
 #include <ucontext.h>
 #endif
@@ -63,12 +64,19 @@ struct Warp {
     unsigned sizes[LANES];
 };
 
+struct Copy {
+    void *to;
+    const void *from;
+    unsigned bytes;
+};
+
 struct Worker {
     Context scheduler, fibers[THREADS_MAX];
     char *stacks = nullptr;
     State states[THREADS_MAX];
     unsigned char turns[THREADS_MAX]; // slot of the next exchange
     Warp warps[THREADS_MAX / LANES];
+    std::vector<Copy> copies[THREADS_MAX]; // that a thread has not waited for
     unsigned threads, current;
     unsigned long blocks = 0;
     Entry entry;
@@ -172,6 +180,16 @@ const unsigned char *warp_exchange(const void *mine, unsigned size) {
     return warp.slots[turn];
 }
 
+void copy_later(void *to, const void *from, unsigned bytes) {
+    worker.copies[worker.current].push_back({to, from, bytes});
+}
+
+void wait_for_copies() {
+    for (const Copy &copy : worker.copies[worker.current])
+        copy.from ? memcpy(copy.to, copy.from, copy.bytes) : memset(copy.to, 0, copy.bytes);
+    worker.copies[worker.current].clear();
+}
+
 void Poisoned::touch() {
     if (block == worker.blocks) return;
     block = worker.blocks;
@@ -206,7 +224,7 @@ extern "C" int emulate_block(const emulate::Kernel *kernel, const emulate::Argum
     }
     w.entry = kernel->entry, w.arguments = arguments, w.count = count, w.blocks++;
     for (unsigned t = 0; t < w.threads; t++) {
-        w.states[t] = READY, w.turns[t] = 0;
+        w.states[t] = READY, w.turns[t] = 0, w.copies[t].clear();
         start_context(&w.fibers[t], w.stacks + STACK_BYTES * t, body);
     }
     run_threads(reversed != 0);

@@ -1,10 +1,14 @@
 //! The three contractions of a convolution against the slow twins.
 
+use sci_hpc::backend::Real;
 use sci_hpc::backend::conv3d::{Conv3d, ConvDims};
-use sci_hpc::backend::{Buffers, Cpu, Real};
+use sci_hpc::backend::gpu::{Driver, Gpu};
 
 use crate::common::{assert_close, bits, integers, noise};
-use crate::{device_f32, device_f64, on_threads, reference, sum_tolerance, widened};
+use crate::{
+    TENSOR_SUM, arguments, device_f32, device_f64, on_every_device, on_tensor_cores, on_threads, reference,
+    rounded_for, roundoff, sum_tolerance, values,
+};
 
 /// Channel counts of the models and awkward ones: extent 1, primes, blocks and their neighbours.
 const CHANNELS: [[usize; 2]; 20] = [
@@ -36,9 +40,14 @@ fn dims(n: usize, channels: [usize; 2], input: [usize; 3], window: [[usize; 3]; 
     ConvDims { n, c_in: channels[0], c_out: channels[1], input, output, kernel, stride, padding }
 }
 
-/// The layers of the backbone on a small grid, the corners of the window space, then 400 windows drawn from
-/// kernel 1..4, stride 1..4, padding 0..3, grid 1..9, so kernels above and below the stride on every axis.
-fn cases() -> Vec<ConvDims> {
+/// Windows that every device is given; the CPU alone has a share of [`WINDOWS`].
+const WINDOWS: usize = 400;
+const WINDOWS_EVERYWHERE: usize = 40;
+
+/// The layers of the backbone on a small grid, the corners of the window space, grids of so many tiles that a GPU takes large
+/// ones, then `windows` windows drawn from kernel 1..4, stride 1..4, padding 0..3, grid 1..9, so kernels above and below the
+/// stride on every axis.
+fn cases(windows: usize) -> Vec<ConvDims> {
     let backbone = [
         ([1, 1], [[3, 3, 2], [1; 3], [0; 3]]),
         ([1, 16], [[3; 3], [1; 3], [0; 3]]),
@@ -52,7 +61,10 @@ fn cases() -> Vec<ConvDims> {
     all.extend(CHANNELS.map(|channels| dims(2, channels, [7, 5, 3], [[1; 3], [1; 3], [0; 3]])));
     all.extend(CHANNELS.map(|channels| dims(1, channels, [5, 3, 37], [[2, 3, 3], [1; 3], [0, 1, 1]])));
     all.extend(CHANNELS.map(|channels| dims(3, channels, [1; 3], [[1; 3], [1; 3], [0; 3]])));
-    for i in 0..400 {
+    all.push(dims(1, [6, 65], [4, 5, 6], [[2, 3, 3], [1; 3], [0, 1, 1]]));
+    let many = [[4, 65], [65, 5], [6, 40], [40, 6], [8, 16], [16, 7]];
+    all.extend(many.map(|channels| dims(1, channels, [2, 131, 130], [[1, 2, 1], [1; 3], [0; 3]])));
+    for i in 0..windows as u64 {
         let draw = |what: u64, axis: usize, n: usize| bits(what, 3 * i + axis as u64) as usize % n;
         let kernel: [usize; 3] = std::array::from_fn(|a| 1 + draw(1, a, 4));
         let stride = std::array::from_fn(|a| 1 + draw(2, a, 4));
@@ -94,56 +106,110 @@ impl Operands {
         ]
     }
 
-    /// The same three on a device.
-    fn device<R: Real>(&self, device: &Cpu<R>, dims: &ConvDims) -> [Vec<R>; 3] {
-        let [x, w, y, bias_out, bias_in] =
-            &self.0.each_ref().map(|v| device.upload(&v.iter().map(|&v| R::from_f64(v)).collect::<Vec<_>>()));
+    /// The same three on a device, from views that begin at odd offsets of one buffer if `odd`.
+    fn device<B: Conv3d>(&self, device: &B, dims: &ConvDims, odd: bool) -> [Vec<f64>; 3] {
+        let flat: Vec<f64> = self.0.iter().flat_map(|v| [&[f64::NAN], &v[..]].concat()).collect();
+        let (flat, mut at) = (arguments(device, &flat).0, 0);
+        let [x, w, y, bias_out, bias_in] = &self.0.each_ref().map(|v| {
+            let range = at + 1..at + 1 + v.len();
+            at = range.end;
+            if odd { device.view(&flat, range) } else { arguments(device, v).0 }
+        });
         [
             device.conv3d_forward(x, w, Some(bias_out), dims),
             device.conv3d_input_grad(y, w, Some(bias_in), dims),
             device.conv3d_weight_grad(x, y, dims),
         ]
-        .map(|b| device.download(&b))
+        .map(|b| values(device, &b))
     }
 }
 
+on_every_device!(
+    conv3d_agrees_with_reference,
+    conv3d_of_integers_is_exact,
+    conv3d_of_views_is_that_of_copies,
+    conv3d_without_bias_is_conv3d_with_zero_bias,
+);
+
+fn conv3d_agrees_with_reference<B: Conv3d>(device: &B) {
+    agrees_with_reference(device, cases(WINDOWS_EVERYWHERE));
+}
+
+#[test]
+fn conv3d_of_all_windows_agrees_with_reference_on_the_cpu() {
+    agrees_with_reference(&device_f32(), cases(WINDOWS));
+    agrees_with_reference(&device_f64(), cases(WINDOWS));
+}
+
 /// See [`crate::sum_tolerance`].
-fn agrees_with_reference<R: Real>(device: &Cpu<R>, unit_roundoff: f64) {
-    for dims in cases() {
+fn agrees_with_reference<B: Conv3d>(device: &B, cases: Vec<ConvDims>) {
+    for dims in cases {
         let volume = |g: [usize; 3]| g.iter().product::<usize>();
-        let operands = Operands::new::<R>(&dims, noise);
-        let (want, got) = (operands.reference(&dims), operands.device(device, &dims));
+        let operands = Operands::new::<B::Real>(&dims, noise);
+        let (want, got) = (operands.reference(&dims), operands.device(device, &dims, false));
         let taps = volume(dims.kernel);
         let terms = [taps * dims.c_in, taps * dims.c_out, dims.n * volume(dims.output)];
         for ((got, want), terms) in got.iter().zip(&want).zip(terms) {
-            assert_close(&widened(got), want, unit_roundoff * sum_tolerance(terms), unit_roundoff);
+            assert_close(got, want, roundoff::<B>() * sum_tolerance(terms), roundoff::<B>());
+        }
+    }
+}
+
+/// Sums below 2^24 or 2^53 have no rounding, in any order.
+fn conv3d_of_integers_is_exact<B: Conv3d>(device: &B) {
+    let limit = if size_of::<B::Real>() == 4 { 16 } else { 1 << 18 };
+    for dims in cases(WINDOWS_EVERYWHERE) {
+        let operands = Operands::new::<B::Real>(&dims, |seed, len| integers(seed, len, limit));
+        assert_eq!(operands.device(device, &dims, false), operands.reference(&dims), "{dims:?}");
+    }
+}
+
+/// Parameters lie anywhere in one flat buffer: the same bits, whatever the loads.
+fn conv3d_of_views_is_that_of_copies<B: Conv3d>(device: &B) {
+    for dims in cases(10).into_iter().step_by(2) {
+        let operands = Operands::new::<B::Real>(&dims, noise);
+        let [views, copies] = [true, false].map(|odd| operands.device(device, &dims, odd));
+        assert_eq!(views, copies, "{dims:?}");
+    }
+}
+
+on_tensor_cores!(conv3d_on_tensor_cores_is_that_of_rounded_operands);
+
+fn conv3d_on_tensor_cores_is_that_of_rounded_operands<D: Driver>(device: &Gpu<D, f32>) {
+    for dims in cases(20).into_iter().filter(|dims| dims.input[1] < 100) {
+        let volume = |g: [usize; 3]| g.iter().product::<usize>();
+        let operands = Operands::new::<f32>(&dims, noise);
+        let Operands([x, w, y, bias_out, bias_in]) = &operands;
+        let rounded = Operands([
+            rounded_for(device.math(), x),
+            rounded_for(device.math(), w),
+            rounded_for(device.math(), y),
+            bias_out.clone(),
+            bias_in.clone(),
+        ]);
+        let (exact, rounded) = (operands.reference(&dims), rounded.reference(&dims));
+        // Results of few channels come from an exact kernel.
+        let want = [
+            if dims.c_out <= 4 { &exact[0] } else { &rounded[0] },
+            if dims.c_in <= 4 { &exact[1] } else { &rounded[1] },
+            &rounded[2],
+        ];
+        let taps = volume(dims.kernel);
+        let terms = [taps * dims.c_in, taps * dims.c_out, dims.n * volume(dims.output)];
+        let roundoff = TENSOR_SUM * roundoff::<Gpu<D, f32>>();
+        for odd in [false, true] {
+            for ((got, want), terms) in operands.device(device, &dims, odd).iter().zip(want).zip(terms) {
+                assert_close(got, want, roundoff * sum_tolerance(terms), roundoff);
+            }
         }
     }
 }
 
 #[test]
-fn conv3d_f32_agrees_with_reference() {
-    agrees_with_reference(&device_f32(), f64::from(f32::EPSILON) / 2.0);
-}
-
-#[test]
-fn conv3d_f64_agrees_with_reference() {
-    agrees_with_reference(&device_f64(), f64::EPSILON / 2.0);
-}
-
-#[test]
-fn conv3d_of_integers_is_exact() {
-    for dims in cases() {
-        let operands = Operands::new::<f64>(&dims, |seed, len| integers(seed, len, 1 << 18));
-        assert_eq!(operands.device(&device_f64(), &dims), operands.reference(&dims), "{dims:?}");
-    }
-}
-
-#[test]
 fn conv3d_gives_the_same_bits_at_every_thread_count() {
-    for dims in cases() {
+    for dims in cases(WINDOWS) {
         let operands = Operands::new::<f32>(&dims, noise);
-        let run = || operands.device(&device_f32(), &dims);
+        let run = || operands.device(&device_f32(), &dims, false);
         let one = on_threads(1, run);
         for threads in [2, 3] {
             assert_eq!(on_threads(threads, run), one, "{threads} threads, {dims:?}");
@@ -151,21 +217,18 @@ fn conv3d_gives_the_same_bits_at_every_thread_count() {
     }
 }
 
-#[test]
-fn conv3d_without_bias_is_conv3d_with_zero_bias() {
-    for dims in cases().into_iter().take(30) {
-        let device = device_f32();
-        let operands = Operands::new::<f32>(&dims, noise);
-        let load = |v: &[f64]| device.upload(&v.iter().map(|&v| f32::from_f64(v)).collect::<Vec<_>>());
-        let [x, w, y] = [0, 1, 2].map(|i| load(&operands.0[i]));
-        let zeros = |len| device.zeros(len);
-        assert_eq!(
-            device.conv3d_forward(&x, &w, None, &dims),
-            device.conv3d_forward(&x, &w, Some(&zeros(dims.c_out)), &dims)
-        );
-        assert_eq!(
-            device.conv3d_input_grad(&y, &w, None, &dims),
-            device.conv3d_input_grad(&y, &w, Some(&zeros(dims.c_in)), &dims)
-        );
+fn conv3d_without_bias_is_conv3d_with_zero_bias<B: Conv3d>(device: &B) {
+    for dims in cases(0).into_iter().step_by(3) {
+        let operands = Operands::new::<B::Real>(&dims, noise);
+        let [x, w, y] = [0, 1, 2].map(|i| arguments(device, &operands.0[i]).0);
+        let [by_none, by_zeros] = [false, true].map(|zeros| {
+            let bias = |len| zeros.then(|| device.zeros(len));
+            [
+                device.conv3d_forward(&x, &w, bias(dims.c_out).as_ref(), &dims),
+                device.conv3d_input_grad(&y, &w, bias(dims.c_in).as_ref(), &dims),
+            ]
+            .map(|b| values(device, &b))
+        });
+        assert_eq!(by_none, by_zeros, "{dims:?}");
     }
 }

@@ -67,6 +67,49 @@ fn cuda<R: Element>() -> Gpu<Cuda, R> {
     Gpu::new(Cuda::open(0).unwrap_or_else(|error| panic!("{error}")), Math::Exact)
 }
 
+/// Makes a module of tests out of a check `fn name<D: Driver>(device: &Gpu<D, f32>)` of tensor cores.
+macro_rules! on_tensor_cores {
+    ($($check:ident),+ $(,)?) => { $(
+        mod $check {
+            #[test]
+            #[cfg(feature = "emulate")]
+            fn emulated() {
+                for math in crate::TENSOR_MATH {
+                    for device in crate::emulated::<f32>() {
+                        super::$check(&crate::Gpu::new(device.driver().clone(), math));
+                    }
+                }
+            }
+            #[test]
+            #[ignore = "needs a GPU: scripts/check-gpu"]
+            fn cuda() {
+                for math in crate::TENSOR_MATH {
+                    super::$check(&crate::Gpu::new(crate::cuda::<f32>().driver().clone(), math));
+                }
+            }
+        }
+    )+ };
+}
+use on_tensor_cores;
+
+const TENSOR_MATH: [Math; 2] = [Math::Tf32, Math::Bf16];
+
+/// Unit roundoffs of a sum on tensor cores over those of f32: products are aligned and cut off, not rounded.
+const TENSOR_SUM: f64 = 4.0;
+
+/// f32 values as tensor cores take them: to 10 mantissa bits, ties away from 0, or to 7, ties to even.
+fn rounded_for(math: Math, values: &[f64]) -> Vec<f64> {
+    let round = |v: f64| {
+        let bits = (v as f32).to_bits();
+        f64::from(f32::from_bits(match math {
+            Math::Exact => bits,
+            Math::Tf32 => (bits + 0x1000) & !0x1fff,
+            Math::Bf16 => (bits + 0x7fff + (bits >> 16 & 1)) >> 16 << 16,
+        }))
+    };
+    values.iter().map(|&v| round(v)).collect()
+}
+
 /// `values`, rounded to the element type, on the device, and what the device then holds.
 fn arguments<B: Buffers>(device: &B, values: &[f64]) -> (B::Buffer, Vec<f64>) {
     let rounded: Vec<B::Real> = values.iter().map(|&v| B::Real::from_f64(v)).collect();

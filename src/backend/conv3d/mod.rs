@@ -6,6 +6,7 @@
 
 mod cpu;
 mod gathered;
+mod gpu;
 mod table;
 mod weight;
 mod windows;

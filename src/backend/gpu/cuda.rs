@@ -153,6 +153,10 @@ impl Driver for Cuda {
         let _at_the_end = self.bind().map(|_| unsafe { result::free_sync(address) });
     }
 
+    fn tensor_cores(&self) -> bool {
+        self.device.architecture.major >= 8
+    }
+
     fn upload(&self, from: &[u8], to: Region) -> Result<(), GpuError> {
         assert!(from.len() as u64 == to.bytes, "{} bytes to {}", from.len(), to.bytes);
         if from.is_empty() {

@@ -143,6 +143,8 @@ pub trait Driver: Clone + Debug + Send + Sync + 'static {
     fn free(&self, address: u64);
     /// The values of recycled memory are unspecified from here on: an emulation may spoil them.
     fn spoil(&self, _region: Region) {}
+    /// Whether there are tensor cores for f32 operands ([`Math`](super::Math)): from sm_80 on.
+    fn tensor_cores(&self) -> bool;
     /// Host to device.
     fn upload(&self, from: &[u8], to: Region) -> Result<(), GpuError>;
     /// Device to host; waits for what was launched before.

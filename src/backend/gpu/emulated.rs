@@ -132,6 +132,10 @@ impl Driver for Emulated {
         Ok(())
     }
 
+    fn tensor_cores(&self) -> bool {
+        true
+    }
+
     fn copy(&self, from: Region, to: Region) -> Result<(), GpuError> {
         assert!(from.bytes == to.bytes, "{} bytes to {}", from.bytes, to.bytes);
         // SAFETY: as above, two buffers.

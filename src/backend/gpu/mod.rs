@@ -15,6 +15,7 @@ mod driver;
 mod emulated;
 mod memory;
 pub mod source;
+pub(super) mod split;
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -87,6 +88,11 @@ impl<D: Driver, R: Element> Gpu<D, R> {
     /// How products are computed.
     pub fn math(&self) -> Math {
         self.math
+    }
+
+    /// How products are computed here: exactly in f64, and on devices without tensor cores for f32 (before sm_80).
+    pub(super) fn product_math(&self) -> Math {
+        if R::NAME == f32::NAME && self.driver.tensor_cores() { self.math } else { Math::Exact }
     }
 
     /// The seam.

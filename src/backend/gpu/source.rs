@@ -18,11 +18,17 @@ macro_rules! source {
 }
 
 const BOTH: &[&str] = &["f32", "f64"];
+const FLOAT: &[&str] = &["f32"];
 
 /// Files that kernel files include.
-pub const HEADERS: [(&str, &str); 2] = [
+pub const HEADERS: [(&str, &str); 7] = [
     ("common.cuh", include_str!("../../../kernels/common.cuh")),
     ("exponential.cuh", include_str!("../../../kernels/exponential.cuh")),
+    ("tile.cuh", include_str!("../../../kernels/tile.cuh")),
+    ("window.cuh", include_str!("../../../kernels/window.cuh")),
+    ("matmul.cuh", include_str!("../../../kernels/matmul.cuh")),
+    ("conv3d.cuh", include_str!("../../../kernels/conv3d.cuh")),
+    ("tensor.cuh", include_str!("../../../kernels/tensor.cuh")),
 ];
 
 /// Arithmetic, activations, gate.
@@ -38,5 +44,17 @@ pub static RANDOM: Source = source!("random.cu", BOTH);
 /// Sparse latents: the largest of every sample, lists of what is not zero.
 pub static TOPK: Source = source!("topk.cu", BOTH);
 
+/// Dense products.
+pub static MATMUL: Source = source!("matmul.cu", BOTH);
+
+/// The same on tensor cores.
+pub static MATMUL_TENSOR: Source = source!("matmul_tensor.cu", FLOAT);
+
+/// Convolution and its adjoints.
+pub static CONV3D: Source = source!("conv3d.cu", BOTH);
+
+/// The same on tensor cores.
+pub static CONV3D_TENSOR: Source = source!("conv3d_tensor.cu", FLOAT);
+
 /// All of them: every one is compiled for every architecture in `tests/kernels`.
-pub static ALL: [&Source; 6] = [&ELEMENTWISE, &REDUCE, &LAYOUT, &OPTIMIZE, &RANDOM, &TOPK];
+pub static ALL: [&Source; 5] = [&ELEMENTWISE, &MATMUL, &MATMUL_TENSOR, &CONV3D, &CONV3D_TENSOR];

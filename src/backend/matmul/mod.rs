@@ -1,6 +1,7 @@
 //! Dense matrix products, all transpose forms.
 
 mod cpu;
+mod gpu;
 
 use super::Buffers;
 

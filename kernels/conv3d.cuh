@@ -1,0 +1,69 @@
+// The contractions of a convolution as implicit matrix products, tile by tile: conv3d.cu and conv3d_tensor.cu. Windows are
+// rows of a matrix, read where they lie (window.cuh).
+#pragma once
+#include "window.cuh"
+
+// Fills a table of `len` elements.
+template <class T, class F> __device__ __forceinline__ void fill(T *table, u32 len, F f) {
+    for (u32 i = threadIdx.x; i < len; i += TILE_THREADS) table[i] = f(i);
+}
+
+// out[o][to] = bias[to] + sum over entries of window[o][entry] w[entry][to]. A block has a tile of one phase; `parts`
+// blocks share its entries.
+template <class S>
+__device__ __forceinline__ void gather(const Conv &c, In<REAL> grid, In<REAL> w, In<REAL> bias, Out<REAL> out) {
+    SHARED(Row, rows, [S::M]);
+    SHARED(Entry, entries, [ENTRIES]);
+    const u32 part = blockIdx.z % c.parts, column = blockIdx.y * S::N;
+    const Phase phase = Phase::number(c, blockIdx.z / c.parts);
+    const u64 row = (u64)blockIdx.x * S::M, positions = phase.positions(c);
+    if (row >= positions) return;
+    const u32 n_rows = (u32)(positions - row < S::M ? positions - row : S::M);
+    const u32 columns = smaller(c.channels_out - column, S::N);
+    fill(rows, S::M, [&](u32 i) { return i < n_rows ? phase.row(c, (u32)row + i) : no_row(); });
+    const Steps<S> steps(phase.depth(c), part, c.parts);
+    const u32 chunk = (ENTRIES << c.shift) / S::DEPTH;
+    typename S::Sums sums = {};
+    for (u32 step = (u32)steps.first; step < steps.last; step += chunk) {
+        fill(entries, ENTRIES, [&](u32 i) { return phase.entry(c, step * S::DEPTH + (i << c.shift)); });
+        __syncthreads();
+        S::multiply(Windows{grid, rows, entries, c, c.grid_vector != 0},
+                    Weights{w, entries, c, column, c.input_grad != 0, c.weights_vector != 0},
+                    smaller(chunk, (u32)steps.last - step), n_rows, columns, sums);
+    }
+    u64 len = (u64)c.n * c.channels_out;
+    for (u32 axis = 0; axis < 3; axis++) len *= c.result[axis];
+    const auto place = [&](u32 i) -> i64 {
+        if (i >= n_rows) return -1;
+        return (i64)(part * len + phase.place(c, (u32)row + i) * c.channels_out + column);
+    };
+    const bool biased = c.biased && c.parts == 1;
+    S::store(sums, out, columns, c.out_vector != 0, place,
+                  [&](u32 i) { return biased ? bias[column + i] : (REAL)0; });
+}
+
+// w_bar[entry][to] = sum over outputs o of window[o][entry] y_bar[o][to]. `parts` blocks share the outputs.
+template <class S> __device__ __forceinline__ void weight_grad(const Conv &c, In<REAL> x, In<REAL> y, Out<REAL> out) {
+    SHARED(Row, rows, [ENTRIES]);
+    SHARED(Entry, entries, [S::M]);
+    const u32 row = blockIdx.x * S::M, column = blockIdx.y * S::N;
+    const Phase phase = Phase::number(c, 0);
+    const u32 depth = phase.depth(c), positions = (u32)phase.positions(c);
+    const u32 n_rows = smaller(depth - row, S::M), columns = smaller(c.channels_out - column, S::N);
+    fill(entries, S::M >> c.shift, [&](u32 i) { return phase.entry(c, row + (i << c.shift)); });
+    const Steps<S> steps(positions, blockIdx.z, c.parts);
+    const u32 chunk = ENTRIES / S::DEPTH;
+    typename S::Sums sums = {};
+    for (u32 step = (u32)steps.first; step < steps.last; step += chunk) {
+        const u32 first = step * S::DEPTH;
+        fill(rows, ENTRIES, [&](u32 i) { return first + i < positions ? phase.row(c, first + i) : no_row(); });
+        __syncthreads();
+        S::multiply(WindowsAcross{x, rows, entries, c, c.grid_vector != 0},
+                    Matrix{y, (u64)first * c.channels_out + column, positions - first, columns, c.channels_out, 1, false,
+                           c.weights_vector != 0},
+                    smaller(chunk, (u32)steps.last - step), n_rows, columns, sums);
+    }
+    const u64 start = ((u64)blockIdx.z * depth + row) * c.channels_out + column;
+    const auto place = [&](u32 i) { return i < n_rows ? (i64)(start + (u64)i * c.channels_out) : -1; };
+    S::store(sums, out, columns, c.out_vector != 0, place, [](u32) { return (REAL)0; });
+}
