@@ -136,10 +136,17 @@ template <class S> struct Steps {
     }
 };
 
-// Writes the sums of this thread: out[place(row) + column], with columns below `columns` counted from the first of the
-// tile; place gives -1 for rows that are not there. In whole quads where `vector`.
+// Columns of a tile in the result: their number, the distance from one to the next, whether they are written in quads.
+struct Columns {
+    u32 count;
+    u64 stride;
+    bool vector;
+};
+
+// Writes the sums of this thread: out[place(row) + column stride], with columns counted from the first of the tile; place
+// gives -1 for rows that are not there.
 template <class S, class Place, class Bias>
-__device__ __forceinline__ void store_sums(const typename S::Sums &sums, Out<REAL> out, u32 columns, bool vector, Place place,
+__device__ __forceinline__ void store_sums(const typename S::Sums &sums, Out<REAL> out, Columns columns, Place place,
                                            Bias bias) {
 #pragma unroll
     for (u32 i = 0; i < 4 * S::QM; i++) {
@@ -151,14 +158,14 @@ __device__ __forceinline__ void store_sums(const typename S::Sums &sums, Out<REA
             Quad quad;
 #pragma unroll
             for (u32 q = 0; q < 4; q++)
-                quad.v[q] = column + q < columns ? sums[i][4 * j + q] + bias(column + q) : 0;
-            if (vector && column < columns) {
+                quad.v[q] = column + q < columns.count ? sums[i][4 * j + q] + bias(column + q) : 0;
+            if (columns.vector && column < columns.count) {
                 *(Quad *)span(out, at + column, 4) = quad;
                 continue;
             }
 #pragma unroll
             for (u32 q = 0; q < 4; q++)
-                if (column + q < columns) out[at + column + q] = quad.v[q];
+                if (column + q < columns.count) out[at + (column + q) * columns.stride] = quad.v[q];
         }
     }
 }
@@ -181,9 +188,9 @@ template <u32 QM_, u32 QN_, u32 ACROSS_> struct Shape {
         multiply_tile<Shape>(a, b, steps, row(0) < rows && column(0) < columns, sums);
     }
     template <class Place, class Bias>
-    static __device__ __forceinline__ void store(const Sums &sums, Out<REAL> out, u32 columns, bool vector, Place place,
+    static __device__ __forceinline__ void store(const Sums &sums, Out<REAL> out, Columns columns, Place place,
                                                  Bias bias) {
-        store_sums<Shape>(sums, out, columns, vector, place, bias);
+        store_sums<Shape>(sums, out, columns, place, bias);
     }
 };
 using Shape128x128 = Shape<2, 2, 16>;

@@ -12,7 +12,8 @@ struct Conv {
     u32 n, channels, channels_out;             // samples, gathered channels, channels of the result
     u32 gathered[3], result[3];                // grids
     u32 kernel[3], stride[3], padding[3];
-    u32 input_grad, parts, biased;             // direction, parts of the contracted extent
+    u32 input_grad, flipped;                   // direction, exchanged operands of a weight gradient
+    u32 parts, biased;                         // parts of the contracted extent
     u32 shift;                                 // log2 of the channels of an entry: 2 where they come in whole quads, else 0
     u32 grid_vector, weights_vector, out_vector; // whether they are handled in whole quads
 };

@@ -24,6 +24,7 @@ struct Shape {
     stride: [u32; 3],
     padding: [u32; 3],
     input_grad: u32,
+    flipped: u32,
     parts: u32,
     biased: u32,
     shift: u32,
@@ -52,6 +53,7 @@ impl Shape {
             stride: dims.stride.map(small),
             padding: dims.padding.map(small),
             input_grad: u32::from(input_grad),
+            flipped: 0,
             parts: 1,
             biased: 0,
             shift: if channels.is_multiple_of(4) { 2 } else { 0 },
@@ -100,6 +102,23 @@ fn weight_tile(math: Math, [rows, columns]: [usize; 2]) -> Tile {
         (Math::Bf16, _, 65..) => tensor("conv3d_weight_bf16_128", 128),
         (Math::Bf16, ..) => tensor("conv3d_weight_bf16_64", 64),
     }
+}
+
+/// The same weight gradient with x and y_bar exchanged, if that has fewer tiles: the last layers of a decoder make few
+/// channels of many. Taps come in reverse order and channels transposed.
+fn flipped(dims: &ConvDims) -> Option<ConvDims> {
+    let taps = volume(dims.kernel);
+    let tiles = |from: usize, to: usize| (taps * from).div_ceil(64) * to.div_ceil(64);
+    let fewer = tiles(dims.c_out, dims.c_in) < tiles(dims.c_in, dims.c_out);
+    let possible = dims.stride == [1; 3] && (0..3).all(|a| dims.padding[a] < dims.kernel[a]);
+    (fewer && possible).then(|| ConvDims {
+        c_in: dims.c_out,
+        c_out: dims.c_in,
+        input: dims.output,
+        output: dims.input,
+        padding: std::array::from_fn(|a| dims.kernel[a] - 1 - dims.padding[a]),
+        ..*dims
+    })
 }
 
 fn volume(grid: [usize; 3]) -> usize {
@@ -182,12 +201,16 @@ impl<D: Driver, R: Element> Conv3d for Gpu<D, R> {
 
     fn conv3d_weight_grad(&self, x: &Self::Buffer, y_bar: &Self::Buffer, dims: &ConvDims) -> Self::Buffer {
         check(dims, [Some(x), None, Some(y_bar)]);
+        let exchanged = flipped(dims);
+        let (dims, x, y_bar) = exchanged.as_ref().map_or((dims, x, y_bar), |flipped| (flipped, y_bar, x));
         let (rows, columns) = (volume(dims.kernel) * dims.c_in, dims.c_out);
         let Tile { source, name, extents } = weight_tile(self.product_math(), [rows, columns]);
         let [down, across] = [rows.div_ceil(extents[0]), columns.div_ceil(extents[1])];
         let parts = parts(down * across, dims.n * volume(dims.output));
-        let quads = [x.in_quads(&[dims.c_in]), y_bar.in_quads(&[columns]), columns.is_multiple_of(4)];
+        let quads =
+            [x.in_quads(&[dims.c_in]), y_bar.in_quads(&[columns]), exchanged.is_none() && columns.is_multiple_of(4)];
         let shape = Shape {
+            flipped: u32::from(exchanged.is_some()),
             parts: u32::try_from(parts).expect("few parts"),
             quads: quads.map(u32::from),
             ..Shape::new(dims, false)
