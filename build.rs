@@ -24,8 +24,7 @@ fn main() {
 
 #[cfg(feature = "emulate")]
 mod emulate {
-    use std::fmt::Write;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     /// Every kernel file, once per element type, and the runner of kernels/emulate as one static library.
     pub fn compile() {
@@ -39,6 +38,7 @@ mod emulate {
             .filter(|path| path.extension().is_some_and(|e| e == "cu"))
             .collect();
         files.sort();
+        files.push(kernels.join("emulate/faults.cu"));
         let mut build = cc::Build::new();
         build
             .cpp(true)
@@ -65,13 +65,12 @@ mod emulate {
                 }
                 let name = format!("{stem}_{element}");
                 let unit = out.join(format!("{name}.cpp"));
-                std::fs::write(&unit, translation_unit(&name, real, (&stem, element), &text)).expect("write OUT_DIR");
+                std::fs::write(&unit, translation_unit(&name, (file, &stem), (real, element), &text))
+                    .expect("write OUT_DIR");
                 build.file(unit);
-                let _infallible = write!(tables, "{{{name}_kernels, {name}_count}}, ");
-                let _infallible = writeln!(
-                    declared,
-                    "extern const emulate::Kernel {name}_kernels[]; extern const unsigned {name}_count;"
-                );
+                tables += &format!("{{{name}_kernels, {name}_count}}, ");
+                declared +=
+                    &format!("extern const emulate::Kernel {name}_kernels[];\nextern const unsigned {name}_count;\n");
             }
         }
         let table = out.join("kernels.cpp");
@@ -80,23 +79,24 @@ mod emulate {
     }
 
     /// One kernel file for one element type, in a namespace of its own, with the table of its kernels.
-    fn translation_unit(name: &str, real: &str, (stem, element): (&str, &str), text: &str) -> String {
+    fn translation_unit(name: &str, (path, stem): (&Path, &str), (real, element): (&str, &str), text: &str) -> String {
+        let path = path.display();
         let double = u8::from(real == "double");
-        let mut unit = format!(
-            "#include \"emulate/device.h\"\n#define REAL {real}\n#define REAL_IS_DOUBLE {double}\n\
-             namespace {name} {{\n#include \"{stem}.cu\"\n}}\n"
-        );
-        let mut count = 0;
-        let _infallible = writeln!(unit, "extern const emulate::Kernel {name}_kernels[] = {{");
-        for (threads, kernel) in kernel_names(text) {
-            count += 1;
+        let row = |(threads, kernel): &(&str, &str)| {
             let call =
                 format!("[](const emulate::Argument *a, unsigned n) {{ emulate::call({name}::{kernel}, a, n); }}");
             let threads = format!("[] {{ using namespace {name}; return (unsigned)({threads}); }}()");
-            let _infallible = writeln!(unit, "    {{\"{stem}.cu\", \"{element}\", \"{kernel}\", {call}, {threads}}},");
-        }
-        let _infallible = write!(unit, "}};\nextern const unsigned {name}_count = {count};\n");
-        unit
+            format!("    {{\"{stem}.cu\", \"{element}\", \"{kernel}\", {call}, {threads}}},\n")
+        };
+        let kernels = kernel_names(text);
+        let rows: String = kernels.iter().map(row).collect();
+        format!(
+            "#include \"emulate/device.h\"\n#define REAL {real}\n#define REAL_IS_DOUBLE {double}\n\
+             namespace {name} {{\n#include \"{path}\"\n}}\n\
+             extern const emulate::Kernel {name}_kernels[] = {{\n{rows}}};\n\
+             extern const unsigned {name}_count = {};\n",
+            kernels.len()
+        )
     }
 
     /// Threads and names of the `KERNEL(threads, name)` at the starts of lines.

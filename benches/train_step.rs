@@ -1,7 +1,8 @@
-//! One training step, the encoder and the decoder of a model on the CPU: one JSON line with medians in seconds, the
-//! operations of a step and their share of the measured peak.
+//! One training step, the encoder and the decoder of a model: one JSON line with medians in seconds, the operations of a
+//! step, on the CPU their share of the measured peak, on a GPU how many kernels a step launches and how often the host waits.
 //!
 //! `scripts/bench train-step --model backbone --grid 91x85x32 --batch 4 --threads 2`
+//! `scripts/bench train-step --model tucodec --batch 16 --device cuda --precision tf32`
 
 #[path = "common/mod.rs"]
 mod common;
@@ -9,9 +10,10 @@ mod common;
 use clap::Parser;
 use common::{Clock, peak_gflops};
 use ndarray::Array5;
+use sci_hpc::backend::gpu::{Cuda, Gpu, Math};
 use sci_hpc::backend::optimize::Adam;
 use sci_hpc::backend::random::{Purpose, Stream};
-use sci_hpc::backend::{Cpu, simd};
+use sci_hpc::backend::{Backend, Cpu, simd};
 use sci_hpc::config::{self, Loss};
 use sci_hpc::dataset::{Batch, Cursor};
 use sci_hpc::model::{Autoencoder, Cost, Graph, Shape, init, zoo};
@@ -33,6 +35,12 @@ struct Arguments {
     /// Parts whose gradients are computed one after the other and added.
     #[arg(long, default_value_t = 1)]
     shards: usize,
+    /// cpu or cuda.
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// On a GPU: f32, tf32 or bf16.
+    #[arg(long, default_value = "f32")]
+    precision: String,
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -48,34 +56,78 @@ fn main() {
     let arguments = Arguments::parse();
     rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global().expect("first use of the pool");
     let graph = graph(&arguments);
-    let cost = Cost::of(&graph);
-    let params = init::start_values(&graph, 42);
-    let train_step_s = train_step_s(&arguments, &graph, &params);
-    let (encode_s, decode_s) = inference_s(&arguments, &graph, &params);
+    let mut line = match arguments.device.as_str() {
+        "cpu" => {
+            let mut line = measure(&arguments, &graph, &Cpu::<f32>::new());
+            let peak = peak_gflops();
+            line["instructions"] = simd::instruction_set().into();
+            line["peak_gflops_per_s"] = peak.into();
+            line["share_of_peak"] = (line["gflops_per_s"].as_f64().expect("a rate") / peak).into();
+            line
+        }
+        "cuda" => on_gpu(&arguments, &graph),
+        other => panic!("no device `{other}`: cpu or cuda"),
+    };
+    line["device"] = arguments.device.clone().into();
+    println!("{line}");
+}
+
+/// The measurement on the first GPU; launches and waits of one step are counted after the timing.
+fn on_gpu(arguments: &Arguments, graph: &Graph) -> serde_json::Value {
+    let math = match arguments.precision.as_str() {
+        "f32" => Math::Exact,
+        "tf32" => Math::Tf32,
+        "bf16" => Math::Bf16,
+        other => panic!("no precision `{other}`: f32, tf32 or bf16"),
+    };
+    let cuda = Cuda::open(0).unwrap_or_else(|error| panic!("{error}"));
+    let gpu = Gpu::<Cuda, f32>::new(cuda.clone(), math);
+    let mut line = measure(arguments, graph, &gpu);
+    let params = init::start_values(graph, 42);
+    let (world, mut step) = (World::serial(), (0, 0));
+    let mut trainer = trainer(arguments, graph, &params, (&world, &gpu));
+    let batch = batch(arguments, graph);
+    for _ in 0..2 {
+        let before = cuda.counts();
+        trainer.step(&batch, Some(&batch), false).expect("a finite step");
+        let after = cuda.counts();
+        step = (after.0 - before.0, after.1 - before.1);
+    }
+    line["precision"] = arguments.precision.clone().into();
+    line["gpu"] = cuda.name().into();
+    line["launches_per_step"] = step.0.into();
+    line["waits_per_step"] = step.1.into();
+    line["memory_peak_bytes"] = gpu.memory_peak_bytes().into();
+    line
+}
+
+fn measure<B: Backend<Real = f32>>(arguments: &Arguments, graph: &Graph, backend: &B) -> serde_json::Value {
+    let cost = Cost::of(graph);
+    let params = init::start_values(graph, 42);
+    let world = World::serial();
+    let mut trainer = trainer(arguments, graph, &params, (&world, backend));
+    let batch = batch(arguments, graph);
+    let train_step_s =
+        Clock::median(arguments.reps, || trainer.step(&batch, Some(&batch), false).expect("a finite step"));
+    let (encode_s, decode_s) = inference_s(arguments, graph, &params, backend);
     #[allow(clippy::cast_precision_loss)]
     let flops = cost.train_flops as f64 * arguments.batch as f64;
-    let peak = peak_gflops();
     let latent = graph.latent();
-    let line = serde_json::json!({
+    serde_json::json!({
         "model": arguments.model,
         "params": cost.params,
         "batch": arguments.batch,
         "shards": arguments.shards,
-        "device": "cpu",
         "threads": arguments.threads,
         "amp": "off",
         "channels_last": true,
-        "instructions": simd::instruction_set(),
         "train_step_s": train_step_s,
         "latent": [latent.channels, latent.grid[0], latent.grid[1], latent.grid[2]],
         "encode_s": encode_s,
         "decode_s": decode_s,
         "flops": flops,
         "gflops_per_s": flops / train_step_s * 1e-9,
-        "peak_gflops_per_s": peak,
-        "share_of_peak": flops / train_step_s * 1e-9 / peak,
-    });
-    println!("{line}");
+    })
 }
 
 fn graph(arguments: &Arguments) -> Graph {
@@ -97,24 +149,35 @@ fn samples(arguments: &Arguments, shape: Shape) -> Array5<f32> {
     Array5::from_shape_vec((arguments.batch, d, h, w, shape.channels), values.collect()).expect("as many values")
 }
 
-fn train_step_s(arguments: &Arguments, graph: &Graph, params: &[f32]) -> f64 {
-    let (world, backend) = (World::serial(), Cpu::<f32>::new());
+fn trainer<'a, B: Backend<Real = f32>>(
+    arguments: &Arguments,
+    graph: &'a Graph,
+    params: &[f32],
+    (world, backend): (&'a World, &B),
+) -> Trainer<'a, B> {
     let method = Method { loss: Loss::Squared, shards: arguments.shards, bucket_bytes: 4 << 20, fast: false };
-    let optimizer = Optimizer::new(&backend, graph.params.trainable_len(), Adam::new(2.0e-4));
-    let mut trainer = Trainer::new(&world, &backend, (graph, params), (method, optimizer));
-    let batch = Batch {
+    let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(2.0e-4));
+    Trainer::new(world, backend, (graph, params), (method, optimizer))
+}
+
+fn batch(arguments: &Arguments, graph: &Graph) -> Batch {
+    Batch {
         values: samples(arguments, graph.sample()),
         valid: None,
         samples: (0..arguments.batch).collect(),
         shards: (0..arguments.shards).map(|s| shard::range(arguments.batch, arguments.shards, s)).collect(),
         global: arguments.batch,
         cursor: Cursor::default(),
-    };
-    Clock::median(arguments.reps, || trainer.step(&batch, false).expect("a finite step"))
+    }
 }
 
-fn inference_s(arguments: &Arguments, graph: &Graph, params: &[f32]) -> (f64, f64) {
-    let model = Autoencoder::new(Cpu::<f32>::new(), graph.clone(), params).expect("the parameters of this graph");
+fn inference_s<B: Backend<Real = f32>>(
+    arguments: &Arguments,
+    graph: &Graph,
+    params: &[f32],
+    backend: &B,
+) -> (f64, f64) {
+    let model = Autoencoder::new(backend.clone(), graph.clone(), params).expect("the parameters of this graph");
     let x = samples(arguments, graph.sample()).into_raw_vec_and_offset().0;
     let z = model.encode(&x);
     (Clock::median(arguments.reps, || model.encode(&x)), Clock::median(arguments.reps, || model.decode(&z)))

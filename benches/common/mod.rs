@@ -1,6 +1,8 @@
 //! What the benches share: a clock and the peak of the machine.
 #![allow(dead_code)] // each bench uses its own part
 
+pub mod layers;
+
 use std::time::Instant;
 
 use rayon::prelude::*;

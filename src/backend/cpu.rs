@@ -1,10 +1,11 @@
 //! The CPU device: shared host vectors, recycled through a pool; rayon threads.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Buffers, Real};
+use super::{Buffers, Real, Record};
 
 /// Vectors below this length (elements) are left to the allocator: its own lists serve them without page faults.
 const POOLED_LEN_MIN: usize = 4096;
@@ -51,14 +52,18 @@ impl<R: Real> Cpu<R> {
 impl<R: Real> Buffers for Cpu<R> {
     type Real = R;
     type Buffer = CpuBuffer<R>;
+    type Download = CpuBuffer<R>;
 
     fn upload(&self, values: &[R]) -> Self::Buffer {
         let mut copy = self.take(values.len());
         copy.copy_from_slice(values);
         self.wrap(copy)
     }
-    fn download_into(&self, buffer: &Self::Buffer, out: &mut [R]) {
-        out.copy_from_slice(buffer);
+    fn start_download(&self, buffer: &Self::Buffer) -> Self::Download {
+        buffer.clone()
+    }
+    fn finish_download(&self, download: Self::Download, out: &mut [R]) {
+        out.copy_from_slice(&download);
     }
     fn zeros(&self, len: usize) -> Self::Buffer {
         let mut values = self.take(len);
@@ -71,6 +76,21 @@ impl<R: Real> Buffers for Cpu<R> {
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer {
         assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
         CpuBuffer { data: buffer.data.clone(), start: buffer.start + range.start, len: range.len() }
+    }
+}
+
+impl<R: Real> Record for Cpu<R> {
+    type Recording = Infallible;
+
+    fn record<T>(
+        &self,
+        _inputs: &[&CpuBuffer<R>],
+        _work: impl FnOnce(&Self, &[CpuBuffer<R>]) -> T,
+    ) -> Option<(Infallible, T)> {
+        None
+    }
+    fn replay(&self, recording: &Infallible, _inputs: &[&CpuBuffer<R>]) {
+        match *recording {}
     }
 }
 

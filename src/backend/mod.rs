@@ -32,17 +32,27 @@ use std::ops::Range;
 pub use cpu::{Cpu, CpuBuffer};
 pub use real::Real;
 
-/// Memory of a device and the only two transfers.
+/// Memory of a device and the only transfers.
 pub trait Buffers: Clone + Send + Sync + 'static {
     /// Element type: f32 in production, f64 in tests and in exact integer decoding.
     type Real: Real;
     /// Shared, immutable device memory; `clone` is cheap.
-    type Buffer: Clone + Send + Sync;
+    type Buffer: Clone + Send + Sync + 'static;
+    /// A copy to the host under way.
+    type Download: Send + 'static;
 
     /// Host to device.
     fn upload(&self, values: &[Self::Real]) -> Self::Buffer;
-    /// Device to host memory of the same length.
-    fn download_into(&self, buffer: &Self::Buffer, out: &mut [Self::Real]);
+    /// Host to device beside what the device computes now, for what is called later; `slot` keeps the memory, and the host has
+    /// waited for everything that reads what was in it. `None` where that gains nothing: then [`Buffers::upload`] when it is
+    /// needed.
+    fn upload_ahead(&self, _slot: &mut Option<Self::Buffer>, _values: &[Self::Real]) -> Option<Self::Buffer> {
+        None
+    }
+    /// Starts a copy to the host of the values that `buffer` will have when everything called before is done.
+    fn start_download(&self, buffer: &Self::Buffer) -> Self::Download;
+    /// Waits for a copy to the host, into memory of the same length.
+    fn finish_download(&self, download: Self::Download, out: &mut [Self::Real]);
     /// A buffer of `len` zeros.
     fn zeros(&self, len: usize) -> Self::Buffer;
     /// Number of elements.
@@ -50,6 +60,10 @@ pub trait Buffers: Clone + Send + Sync + 'static {
     /// A range of a buffer, without a copy.
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer;
 
+    /// Device to host memory of the same length.
+    fn download_into(&self, buffer: &Self::Buffer, out: &mut [Self::Real]) {
+        self.finish_download(self.start_download(buffer), out);
+    }
     /// Device to host.
     fn download(&self, buffer: &Self::Buffer) -> Vec<Self::Real> {
         let mut out = vec![Self::Real::ZERO; self.len(buffer)];
@@ -58,14 +72,39 @@ pub trait Buffers: Clone + Send + Sync + 'static {
     }
 }
 
+/// Work that is recorded once and replayed: a training step without its launches, one by one.
+pub trait Record: Buffers {
+    /// What was recorded, with the memory that it works in.
+    type Recording;
+
+    /// Records what `work` calls on the device that it is given, instead of running it, on inputs as long as these. Buffers
+    /// that it leaves have their values after [`Record::replay`]; others that it reads keep their places as long as the
+    /// recording lives. Nothing may go to the host or come from there. `None`, and `work` was not called, where calls cost so
+    /// little that replaying gains nothing.
+    fn record<T>(
+        &self,
+        inputs: &[&Self::Buffer],
+        work: impl FnOnce(&Self, &[Self::Buffer]) -> T,
+    ) -> Option<(Self::Recording, T)>;
+    /// Runs it on these inputs, behind what was called before.
+    fn replay(&self, recording: &Self::Recording, inputs: &[&Self::Buffer]);
+}
+
 /// Everything a model, its training and its derivatives need from a device.
 pub trait Backend:
-    elementwise::Elementwise + reduce::Reduce + layout::Layout + matmul::Matmul + conv3d::Conv3d + optimize::Optimize
+    Record
+    + elementwise::Elementwise
+    + reduce::Reduce
+    + layout::Layout
+    + matmul::Matmul
+    + conv3d::Conv3d
+    + optimize::Optimize
 {
 }
 
 impl<B> Backend for B where
-    B: elementwise::Elementwise
+    B: Record
+        + elementwise::Elementwise
         + reduce::Reduce
         + layout::Layout
         + matmul::Matmul

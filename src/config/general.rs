@@ -48,6 +48,9 @@ pub enum Device {
     Cpu,
     /// The GPU; an error where there is none.
     Cuda,
+    /// The kernels of the GPU on the CPU: slow, for tests.
+    #[cfg(feature = "emulate")]
+    Emulated,
 }
 
 /// Arithmetic of training and encoding.
@@ -56,6 +59,10 @@ pub enum Device {
 pub enum Precision {
     /// IEEE single precision.
     F32,
+    /// On a GPU, operands of matrix products and convolutions rounded to 10 mantissa bits: tensor cores. Sums in f32.
+    Tf32,
+    /// The same with operands rounded to bfloat16, 7 mantissa bits.
+    Bf16,
 }
 
 /// How gradients are added over ranks.
@@ -70,6 +77,10 @@ pub enum Reduction {
 
 impl General {
     pub(super) fn check(&self, checks: &mut Checks) {
+        let rounds = self.precision != Precision::F32;
+        checks.require(!(rounds && self.device == Device::Cpu), "job.precision", || {
+            "tf32 and bf16 are roundings of a GPU's tensor cores; the CPU computes in f32".into()
+        });
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         checks.require(!self.name.is_empty(), "job.name", || "missing: give the run a name".into());
         checks.require(!matches!(self.name.as_str(), "." | ".."), "job.name", || "this is a folder, not a name".into());

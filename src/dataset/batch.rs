@@ -154,6 +154,8 @@ impl Batch {
 pub struct Batches {
     // Both are `None` only while dropping or after the end.
     ready: Option<Receiver<Result<Batch, DatasetError>>>,
+    /// The next item, if it was looked at already.
+    next: Option<Result<Batch, DatasetError>>,
     reader: Option<JoinHandle<()>>,
 }
 
@@ -178,7 +180,15 @@ impl Batches {
                 let _ = queue.send(Err(error));
             }
         });
-        Ok(Self { ready: Some(ready), reader: Some(reader) })
+        Ok(Self { ready: Some(ready), next: None, reader: Some(reader) })
+    }
+
+    /// The batch that comes next, if it has been read.
+    pub fn ahead(&mut self) -> Option<&Batch> {
+        if self.next.is_none() {
+            self.next = self.ready.as_ref()?.try_recv().ok();
+        }
+        self.next.as_ref()?.as_ref().ok()
     }
 
     /// Joins the reader; a panic there goes on here, never a silent end of the epoch.
@@ -196,7 +206,7 @@ impl Iterator for Batches {
     type Item = Result<Batch, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self.ready.as_ref()?.recv().ok();
+        let item = self.next.take().or_else(|| self.ready.as_ref()?.recv().ok());
         if item.is_none() {
             self.finish();
         }

@@ -9,7 +9,7 @@ use crate::dataset::Split;
 use crate::report::Report;
 use crate::world::World;
 
-use super::{BadFile, JobError, smoke};
+use super::{BadFile, Device, JobError, smoke};
 
 /// What a stage receives. Every rank has one; collective calls go through `world`.
 pub struct Context<'a> {
@@ -27,6 +27,8 @@ pub struct Context<'a> {
     pub left_out: Vec<BadFile>,
     /// Archives to decompress: those of `decompress.archives`, or those `compress` made; sorted.
     pub archives: Vec<Input>,
+    /// Where training and encoding run.
+    pub device: Arc<Device>,
     /// `--smoke`: do one tiny piece of the work (one optimizer step, one state, a tile per rank of one file), then stop.
     pub smoke: bool,
     /// Raised by a signal on this rank.

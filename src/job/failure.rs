@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
+use crate::backend::gpu::GpuError;
 use crate::config::Stage;
 use crate::report::tell;
 use crate::world::{World, abort_current};
@@ -16,13 +17,20 @@ use super::{Class, JobError};
 /// How long a rank other than 0 holds its error back: an error that all ranks share is then told once, by rank 0.
 const ROOT_FIRST: Duration = Duration::from_millis(500);
 
-/// From now on a panic on any thread of this rank ends all ranks with exit code 70.
+/// From now on a panic on any thread of this rank ends all ranks with exit code 70, or 5 where the GPU lacks something.
 ///
 /// Without it a panicking rank would wait in `MPI_Finalize` for the others, and they for it, for ever.
 pub fn end_all_ranks_on_panic(rank: usize) {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
+        if let Some(error) = info.payload().downcast_ref::<GpuError>().filter(|error| error.is_environment()) {
+            tell(&format!("rank {rank}: {error}"));
+            abort_current(Class::Environment.code());
+        }
         print(info);
+        if let Some(error) = info.payload().downcast_ref::<GpuError>() {
+            tell(&format!("rank {rank}: {error}"));
+        }
         tell(&format!("rank {rank}: this is a bug in sci-hpc; please report it with the lines above"));
         abort_current(Class::Bug.code());
     }));

@@ -20,6 +20,7 @@ pub mod command;
 mod compress;
 mod context;
 mod decompress;
+mod device;
 mod dry_run;
 mod extract;
 pub mod failure;
@@ -60,12 +61,12 @@ use std::sync::atomic::AtomicBool;
 use serde_json::json;
 
 use crate::archive::PARALLEL_HDF5;
-use crate::backend::Cpu;
-use crate::config::{Device, Stage};
+use crate::config::Stage;
 use crate::report::Report;
 use crate::world::World;
 
 use arguments::RunArguments;
+use device::{Device, on_device};
 use prepare::Prepared;
 
 /// Runs the job of `arguments` on all ranks of `world`: every stage in order, from where an earlier run stopped. `stop`
@@ -81,12 +82,24 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
     threads::build_pool(threads)?;
     let output = Output::new(&job.job.output);
     let report = Report::in_directory(world.is_root(), output.root())?;
+    let (device, said) = Device::open(world, &job.job)?;
     let stop = stop.clone();
     let smoke = arguments.smoke;
-    let mut ctx = Context { world, config: &job, output, report, inputs, left_out, archives, smoke, stop };
+    let mut ctx = Context {
+        world,
+        config: &job,
+        output,
+        report,
+        inputs,
+        left_out,
+        archives,
+        device: Arc::new(device),
+        smoke,
+        stop,
+    };
     let hosts = provenance::hosts(world);
     provenance::write(&ctx, &hosts, threads, false)?;
-    log_start(&ctx, arguments, threads)?;
+    log_start(&ctx, arguments, threads, &said)?;
     // 3. Stage after stage.
     for stage in job.stages() {
         if finished.contains(&stage) && are_there(&ctx, stage)? {
@@ -125,8 +138,8 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     memory::forget_peak();
     match stage {
         Stage::Generate => generate::run(ctx)?,
-        Stage::Train => train::run(ctx, &Cpu::<f32>::new())?,
-        Stage::Assimilate => assimilate::run(ctx, &Cpu::<f32>::new())?,
+        Stage::Train => on_device!(&*ctx.device.clone(), backend => train::run(ctx, backend)?),
+        Stage::Assimilate => on_device!(&*ctx.device.clone(), backend => assimilate::run(ctx, backend)?),
         Stage::Compress => compress::run(ctx)?,
         Stage::Decompress => decompress::run(ctx)?,
     }
@@ -172,12 +185,8 @@ fn hand_over(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     Ok(())
 }
 
-fn log_start(ctx: &Context, arguments: &RunArguments, threads: usize) -> Result<(), JobError> {
+fn log_start(ctx: &Context, arguments: &RunArguments, threads: usize, device: &str) -> Result<(), JobError> {
     let config = arguments.config.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    let device = match ctx.config.job.device {
-        Device::Auto => "cpu (auto: this version has no CUDA backend)",
-        Device::Cpu | Device::Cuda => "cpu",
-    };
     let ranks = ctx.world.size();
     ctx.report.log(format_args!("{}, {ranks} ranks x {threads} threads, {device}, {config}", provenance::version()));
     if ranks > 1 && !PARALLEL_HDF5 {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::archive::{ArchiveError, ErrorClass};
 use crate::assimilate::AssimilateError;
+use crate::backend::gpu::GpuError;
 use crate::codec::CodecError;
 use crate::config::{ConfigError, Stage};
 use crate::dataset::DatasetError;
@@ -242,11 +243,8 @@ pub enum JobError {
         source: std::io::Error,
     },
     /// `device: cuda` where there is none.
-    #[error("no usable GPU: job.device is `cuda`, but {reason}; use device: cpu, or auto")]
-    NoDevice {
-        /// What was looked for.
-        reason: &'static str,
-    },
+    #[error("no usable GPU: job.device is `cuda`, but {0}; use device: cpu, or auto")]
+    NoDevice(#[from] GpuError),
     /// A file or folder of the output could not be made.
     #[error("cannot write {path}: {source}; check space and permissions, or choose another job.output")]
     Unwritable {
@@ -407,7 +405,7 @@ impl JobError {
             Self::NoInput { .. } | Self::Unreadable { .. } | Self::GroupUnknown { .. } => Class::Input,
             Self::BadInput { .. } | Self::LeftOut { .. } | Self::DamagedTiles { .. } => Class::Input,
             Self::NoProbe { .. } => Class::Environment,
-            Self::NoDevice { .. } | Self::Signals { .. } | Self::Threads { .. } | Self::NoMpi => Class::Environment,
+            Self::NoDevice(_) | Self::Signals { .. } | Self::Threads { .. } | Self::NoMpi => Class::Environment,
             Self::Report(_) | Self::Unwritable { .. } | Self::Locked { .. } => Class::Output,
             Self::Stopped { .. } => Class::Stopped,
         }

@@ -23,9 +23,10 @@ use crate::config::{self, Compress, Data};
 use crate::dataset::Window;
 use crate::model::integer::Quantization;
 use crate::model::weights::TrainedModel;
-use crate::model::{Autoencoder, IntegerDecoder, ModelError, Shape};
+use crate::model::{IntegerDecoder, ModelError, Shape};
 use crate::world::shard;
 
+use super::device::Encode;
 use super::groups::{names, of, reading};
 use super::tiling::places;
 use super::{Context, Input, JobError};
@@ -50,7 +51,7 @@ pub(super) struct Prediction {
 /// The writer's half, and the reader's half that goes with it.
 pub(super) struct Predictor {
     model: TrainedModel,
-    network: Autoencoder<Cpu<f32>>,
+    encode: Encode,
     step: f64,
     reader: Prediction,
 }
@@ -152,8 +153,8 @@ impl Predictor {
     /// `None` if no input has the model's variables on a grid that the model can see. The ranks share the samples that
     /// calibrate it. Collective.
     fn new(ctx: &Context, section: &Compress, model: TrainedModel) -> Result<Option<Self>, JobError> {
-        let network = model.on(&Cpu::<f32>::new())?;
-        let Some(Calibration { count, owned, latents }) = calibration(ctx, &model, &network)? else { return Ok(None) };
+        let encode = ctx.device.encoder(&model)?;
+        let Some(Calibration { count, owned, latents }) = calibration(ctx, &model, &encode)? else { return Ok(None) };
         let power = |z: &Vec<f32>| vec![z.iter().map(|&z| f64::from(z) * f64::from(z)).sum::<f64>()];
         let powers: Vec<Vec<f64>> = latents.iter().map(power).collect();
         let power = ctx.world.tree_sum(count, &owned, &powers, 1)[0] / (count * model.graph.latent().len()) as f64;
@@ -173,7 +174,7 @@ impl Predictor {
         let mean = Statistic::code(&model.normalizer.mean, sample)?;
         let std = Statistic::code(&model.normalizer.std, sample)?;
         let reader = Prediction { decoder, window: model.window, mean, std };
-        Ok(Some(Self { model, network, step, reader }))
+        Ok(Some(Self { model, encode, step, reader }))
     }
 
     /// The reader's half.
@@ -188,8 +189,7 @@ impl Predictor {
 
     /// Symbols of the steps of `fields`, one field per channel, all of what is seen of one tile.
     pub fn symbols(&self, fields: &[Field<f64>]) -> Vec<i32> {
-        let symbols =
-            |step| IntegerDecoder::symbols(&self.network.encode(&normalized(&self.model, fields, step)), self.step);
+        let symbols = |step| IntegerDecoder::symbols(&(self.encode)(&normalized(&self.model, fields, step)), self.step);
         (0..fields[0].values.dim().0).flat_map(symbols).collect()
     }
 }
@@ -206,11 +206,7 @@ struct Calibration {
 
 /// Of samples of the first input that has the model's variables on a grid that it can see, spread over it; `None` without
 /// such an input.
-fn calibration(
-    ctx: &Context,
-    model: &TrainedModel,
-    network: &Autoencoder<Cpu<f32>>,
-) -> Result<Option<Calibration>, JobError> {
+fn calibration(ctx: &Context, model: &TrainedModel, encode: &Encode) -> Result<Option<Calibration>, JobError> {
     for input in &ctx.inputs {
         let source = Source::open_with(&input.path, &reading(&ctx.config.data))?;
         let shape = shape_in(&source, model).filter(|&shape| model.fits(space(shape)));
@@ -226,7 +222,7 @@ fn calibration(
             let core = Box4 { start: [place / cores, z, y, x], len: [1; 4] };
             let region = seen(&model.window, field, &core);
             let fields = variables.iter().map(|v| source.read_field64(v, &region)).collect::<Result<Vec<_>, _>>()?;
-            latents.push(network.encode(&normalized(model, &fields, 0)));
+            latents.push(encode(&normalized(model, &fields, 0)));
         }
         return Ok(Some(Calibration { count, owned, latents }));
     }

@@ -7,14 +7,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Archive, Source};
-use crate::config::{self, Compress, Device, Job, Reduction, Stage};
+use crate::config::{self, Compress, Job, Reduction, Stage};
 use crate::report::write_atomic;
 use crate::world::World;
 
 use super::arguments::RunArguments;
 use super::lock::Lock;
 use super::state::{self, State};
-use super::{BadFile, Class, Input, JobError, Output, assimilate, groups, inputs, prediction, probe, smoke};
+use super::{BadFile, Class, Device, Input, JobError, Output, assimilate, groups, inputs, prediction, probe, smoke};
 
 /// A job that may start.
 pub(super) struct Prepared {
@@ -60,6 +60,7 @@ pub(super) fn prepare(world: &World, arguments: &RunArguments) -> Result<Prepare
 
 fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock, State), JobError> {
     let Checked { job, inputs, left_out, archives } = check(arguments, ranks)?;
+    Device::check(&job.job)?;
     let output = Output::new(&job.job.output);
     let lock = make_root(&output)?;
     let files = [&inputs[..], &archives[..], &models(&job)?[..]].concat();
@@ -140,15 +141,12 @@ pub(super) struct Checked {
     pub(super) archives: Vec<Input>,
 }
 
-/// Everything that can be checked without writing: job file, device, ranks, inputs.
+/// Everything that can be checked without writing and without the device: job file, ranks, inputs.
 pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<Checked, JobError> {
     let path = arguments.config.as_deref().expect("clap requires --config");
     let mut job = config::load(path, &arguments.set)?;
     if arguments.smoke {
         smoke::shrink(&mut job);
-    }
-    if job.job.device == Device::Cuda {
-        return Err(JobError::NoDevice { reason: "this version has no CUDA backend" });
     }
     if let Some(train) = &job.train
         && job.job.reduction == Reduction::Reproducible

@@ -112,10 +112,11 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let mut last_s = ctx.report.seconds();
         let started_s = last_s;
         let mut samples = 0.0;
-        for batch in self.batches(ctx, plan)? {
+        let mut batches = self.batches(ctx, plan)?;
+        while let Some(batch) = batches.next() {
             let batch = batch?;
             failure::inject(ctx.world, (Stage::Train, trainer.optimizer().steps() + 1), &ctx.stop);
-            let step = trainer.step(&batch, ctx.stop.load(Ordering::Relaxed))?;
+            let step = trainer.step(&batch, batches.ahead(), ctx.stop.load(Ordering::Relaxed))?;
             progress.advance(1);
             samples += batch.global as f64;
             at.running.loss += step.loss;
@@ -272,7 +273,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             "params": self.graph.params.trainable_len(), "latent": self.graph.latent().len(),
             "samples_train": self.split.train.len(), "samples_valid": self.split.valid.len(),
             "epochs": at.epochs.len(), "steps": trainer.optimizer().steps(),
-            "ranks": ctx.world.size(), "device": "cpu",
+            "ranks": ctx.world.size(), "device": ctx.device.name(),
             "loss_train": of_last(|e| e.loss_train), "loss_valid": of_last(|e| e.loss_valid),
             "rel_l2_valid": of_last(|e| e.rel_l2_valid), "gradient_norm": of_last(|e| e.gradient_norm),
             "seconds": at.epochs.iter().map(|e| e.seconds).sum::<f64>(),
@@ -292,7 +293,7 @@ fn identity(ctx: &Context, graph: &Graph, normalizer: &Normalizer, split: &Split
     data.update(&serde_json::to_vec(&(&split.train, &normalizer.units)).expect("plain data"));
     let (job, train) = (&ctx.config.job, ctx.config.train.as_ref().expect("the stage runs: its section is there"));
     let mut settings = blake3::Hasher::new();
-    let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction);
+    let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction, job.precision);
     settings.update(&serde_json::to_vec(&(chosen, &ctx.config.data.augment)).expect("plain data"));
     Identity { model: hex(&model), data: hex(&data), settings: hex(&settings) }
 }

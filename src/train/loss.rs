@@ -1,15 +1,22 @@
 //! What is minimized, and its cotangent.
 
-use crate::backend::Backend;
 use crate::backend::elementwise::{Activation, Binary};
+use crate::backend::{Backend, Buffers};
 use crate::config::Loss;
 
 /// A loss and its gradient by the output.
 pub struct LossValue<T> {
-    /// Sum over samples and valid values, in f64.
-    pub value: f64,
     /// Gradient by the output, of its shape.
     pub cotangent: T,
+    /// Two buffers whose dot product is the loss.
+    factors: (T, T),
+}
+
+impl<T> LossValue<T> {
+    /// Sum over samples and valid values, in f64. Waits for the device: asked for late, it delays nothing.
+    pub fn value<B: Backend + Buffers<Buffer = T>>(&self, backend: &B) -> f64 {
+        backend.dot_f64(&self.factors.0, &self.factors.1)
+    }
 }
 
 /// L(y, x) summed over all values: (y - x)^2, or |y - x| with derivative 0 at 0 (VarDACAE: sums, not means).
@@ -27,13 +34,12 @@ pub fn evaluate<B: Backend>(
         difference = backend.binary(Binary::Mul, &difference, valid);
     }
     match loss {
-        Loss::Squared => LossValue {
-            value: backend.dot_f64(&difference, &difference),
-            cotangent: backend.affine(&difference, 2.0, 0.0),
-        },
+        Loss::Squared => {
+            LossValue { cotangent: backend.affine(&difference, 2.0, 0.0), factors: (difference.clone(), difference) }
+        }
         Loss::Absolute => {
             let sign = backend.activate(Activation::Abs, 1, &difference);
-            LossValue { value: backend.dot_f64(&difference, &sign), cotangent: sign }
+            LossValue { cotangent: sign.clone(), factors: (difference, sign) }
         }
     }
 }
@@ -41,7 +47,7 @@ pub fn evaluate<B: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Buffers, Cpu};
+    use crate::backend::Cpu;
 
     #[test]
     fn masked_values_take_no_part() {
@@ -49,9 +55,9 @@ mod tests {
         let (y, x) = (cpu.upload(&[1.0, 2.0, 3.0]), cpu.upload(&[0.0, 4.0, -1.0]));
         let valid = cpu.upload(&[1.0, 1.0, 0.0]);
         let squared = evaluate(&cpu, Loss::Squared, (&y, &x), Some(&valid));
-        assert_eq!((squared.value, &squared.cotangent[..]), (5.0, &[2.0, -4.0, 0.0][..]));
+        assert_eq!((squared.value(&cpu), &squared.cotangent[..]), (5.0, &[2.0, -4.0, 0.0][..]));
         let absolute = evaluate(&cpu, Loss::Absolute, (&y, &x), Some(&valid));
-        assert_eq!((absolute.value, &absolute.cotangent[..]), (3.0, &[1.0, -1.0, 0.0][..]));
-        assert_eq!(evaluate(&cpu, Loss::Absolute, (&y, &x), None).value, 7.0);
+        assert_eq!((absolute.value(&cpu), &absolute.cotangent[..]), (3.0, &[1.0, -1.0, 0.0][..]));
+        assert_eq!(evaluate(&cpu, Loss::Absolute, (&y, &x), None).value(&cpu), 7.0);
     }
 }

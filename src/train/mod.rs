@@ -8,6 +8,7 @@
 //! tree that adds the shards do not depend on it (unless sums are `fast`).
 
 mod error;
+mod gradient;
 mod history;
 pub mod loss;
 mod optimizer;

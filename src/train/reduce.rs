@@ -9,14 +9,18 @@ use std::ops::Range;
 use crate::model::ParamTable;
 use crate::world::{Pending, World, shard, tree};
 
+/// Waits for values and writes them.
+type Arrival = Box<dyn FnOnce(&mut [f32])>;
+
 /// A contiguous range of the flat gradient.
 struct Bucket {
     range: Range<usize>,
     /// Sums of complete tree nodes of this rank's shards so far, left to right.
     nodes: Vec<(Range<usize>, Vec<f32>)>,
-    /// The gradient of the current shard; parameters that are still to come.
+    /// The gradient of the current shard; parameters that are still to come, and those whose values are on their way.
     current: Vec<f32>,
     missing: usize,
+    arriving: Vec<(Range<usize>, Arrival)>,
     pending: Option<Pending>,
 }
 
@@ -32,6 +36,9 @@ pub struct GradientSum<'a> {
     bucket_of: Vec<usize>,
     /// Shard whose gradient is coming in.
     shard: usize,
+    /// The bucket that was completed last: its values may still be on their way from the device, so that it is waited for
+    /// when the next one is complete.
+    last: Option<usize>,
     /// Buckets whose sum over ranks has begun: always the first ones, the same order on every rank.
     started: usize,
 }
@@ -47,10 +54,12 @@ impl<'a> GradientSum<'a> {
             range,
             nodes: Vec::new(),
             missing: 0,
+            arriving: Vec::new(),
             pending: None,
         };
         let buckets = ranges.into_iter().map(bucket).collect();
-        let mut sum = Self { world, table, shards, shard: owned.start, owned, fast, buckets, bucket_of, started: 0 };
+        let mut sum =
+            Self { world, table, shards, shard: owned.start, owned, fast, buckets, bucket_of, last: None, started: 0 };
         sum.expect_shard();
         sum
     }
@@ -60,25 +69,36 @@ impl<'a> GradientSum<'a> {
         self.bucket_of.iter().for_each(|&b| self.buckets[b].missing += 1);
     }
 
-    /// Takes the gradient of parameter `place` of the current shard: `write` fills it. Starts what can start, and lets
-    /// the sums under way progress.
-    pub fn take(&mut self, place: usize, write: impl FnOnce(&mut [f32])) {
-        let bucket = &mut self.buckets[self.bucket_of[place]];
+    /// Takes the gradient of parameter `place` of the current shard: `arrival` will wait for it and write it. Starts what
+    /// can start, and lets the sums under way progress.
+    pub fn take(&mut self, place: usize, arrival: impl FnOnce(&mut [f32]) + 'static) {
+        let index = self.bucket_of[place];
+        let bucket = &mut self.buckets[index];
         let (start, range) = (bucket.range.start, self.table.range(place));
-        write(&mut bucket.current[range.start - start..range.end - start]);
+        bucket.arriving.push((range.start - start..range.end - start, Box::new(arrival)));
         bucket.missing -= 1;
         if bucket.missing == 0 {
-            let (shards, shard, fast) = (self.shards, self.shard, self.fast);
-            bucket.push_shard(shards, shard, fast);
+            let before = self.last.replace(index);
+            self.receive(before);
         }
         self.start_ready();
         self.poll();
     }
 
+    /// Waits for the values of a complete bucket.
+    fn receive(&mut self, bucket: Option<usize>) {
+        let Some(bucket) = bucket.map(|index| &mut self.buckets[index]) else { return };
+        bucket.arriving.drain(..).for_each(|(range, arrival)| arrival(&mut bucket.current[range]));
+        bucket.push_shard(self.shards, self.shard, self.fast);
+    }
+
     /// Ends the current shard. A shard without samples has taken nothing and counts zero.
     pub fn end_shard(&mut self) {
+        let last = self.last.take();
+        self.receive(last);
         let (shards, shard, fast) = (self.shards, self.shard, self.fast);
         for bucket in self.buckets.iter_mut().filter(|b| b.missing > 0) {
+            bucket.arriving.clear();
             bucket.current.fill(0.0);
             bucket.missing = 0;
             bucket.push_shard(shards, shard, fast);
@@ -95,7 +115,8 @@ impl<'a> GradientSum<'a> {
         if self.shard + 1 < self.owned.end {
             return;
         }
-        while let Some(bucket) = self.buckets.get_mut(self.started).filter(|b| b.missing == 0) {
+        while let Some(bucket) = self.buckets.get_mut(self.started).filter(|b| b.missing == 0 && b.arriving.is_empty())
+        {
             let nodes = bucket.nodes.drain(..).map(|(_, sum)| sum).collect();
             bucket.pending = Some(self.world.start_sum(self.shards, nodes, self.fast));
             self.started += 1;
@@ -190,7 +211,7 @@ mod tests {
                 if shard != 1 {
                     for place in (0..4).rev() {
                         let start = table.range(place).start;
-                        sum.take(place, |g| {
+                        sum.take(place, move |g| {
                             g.iter_mut().enumerate().for_each(|(i, g)| *g = value(shard, start + i));
                         });
                     }

@@ -1,13 +1,16 @@
 //! One optimizer step, data-parallel over the shards of a batch, and the validation of a part of the split.
 
+use std::ops::Range;
+
 use ndarray::{Array5, Axis, Slice};
 
+use super::gradient::{Hooks, Replayed, Samples, Task, differentiate};
 use super::{GradientSum, Optimizer, TrainError, loss};
-use crate::backend::Backend;
+use crate::backend::{Backend, Buffers};
 use crate::config::Loss;
-use crate::dataset::{Batch, Batches, Normalizer};
+use crate::dataset::{Batch, Batches, Cursor, Normalizer};
 use crate::model::{Graph, forward};
-use crate::tape::{Tape, Var};
+use crate::tape::Tape;
 use crate::world::{World, shard};
 
 /// How a step is computed.
@@ -31,6 +34,19 @@ pub struct Trainer<'a, B: Backend<Real = f32>> {
     method: Method,
     params: B::Buffer,
     optimizer: Optimizer<B>,
+    uploads: Uploads<B>,
+    replayed: Replayed<B>,
+}
+
+/// Values and validity of a batch on the device.
+type OnDevice<B> = (<B as Buffers>::Buffer, Option<<B as Buffers>::Buffer>);
+
+/// The next batch, copied while the device computes the current one. Its memory is that of the batch before the current one,
+/// which every earlier step has waited for.
+struct Uploads<B: Backend> {
+    next: Option<(Cursor, OnDevice<B>)>,
+    /// Values, validity; of even and odd batches.
+    slots: [[Option<B::Buffer>; 2]; 2],
 }
 
 /// What a step tells.
@@ -61,7 +77,17 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         (graph, params): (&'a Graph, &[f32]),
         (method, optimizer): (Method, Optimizer<B>),
     ) -> Self {
-        Self { world, backend: backend.clone(), graph, method, params: backend.upload(params), optimizer }
+        let uploads = Uploads { next: None, slots: Default::default() };
+        Self {
+            world,
+            backend: backend.clone(),
+            graph,
+            method,
+            params: backend.upload(params),
+            optimizer,
+            uploads,
+            replayed: Replayed::default(),
+        }
     }
 
     /// The flat parameters.
@@ -74,15 +100,22 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         &self.optimizer
     }
 
-    /// One step with the batch of this rank; `stop` travels with the sums. Collective.
+    /// One step with the batch of this rank; `ahead` is the one after it, if it is known; `stop` travels with the sums.
+    /// Collective.
     ///
     /// Errors: [`TrainError::NotFinite`], the same on every rank, parameters unchanged.
-    pub fn step(&mut self, batch: &Batch, stop: bool) -> Result<StepResult, TrainError> {
+    pub fn step(&mut self, batch: &Batch, ahead: Option<&Batch>, stop: bool) -> Result<StepResult, TrainError> {
+        let uploaded = self.uploads.next.take().filter(|(cursor, _)| *cursor == batch.cursor).map(|(_, there)| there);
+        let mut ahead = ahead;
         let Method { shards, bucket_bytes, fast, .. } = self.method;
         let mut gradients = GradientSum::new(self.world, &self.graph.params, shards, (bucket_bytes, fast));
         let mut sums = Vec::with_capacity(batch.shards.len());
         for rows in &batch.shards {
-            let loss = if rows.is_empty() { 0.0 } else { self.shard(batch, rows.clone(), &mut gradients) };
+            let loss = if rows.is_empty() {
+                0.0
+            } else {
+                self.shard((batch, uploaded.as_ref()), rows.clone(), (&mut gradients, &mut ahead))
+            };
             gradients.end_shard();
             sums.push(vec![loss, f64::from(stop)]);
         }
@@ -114,38 +147,55 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         }
     }
 
-    /// Forward, loss and backward of one shard; gradients go to `gradients` as they become final, and with them the
-    /// statistics of its batch norms, weighted by its part of the batch: their sum is that of the batch.
-    fn shard(&self, batch: &Batch, rows: std::ops::Range<usize>, gradients: &mut GradientSum<'_>) -> f64 {
-        let tape = Tape::recording(self.backend.clone());
-        let leaves = forward::leaves(&tape, self.graph, &self.params);
-        let (x, valid) = self.rows(&tape, batch, &rows);
-        let (z, met_by_encoder) = forward::run_training(&tape, &self.graph.encoder, &leaves, &x);
-        let (y, met_by_decoder) = forward::run_training(&tape, &self.graph.decoder, &leaves, &z);
-        drop(z);
-        let part_of_batch = rows.len() as f32 / batch.global as f32;
-        for (place, statistic) in met_by_encoder.into_iter().chain(met_by_decoder) {
-            gradients.take(place, |out| {
-                self.backend.download_into(statistic.buffer(), out);
-                out.iter_mut().for_each(|value| *value *= part_of_batch);
-            });
+    /// Loss of one shard; its gradients go to `gradients` as they become final, and with them the statistics of its batch
+    /// norms, weighted by its part of the batch: their sum is that of the batch.
+    ///
+    /// While the device has work, the batch `ahead` is taken to it.
+    fn shard(
+        &mut self,
+        (batch, uploaded): (&Batch, Option<&OnDevice<B>>),
+        rows: Range<usize>,
+        (gradients, ahead): (&mut GradientSum<'_>, &mut Option<&Batch>),
+    ) -> f64 {
+        let samples = self.samples((batch, uploaded), &rows);
+        let task = Task { graph: self.graph, loss: self.method.loss, params: &self.params };
+        if self.world.size() == 1 {
+            // Other ranks would be waiting for the first gradients while the last are computed.
+            self.replayed.prepare(&self.backend, &task, &samples);
         }
-        let loss = loss::evaluate(&self.backend, self.method.loss, (y.buffer(), x.buffer()), valid.as_ref());
-        let seed = tape.constant(loss.cotangent, y.shape());
-        let wrt: Vec<_> = leaves[..self.graph.params.trainable().len()].iter().collect();
-        tape.backward(&y, Some(&seed), &wrt, |place, gradient| {
-            gradients.take(place, |out| self.backend.download_into(gradient.buffer(), out));
-        });
-        loss.value
+        let (trainable, part) = (self.graph.params.trainable().len(), rows.len() as f32 / batch.global as f32);
+        let backend = &self.backend;
+        let mut take = |place: usize, buffer: &B::Buffer| {
+            let (backend, download) = (backend.clone(), backend.start_download(buffer));
+            gradients.take(place, move |out| {
+                backend.finish_download(download, out);
+                if place >= trainable {
+                    out.iter_mut().for_each(|value| *value *= part);
+                }
+            });
+        };
+        let mut between = || ahead.take().into_iter().for_each(|next| self.uploads.start(backend, next));
+        match self.replayed.run(backend, &samples) {
+            Some(made) => {
+                between();
+                made.gradients.iter().for_each(|(place, gradient)| take(*place, gradient));
+                made.loss.value(backend)
+            }
+            None => differentiate(backend, &task, &samples, Hooks { between: &mut between, found: &mut take })
+                .value(backend),
+        }
     }
 
-    /// Samples and validity of some rows of a batch, on the device.
-    fn rows(&self, tape: &Tape<B>, batch: &Batch, rows: &std::ops::Range<usize>) -> (Var<B>, Option<B::Buffer>) {
-        let x = tape.constant(
-            self.backend.upload(part(&batch.values, rows)),
-            forward::batch_shape(rows.len(), self.graph.sample()),
-        );
-        (x, batch.valid.as_ref().map(|valid| self.backend.upload(part(valid, rows))))
+    /// Some rows of a batch on the device.
+    fn samples(&self, (batch, uploaded): (&Batch, Option<&OnDevice<B>>), rows: &Range<usize>) -> Samples<B> {
+        let len = self.graph.sample().len();
+        let view = |whole: &B::Buffer| self.backend.view(whole, rows.start * len..rows.end * len);
+        let upload = |array| self.backend.upload(part(array, rows));
+        let (x, valid) = match uploaded {
+            Some((x, valid)) => (view(x), valid.as_ref().map(view)),
+            None => (upload(&batch.values), batch.valid.as_ref().map(upload)),
+        };
+        Samples { count: rows.len(), x, valid }
     }
 
     /// Scores the model over `batches` (one pass, not shuffled). Collective.
@@ -168,13 +218,15 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     }
 
     /// Adds loss, samples, squared error and squared norm (physical units) of one shard to `sum`.
-    fn score_shard(&self, batch: &Batch, rows: std::ops::Range<usize>, normalizer: &Normalizer, sum: &mut [f64]) {
+    fn score_shard(&self, batch: &Batch, rows: Range<usize>, normalizer: &Normalizer, sum: &mut [f64]) {
         let tape = Tape::inference(self.backend.clone());
         let leaves = forward::leaves(&tape, self.graph, &self.params);
-        let (x, valid) = self.rows(&tape, batch, &rows);
+        let Samples { count, x, valid } = self.samples((batch, None), &rows);
+        let x = tape.constant(x, forward::batch_shape(count, self.graph.sample()));
         let z = forward::run(&tape, &self.graph.encoder, &leaves, &x);
         let y = forward::run(&tape, &self.graph.decoder, &leaves, &z);
-        sum[0] += loss::evaluate(&self.backend, self.method.loss, (y.buffer(), x.buffer()), valid.as_ref()).value;
+        sum[0] += loss::evaluate(&self.backend, self.method.loss, (y.buffer(), x.buffer()), valid.as_ref())
+            .value(&self.backend);
         sum[1] += rows.len() as f64;
         let (y, x) = (tape.download(&y), part(&batch.values, &rows));
         let valid = batch.valid.as_ref().map(|valid| part(valid, &rows));
@@ -191,8 +243,20 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     }
 }
 
+impl<B: Backend<Real = f32>> Uploads<B> {
+    /// Starts to copy a batch, where that can be done beside what the device computes.
+    fn start(&mut self, backend: &B, batch: &Batch) {
+        self.slots.swap(0, 1);
+        let [values, valid] = &mut self.slots[0];
+        let upload = |slot, array: &Array5<f32>| backend.upload_ahead(slot, part(array, &(0..array.len_of(Axis(0)))));
+        let Some(x) = upload(values, &batch.values) else { return };
+        let valid = batch.valid.as_ref().and_then(|array| upload(valid, array));
+        self.next = Some((batch.cursor, (x, valid)));
+    }
+}
+
 /// Rows of a contiguous array.
-fn part<'a>(array: &'a Array5<f32>, rows: &std::ops::Range<usize>) -> &'a [f32] {
+fn part<'a>(array: &'a Array5<f32>, rows: &Range<usize>) -> &'a [f32] {
     let view = array.slice_axis(Axis(0), Slice::from(rows.clone()));
     view.to_slice().expect("batches are contiguous")
 }

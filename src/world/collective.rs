@@ -61,6 +61,12 @@ impl World {
         Self { comm: part.filter(|part| part.size() > 1).map(ManuallyDrop::new), _universe: None }
     }
 
+    /// The ranks of this node, which share its memory and devices, in their order. Collective.
+    pub fn node(&self) -> Self {
+        let node = self.comm.as_ref().map(|comm| comm.split_shared(comm.rank()));
+        Self { comm: node.filter(|node| node.size() > 1).map(ManuallyDrop::new), _universe: None }
+    }
+
     /// This rank, from 0.
     pub fn rank(&self) -> usize {
         self.comm.as_ref().map_or(0, |c| to_usize(c.rank()))

@@ -4,6 +4,7 @@ mod archives;
 mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
+mod device;
 mod exit_codes;
 mod flat;
 mod generate;

@@ -6,6 +6,8 @@ mod common;
 mod compile;
 mod conv3d;
 mod elementwise;
+#[cfg(feature = "emulate")]
+mod emulation;
 mod layout;
 mod matmul;
 mod optimize;

@@ -97,7 +97,7 @@ fn evaluate<B: Backend>(backend: &B, case: &Case, graph: &Graph, params: &B::Buf
     let (z, met_by_encoder) = forward::run_training(&tape, &graph.encoder, &leaves, &x);
     let (y, met_by_decoder) = forward::run_training(&tape, &graph.decoder, &leaves, &z);
     let loss = loss::evaluate(backend, case.loss, (y.buffer(), x.buffer()), None);
-    let seed = tape.constant(loss.cotangent, y.shape());
+    let seed = tape.constant(loss.cotangent.clone(), y.shape());
     let latent = doubles(&tape.download(&z));
     let mut gradient = vec![0.0; graph.params.len()];
     for (place, statistic) in met_by_encoder.iter().chain(&met_by_decoder) {
@@ -107,7 +107,7 @@ fn evaluate<B: Backend>(backend: &B, case: &Case, graph: &Graph, params: &B::Buf
     tape.backward(&y, Some(&seed), &wrt, |i, g| {
         gradient[graph.params.range(i)].copy_from_slice(&doubles(&backend.download(g.buffer())));
     });
-    (latent, loss.value, gradient)
+    (latent, loss.value(backend), gradient)
 }
 
 /// Compares one case with the file; `exact` is the relative tolerance of sums of a forward pass.
@@ -208,7 +208,7 @@ fn evaluated<B: Backend>(backend: &B, case: &Case, graph: &Graph, params: &B::Bu
     let x = tape.constant(backend.upload(&reals::<B>(&values)), forward::batch_shape(case.samples, case.sample));
     let z = forward::run(&tape, &graph.encoder, &leaves, &x);
     let y = forward::run(&tape, &graph.decoder, &leaves, &z);
-    loss::evaluate(backend, case.loss, (y.buffer(), x.buffer()), None).value
+    loss::evaluate(backend, case.loss, (y.buffer(), x.buffer()), None).value(backend)
 }
 
 /// Compares norms and dot products of `pieces` equal pieces (`numpy.array_split`).

@@ -141,7 +141,8 @@ impl<D: Driver, R: Element> Gpu<D, R> {
     /// Forward product or input gradient.
     fn gathered(
         &self,
-        (grid, w, bias): (&GpuBuffer<D, R>, &GpuBuffer<D, R>, Option<&GpuBuffer<D, R>>),
+        [grid, w]: [&GpuBuffer<D, R>; 2],
+        bias: Option<&GpuBuffer<D, R>>,
         dims: &ConvDims,
         input_grad: bool,
     ) -> GpuBuffer<D, R> {
@@ -185,7 +186,7 @@ impl<D: Driver, R: Element> Conv3d for Gpu<D, R> {
         dims: &ConvDims,
     ) -> Self::Buffer {
         check(dims, [Some(x), Some(w), None]);
-        self.gathered((x, w, bias), dims, false)
+        self.gathered([x, w], bias, dims, false)
     }
 
     fn conv3d_input_grad(
@@ -196,7 +197,7 @@ impl<D: Driver, R: Element> Conv3d for Gpu<D, R> {
         dims: &ConvDims,
     ) -> Self::Buffer {
         check(dims, [None, Some(w), Some(y_bar)]);
-        self.gathered((y_bar, w, bias), dims, true)
+        self.gathered([y_bar, w], bias, dims, true)
     }
 
     fn conv3d_weight_grad(&self, x: &Self::Buffer, y_bar: &Self::Buffer, dims: &ConvDims) -> Self::Buffer {

@@ -1,7 +1,7 @@
 //! Kernel files to device code, by NVRTC, and the folder that keeps it.
 //!
 //! The code is kept on disk by a digest of everything it depends on: sources, element type, architecture, flags and version
-//! of the compiler. Files are written under another name and renamed, so ranks that share a folder never read half a file.
+//! of the compiler; a file that is not whole is made again. Files are written under another name and renamed, so ranks that share a folder never read half a file.
 
 use std::ffi::{CStr, CString, c_char};
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ pub fn compile(
     }
     let options = options(element, architecture);
     let kept = cache.map(|folder| folder.join(file_name(source, element, architecture, &options)));
-    if let Some(cubin) = kept.as_deref().and_then(|path| std::fs::read(path).ok()) {
+    if let Some(cubin) = kept.as_deref().and_then(find) {
         return Ok(Compiled { cubin, log: String::new() });
     }
     let compiled = Program::new(source, architecture)?.compile(&options)?;
@@ -104,11 +104,18 @@ pub(super) fn cache_folder() -> Option<PathBuf> {
     })
 }
 
+/// Code that is whole: behind its hash.
+fn find(path: &Path) -> Option<Vec<u8>> {
+    let bytes = std::fs::read(path).ok()?;
+    let (hash, cubin) = bytes.split_first_chunk::<32>()?;
+    (blake3::hash(cubin) == *hash).then(|| cubin.to_vec())
+}
+
 fn keep(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().expect("a file in a folder");
     std::fs::create_dir_all(folder)?;
     let own = path.with_extension(format!("{}.tmp", std::process::id()));
-    std::fs::write(&own, cubin)?;
+    std::fs::write(&own, [blake3::hash(cubin).as_bytes(), cubin].concat())?;
     std::fs::rename(&own, path)
 }
 

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
-use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaStream, DriverError, result, sys};
 
 use super::compile::{Architecture, cache_folder, compile};
-use super::{Argument, Driver, GpuError, Grid, Kernel, Region};
+use super::pinned::{Pinned, PinnedMemory};
+use super::{Argument, Driver, GpuError, Grid, Kernel, Region, Source, source};
 
 /// One GPU of this node, and a stream on it. Clones share both.
 #[derive(Clone)]
@@ -20,12 +21,16 @@ pub struct Cuda {
 
 struct Device {
     context: Arc<CudaContext>,
+    /// Kernels and copies, in the order of the calls.
     stream: Arc<CudaStream>,
+    /// Copies to the GPU for later.
+    uploads: Arc<CudaStream>,
     architecture: Architecture,
     /// Functions by file, element type and name.
     functions: Mutex<HashMap<(&'static str, &'static str, &'static str), Function>>,
     /// Loaded modules by file and element type.
     modules: Mutex<HashMap<(&'static str, &'static str), Module>>,
+    pinned: Pinned,
     launches: AtomicU64,
     waits: AtomicU64,
 }
@@ -60,19 +65,29 @@ impl Cuda {
         let context = CudaContext::new(ordinal).map_err(failed("opening the GPU"))?;
         // SAFETY: all memory is used on one stream, so there is nothing to track.
         unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(failed("making a stream"))?;
+        let [stream, uploads] = [context.new_stream(), context.new_stream()];
+        let (stream, uploads) =
+            (stream.map_err(failed("making a stream"))?, uploads.map_err(failed("making a stream"))?);
         let (major, minor) = context.compute_capability().map_err(failed("asking for the compute capability"))?;
         let architecture = Architecture { major: major.unsigned_abs(), minor: minor.unsigned_abs() };
         let device = Device {
             context,
             stream,
+            uploads,
             architecture,
             functions: Mutex::default(),
             modules: Mutex::default(),
+            pinned: Pinned::default(),
             launches: AtomicU64::new(0),
             waits: AtomicU64::new(0),
         };
         Ok(Self { device: Arc::new(device) })
+    }
+
+    /// A number that the card alone has on its node.
+    pub fn identity(&self) -> u64 {
+        let uuid = self.device.context.uuid().map(|uuid| uuid.bytes.map(|byte| byte as u8)).unwrap_or_default();
+        u64::from_le_bytes(uuid[..8].try_into().expect("16 bytes"))
     }
 
     /// Name and architecture of the device: `NVIDIA H200, sm_90a`.
@@ -81,15 +96,18 @@ impl Cuda {
         format!("{name}, {}", self.device.architecture)
     }
 
+    /// Compiles and loads every kernel file for an element type.
+    ///
+    /// Errors: [`GpuError::Library`] without the compiler, [`GpuError::Compile`].
+    pub fn load_kernels(&self, element: &'static str) -> Result<(), GpuError> {
+        let mut sources = source::ALL.into_iter().filter(|source| source.elements.contains(&element));
+        self.bind()?;
+        sources.try_for_each(|source| self.module(source, element).map(drop))
+    }
+
     /// Kernels launched, and times the host waited for the device, so far.
     pub fn counts(&self) -> (u64, u64) {
         (self.device.launches.load(Ordering::Relaxed), self.device.waits.load(Ordering::Relaxed))
-    }
-
-    /// Waits until everything launched is done.
-    pub fn synchronize(&self) -> Result<(), GpuError> {
-        self.device.waits.fetch_add(1, Ordering::Relaxed);
-        self.device.stream.synchronize().map_err(failed("waiting for the GPU"))
     }
 
     /// Makes the context current on this thread, which every call of the driver needs.
@@ -104,7 +122,7 @@ impl Cuda {
         if let Some(&function) = functions.get(&key) {
             return Ok(function);
         }
-        let module = self.module(kernel)?;
+        let module = self.module(kernel.source, kernel.element)?;
         let name = CString::new(kernel.name).expect("names have no zero byte");
         // SAFETY: a loaded module; it stays loaded as long as the context.
         let function = unsafe { result::module::get_function(module.0, name) };
@@ -113,19 +131,31 @@ impl Cuda {
         Ok(function)
     }
 
-    fn module(&self, kernel: &Kernel) -> Result<Module, GpuError> {
-        let key = (kernel.source.name, kernel.element);
+    fn module(&self, source: &'static Source, element: &'static str) -> Result<Module, GpuError> {
+        let key = (source.name, element);
         let mut modules = self.device.modules.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(&module) = modules.get(&key) {
             return Ok(module);
         }
         let folder = cache_folder();
-        let compiled = compile(kernel.source, kernel.element, self.device.architecture, folder.as_deref())?;
+        let compiled = compile(source, element, self.device.architecture, folder.as_deref())?;
         // SAFETY: a complete image for this architecture.
         let module = unsafe { result::module::load_data(compiled.cubin.as_ptr().cast()) };
-        let module = Module(module.map_err(failed(format!("loading {}", kernel.source.name)))?);
+        let module = Module(module.map_err(failed(format!("loading {}", source.name)))?);
         modules.insert(key, module);
         Ok(module)
+    }
+
+    /// Copies to the GPU through pinned memory on a stream.
+    fn send(&self, from: &[u8], to: Region, stream: &CudaStream) -> Result<(), GpuError> {
+        let mut memory = self.device.pinned.take(from.len())?;
+        memory.bytes().copy_from_slice(from);
+        // SAFETY: pinned memory, which is not used again before the event has come.
+        unsafe { result::memcpy_htod_async(to.address, memory.bytes(), stream.cu_stream()) }
+            .map_err(failed("copying to the GPU"))?;
+        let sent = stream.record_event(None).map_err(failed("copying to the GPU"))?;
+        self.device.pinned.give_after(memory, sent);
+        Ok(())
     }
 
     /// Memory of the device in bytes: free, total.
@@ -141,6 +171,9 @@ impl Cuda {
 }
 
 impl Driver for Cuda {
+    type Download = Arriving;
+    type Recording = Replayable;
+
     fn allocate(&self, bytes: usize) -> Result<u64, GpuError> {
         self.bind()?;
         // SAFETY: a plain allocation.
@@ -162,24 +195,46 @@ impl Driver for Cuda {
         if from.is_empty() {
             return Ok(());
         }
-        let stream = self.bind()?;
-        // SAFETY: the driver copies pageable host memory before it returns.
-        unsafe { result::memcpy_htod_async(to.address, from, stream) }.map_err(failed("copying to the GPU"))
+        self.bind()?;
+        self.send(from, to, &self.device.stream)
     }
 
-    fn download(&self, from: Region, to: &mut [u8]) -> Result<(), GpuError> {
-        assert!(to.len() as u64 == from.bytes, "{} bytes to {}", from.bytes, to.len());
-        if to.is_empty() {
-            return Ok(());
+    fn upload_ahead(&self, from: &[u8], to: Region, behind: bool) -> Result<(), GpuError> {
+        self.bind()?;
+        let Device { stream, uploads, .. } = &*self.device;
+        if behind {
+            uploads.join(stream).map_err(failed("ordering a copy to the GPU"))?;
         }
+        self.send(from, to, uploads)?;
+        stream.join(uploads).map_err(failed("ordering a copy to the GPU"))
+    }
+
+    fn start_download(&self, from: Region) -> Result<Arriving, GpuError> {
         let stream = self.bind()?;
-        // SAFETY: both live until the wait below.
-        unsafe { result::memcpy_dtoh_async(to, from.address, stream) }.map_err(failed("copying from the GPU"))?;
-        self.synchronize()
+        let mut memory = self.device.pinned.take(from.bytes as usize)?;
+        if from.bytes > 0 {
+            // SAFETY: pinned memory, which lives until `finish_download` has waited for the event.
+            unsafe { result::memcpy_dtoh_async(memory.bytes(), from.address, stream) }
+                .map_err(failed("copying from the GPU"))?;
+        }
+        let arrived = self.device.stream.record_event(None).map_err(failed("copying from the GPU"))?;
+        Ok(Arriving { memory, arrived })
+    }
+
+    fn finish_download(&self, download: Arriving, to: &mut [u8]) -> Result<(), GpuError> {
+        let Arriving { mut memory, arrived } = download;
+        self.device.waits.fetch_add(1, Ordering::Relaxed);
+        arrived.synchronize().map_err(failed("waiting for a copy from the GPU"))?;
+        to.copy_from_slice(memory.bytes());
+        self.device.pinned.give(memory);
+        Ok(())
     }
 
     fn copy(&self, from: Region, to: Region) -> Result<(), GpuError> {
         assert!(from.bytes == to.bytes, "{} bytes to {}", from.bytes, to.bytes);
+        if from.bytes == 0 {
+            return Ok(());
+        }
         let stream = self.bind()?;
         // SAFETY: two regions of one length, used in the order of the stream.
         unsafe { result::memcpy_dtod_async(to.address, from.address, from.bytes as usize, stream) }
@@ -187,10 +242,37 @@ impl Driver for Cuda {
     }
 
     fn zero(&self, region: Region) -> Result<(), GpuError> {
+        if region.bytes == 0 {
+            return Ok(());
+        }
         let stream = self.bind()?;
         // SAFETY: a region of one buffer.
         unsafe { result::memset_d8_async(region.address, 0, region.bytes as usize, stream) }
             .map_err(failed("clearing memory of the GPU"))
+    }
+
+    fn start_recording(&self) -> Result<(), GpuError> {
+        // Relaxed: memory of the recording is allocated while it is made.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        self.device.stream.begin_capture(mode).map_err(failed("recording a step"))
+    }
+
+    fn end_recording(&self) -> Result<Replayable, GpuError> {
+        let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let graph = self.device.stream.end_capture(flags).map_err(failed("recording a step"))?;
+        let empty = || GpuError::Failed { what: "recording a step".into(), why: "nothing was launched".into() };
+        Ok(Replayable { graph: Mutex::new(graph.ok_or_else(empty)?) })
+    }
+
+    fn replay(&self, recording: &Replayable) -> Result<(), GpuError> {
+        self.device.launches.fetch_add(1, Ordering::Relaxed);
+        let graph = recording.graph.lock().unwrap_or_else(PoisonError::into_inner);
+        graph.launch().map_err(failed("replaying a step"))
+    }
+
+    fn wait(&self) -> Result<(), GpuError> {
+        self.device.waits.fetch_add(1, Ordering::Relaxed);
+        self.device.stream.synchronize().map_err(failed("waiting for the GPU"))
     }
 
     fn launch(&self, kernel: &Kernel, grid: &Grid, arguments: &[Argument]) -> Result<(), GpuError> {
@@ -217,12 +299,29 @@ impl Driver for Cuda {
     }
 }
 
+/// A copy from the GPU under way.
+pub struct Arriving {
+    memory: PinnedMemory,
+    arrived: CudaEvent,
+}
+
+/// A CUDA graph; not for two threads at once.
+pub struct Replayable {
+    graph: Mutex<CudaGraph>,
+}
+
+impl fmt::Debug for Replayable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a CUDA graph")
+    }
+}
+
 impl fmt::Debug for Cuda {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name())
     }
 }
 
-fn failed(what: impl Into<String>) -> impl FnOnce(DriverError) -> GpuError {
+pub(super) fn failed(what: impl Into<String>) -> impl FnOnce(DriverError) -> GpuError {
     move |error| GpuError::Failed { what: what.into(), why: error.to_string() }
 }

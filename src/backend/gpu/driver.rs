@@ -137,6 +137,10 @@ impl GpuError {
 
 /// A device: memory, copies and launches, all in the order of the calls.
 pub trait Driver: Clone + Debug + Send + Sync + 'static {
+    /// A copy to the host under way.
+    type Download: Send + 'static;
+    /// Calls that can be run again.
+    type Recording: Debug;
     /// Memory, aligned to 256 bytes, with unspecified values.
     fn allocate(&self, bytes: usize) -> Result<u64, GpuError>;
     /// Gives memory back to the device.
@@ -147,12 +151,29 @@ pub trait Driver: Clone + Debug + Send + Sync + 'static {
     fn tensor_cores(&self) -> bool;
     /// Host to device.
     fn upload(&self, from: &[u8], to: Region) -> Result<(), GpuError>;
-    /// Device to host; waits for what was launched before.
-    fn download(&self, from: Region, to: &mut [u8]) -> Result<(), GpuError>;
+    /// Host to device beside what was called before, in front of what is called later; `behind`: something called before may
+    /// still use the memory.
+    fn upload_ahead(&self, from: &[u8], to: Region, behind: bool) -> Result<(), GpuError>;
+    /// Starts a copy to the host, behind what was launched before.
+    fn start_download(&self, from: Region) -> Result<Self::Download, GpuError>;
+    /// Waits for it; `to` has its length.
+    fn finish_download(&self, download: Self::Download, to: &mut [u8]) -> Result<(), GpuError>;
+    /// Device to host, the same length.
+    fn download(&self, from: Region, to: &mut [u8]) -> Result<(), GpuError> {
+        self.finish_download(self.start_download(from)?, to)
+    }
     /// Device to device, the same length.
     fn copy(&self, from: Region, to: Region) -> Result<(), GpuError>;
     /// Fills with zero bytes.
     fn zero(&self, region: Region) -> Result<(), GpuError>;
+    /// From here on copies on the device, fills and launches are recorded, not run; others are errors.
+    fn start_recording(&self) -> Result<(), GpuError>;
+    /// What was recorded.
+    fn end_recording(&self) -> Result<Self::Recording, GpuError>;
+    /// Runs it.
+    fn replay(&self, recording: &Self::Recording) -> Result<(), GpuError>;
+    /// Waits until everything called before is done: for clocks.
+    fn wait(&self) -> Result<(), GpuError>;
     /// Runs a kernel.
     fn launch(&self, kernel: &Kernel, grid: &Grid, arguments: &[Argument]) -> Result<(), GpuError>;
 }

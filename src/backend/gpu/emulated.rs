@@ -40,12 +40,36 @@ struct Shared {
     /// Live memory by its address, guards included.
     memory: Mutex<HashMap<u64, Box<[u64]>>>,
     launches: AtomicU64,
+    /// Calls that are recorded, not run.
+    recording: Mutex<Option<Vec<Call>>>,
+}
+
+/// A recorded call.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// From, to.
+    Copy(Region, Region),
+    /// Fill with zero bytes.
+    Zero(Region),
+    /// A kernel.
+    Launch(Kernel, Grid, Vec<Argument>),
 }
 
 impl Emulated {
     /// A device whose threads run in this order.
     pub fn new(order: Order) -> Self {
         Self { order, ..Self::default() }
+    }
+
+    /// Keeps a call if calls are recorded; whether it did.
+    fn keep(&self, call: impl FnOnce() -> Call) -> bool {
+        let mut recording = self.shared.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        recording.as_mut().map(|calls| calls.push(call())).is_some()
+    }
+
+    fn refuse_in_recording(&self) {
+        let recording = self.shared.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(recording.is_none(), "a copy between host and device cannot be recorded");
     }
 
     /// Kernels launched so far.
@@ -97,6 +121,9 @@ unsafe extern "C" {
 }
 
 impl Driver for Emulated {
+    type Download = Vec<u8>;
+    type Recording = Vec<Call>;
+
     fn allocate(&self, bytes: usize) -> Result<u64, GpuError> {
         let words = bytes.div_ceil(size_of::<u64>());
         let mut memory = vec![GUARD; words + 2 * GUARD_WORDS].into_boxed_slice();
@@ -119,16 +146,25 @@ impl Driver for Emulated {
     }
 
     fn upload(&self, from: &[u8], to: Region) -> Result<(), GpuError> {
+        self.refuse_in_recording();
         assert!(from.len() as u64 == to.bytes, "{} bytes to {}", from.len(), to.bytes);
         // SAFETY: memory of this device; the caller owns it until it is a buffer.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to.address as *mut u8, from.len()) }
         Ok(())
     }
 
-    fn download(&self, from: Region, to: &mut [u8]) -> Result<(), GpuError> {
-        assert!(to.len() as u64 == from.bytes, "{} bytes to {}", from.bytes, to.len());
+    fn upload_ahead(&self, from: &[u8], to: Region, _behind: bool) -> Result<(), GpuError> {
+        self.upload(from, to)
+    }
+
+    fn start_download(&self, from: Region) -> Result<Vec<u8>, GpuError> {
+        self.refuse_in_recording();
         // SAFETY: memory of this device, which nothing writes while a buffer holds it.
-        unsafe { std::ptr::copy_nonoverlapping(from.address as *const u8, to.as_mut_ptr(), to.len()) }
+        Ok(unsafe { std::slice::from_raw_parts(from.address as *const u8, from.bytes as usize) }.to_vec())
+    }
+
+    fn finish_download(&self, download: Vec<u8>, to: &mut [u8]) -> Result<(), GpuError> {
+        to.copy_from_slice(&download);
         Ok(())
     }
 
@@ -138,18 +174,49 @@ impl Driver for Emulated {
 
     fn copy(&self, from: Region, to: Region) -> Result<(), GpuError> {
         assert!(from.bytes == to.bytes, "{} bytes to {}", from.bytes, to.bytes);
+        if self.keep(|| Call::Copy(from, to)) {
+            return Ok(());
+        }
         // SAFETY: as above, two buffers.
         unsafe { std::ptr::copy(from.address as *const u8, to.address as *mut u8, from.bytes as usize) }
         Ok(())
     }
 
     fn zero(&self, region: Region) -> Result<(), GpuError> {
+        if self.keep(|| Call::Zero(region)) {
+            return Ok(());
+        }
         // SAFETY: as in `spoil`.
         unsafe { std::ptr::write_bytes(region.address as *mut u8, 0, region.bytes as usize) }
         Ok(())
     }
 
+    fn start_recording(&self) -> Result<(), GpuError> {
+        *self.shared.recording.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+        Ok(())
+    }
+
+    fn end_recording(&self) -> Result<Vec<Call>, GpuError> {
+        let calls = self.shared.recording.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(calls.expect("a recording was started"))
+    }
+
+    fn replay(&self, recording: &Vec<Call>) -> Result<(), GpuError> {
+        recording.iter().try_for_each(|call| match call {
+            Call::Copy(from, to) => self.copy(*from, *to),
+            Call::Zero(region) => self.zero(*region),
+            Call::Launch(kernel, grid, arguments) => self.launch(kernel, grid, arguments),
+        })
+    }
+
+    fn wait(&self) -> Result<(), GpuError> {
+        Ok(())
+    }
+
     fn launch(&self, kernel: &Kernel, grid: &Grid, arguments: &[Argument]) -> Result<(), GpuError> {
+        if self.keep(|| Call::Launch(*kernel, *grid, arguments.to_vec())) {
+            return Ok(());
+        }
         self.shared.launches.fetch_add(1, Ordering::Relaxed);
         LAUNCHES.fetch_add(1, Ordering::Relaxed);
         let failed = |why: String| GpuError::Failed { what: format!("{kernel:?} over {grid:?}"), why };

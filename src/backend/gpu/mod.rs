@@ -5,7 +5,7 @@
 //! `emulate`, as C++ on this CPU (`Emulated`): launchers, grid arithmetic and kernels are the same code in both.
 //!
 //! One stream: kernels and copies run in the order of the calls, so memory that is given back is free for the next call at
-//! once. An error of the driver in the midst of a computation is a panic with a [`GpuError`] as payload: there is nothing a
+//! once. Only batches for the next step are copied on a second one. An error of the driver in the midst of a computation is a panic with a [`GpuError`] as payload: there is nothing a
 //! caller could do but end the job, and `job/failure` ends it with the right exit code.
 
 mod compile;
@@ -14,6 +14,7 @@ mod driver;
 #[cfg(feature = "emulate")]
 mod emulated;
 mod memory;
+mod pinned;
 pub mod source;
 pub(super) mod split;
 
@@ -29,7 +30,7 @@ pub use emulated::{Emulated, Order};
 use memory::{Allocation, Pool};
 pub use source::Source;
 
-use super::{Buffers, Real};
+use super::{Buffers, Real, Record};
 
 /// Elements that a thread of a flat kernel handles (`PER_THREAD` of kernels/common.cuh).
 const PER_THREAD: usize = 4;
@@ -157,13 +158,24 @@ impl<D: Driver, R: Element> Gpu<D, R> {
 impl<D: Driver, R: Element> Buffers for Gpu<D, R> {
     type Real = R;
     type Buffer = GpuBuffer<D, R>;
+    type Download = D::Download;
 
     fn upload(&self, values: &[R]) -> Self::Buffer {
         self.send(values)
     }
-    fn download_into(&self, buffer: &Self::Buffer, out: &mut [R]) {
-        assert!(buffer.len == out.len(), "{} elements into {}", buffer.len, out.len());
-        must(self.driver.download(buffer.region(), bytemuck::cast_slice_mut(out)));
+    fn upload_ahead(&self, slot: &mut Option<Self::Buffer>, values: &[R]) -> Option<Self::Buffer> {
+        let free = |buffer: &Self::Buffer| buffer.len == values.len() && Arc::strong_count(&buffer.memory) == 1;
+        let kept = slot.take().filter(free);
+        let fresh = kept.is_none();
+        let buffer = kept.unwrap_or_else(|| self.take(values.len()));
+        must(self.driver.upload_ahead(bytemuck::cast_slice(values), buffer.region(), fresh));
+        slot.insert(buffer).clone().into()
+    }
+    fn start_download(&self, buffer: &Self::Buffer) -> Self::Download {
+        must(self.driver.start_download(buffer.region()))
+    }
+    fn finish_download(&self, download: Self::Download, out: &mut [R]) {
+        must(self.driver.finish_download(download, bytemuck::cast_slice_mut(out)));
     }
     fn zeros(&self, len: usize) -> Self::Buffer {
         let buffer = self.take(len);
@@ -176,6 +188,38 @@ impl<D: Driver, R: Element> Buffers for Gpu<D, R> {
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer {
         assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
         GpuBuffer { start: buffer.start + range.start, len: range.len(), ..buffer.clone() }
+    }
+}
+
+/// What was recorded, what it reads, and the memory that it works in: nobody else gets that.
+#[derive(Debug)]
+pub struct Recording<D: Driver, R> {
+    launches: D::Recording,
+    inputs: Vec<GpuBuffer<D, R>>,
+    _memory: Arc<Pool<D>>,
+}
+
+impl<D: Driver, R: Element> Record for Gpu<D, R> {
+    type Recording = Recording<D, R>;
+
+    fn record<T>(
+        &self,
+        inputs: &[&Self::Buffer],
+        work: impl FnOnce(&Self, &[Self::Buffer]) -> T,
+    ) -> Option<(Self::Recording, T)> {
+        let memory = Arc::new(Pool::new(self.driver.clone()));
+        let recorder = Self { pool: memory.clone(), ..self.clone() };
+        let inputs: Vec<_> = inputs.iter().map(|input| recorder.take(input.len)).collect();
+        must(self.driver.start_recording());
+        let made = work(&recorder, &inputs);
+        let launches = must(self.driver.end_recording());
+        Some((Recording { launches, inputs, _memory: memory }, made))
+    }
+    fn replay(&self, recording: &Self::Recording, inputs: &[&Self::Buffer]) {
+        for (place, values) in recording.inputs.iter().zip(inputs) {
+            must(self.driver.copy(values.region(), place.region()));
+        }
+        must(self.driver.replay(&recording.launches));
     }
 }
 
@@ -200,7 +244,7 @@ impl<D: Driver, R> GpuBuffer<D, R> {
         self.len
     }
     /// Where the elements lie.
-    pub(super) fn region(&self) -> Region {
+    pub fn region(&self) -> Region {
         let size = size_of::<R>();
         Region { address: self.memory.address() + (self.start * size) as u64, bytes: (self.len * size) as u64 }
     }

@@ -57,4 +57,5 @@ pub static CONV3D: Source = source!("conv3d.cu", BOTH);
 pub static CONV3D_TENSOR: Source = source!("conv3d_tensor.cu", FLOAT);
 
 /// All of them: every one is compiled for every architecture in `tests/kernels`.
-pub static ALL: [&Source; 5] = [&ELEMENTWISE, &MATMUL, &MATMUL_TENSOR, &CONV3D, &CONV3D_TENSOR];
+pub static ALL: [&Source; 10] =
+    [&ELEMENTWISE, &REDUCE, &LAYOUT, &OPTIMIZE, &RANDOM, &TOPK, &MATMUL, &MATMUL_TENSOR, &CONV3D, &CONV3D_TENSOR];

@@ -1,0 +1,121 @@
+//! The device of the job, chosen once; the stages are generic over it.
+
+use crate::backend::Cpu;
+#[cfg(feature = "emulate")]
+use crate::backend::gpu::Emulated;
+use crate::backend::gpu::{Cuda, Gpu, GpuError, Math};
+use crate::config::{self, General, Precision};
+use crate::model::weights::TrainedModel;
+use crate::model::{Autoencoder, ModelError};
+use crate::world::World;
+
+use super::JobError;
+
+/// Where training and encoding run.
+pub enum Device {
+    /// The CPU.
+    Cpu(Cpu<f32>),
+    /// The GPU of this rank.
+    Cuda(Gpu<Cuda, f32>),
+    /// The kernels of the GPU on the CPU.
+    #[cfg(feature = "emulate")]
+    Emulated(Gpu<Emulated, f32>),
+}
+
+/// Evaluates an expression with the backend of a [`Device`].
+macro_rules! on_device {
+    ($device:expr, $backend:ident => $work:expr) => {
+        match $device {
+            $crate::job::device::Device::Cpu($backend) => $work,
+            $crate::job::device::Device::Cuda($backend) => $work,
+            #[cfg(feature = "emulate")]
+            $crate::job::device::Device::Emulated($backend) => $work,
+        }
+    };
+}
+pub(super) use on_device;
+
+/// Normalized samples to latents.
+pub(super) type Encode = Box<dyn Fn(&[f32]) -> Vec<f32> + Send + Sync>;
+
+impl Device {
+    /// The device that the job asks for, and what is to be said about it. GPUs of a node are dealt out to its ranks in
+    /// turn. Collective: with `auto` all ranks use a GPU or none does.
+    ///
+    /// Errors: [`JobError::NoDevice`] for `cuda` without a usable GPU.
+    pub fn open(world: &World, general: &General) -> Result<(Self, String), JobError> {
+        let math = match general.precision {
+            Precision::F32 => Math::Exact,
+            Precision::Tf32 => Math::Tf32,
+            Precision::Bf16 => Math::Bf16,
+        };
+        let cpu = || Self::Cpu(Cpu::new());
+        let (device, note) = match general.device {
+            config::Device::Cpu => (cpu(), ""),
+            #[cfg(feature = "emulate")]
+            config::Device::Emulated => (Self::Emulated(Gpu::new(Emulated::default(), math)), ""),
+            config::Device::Cuda => (Self::Cuda(open_gpu(world, math)?), ""),
+            config::Device::Auto => {
+                let opened = open_gpu(world, math);
+                let missing = world.any(opened.is_err());
+                match opened {
+                    Ok(gpu) if !missing => (Self::Cuda(gpu), ""),
+                    Ok(_) => (cpu(), " (auto: another rank has no usable GPU)"),
+                    Err(reason) => return Ok((cpu(), format!("cpu (auto: {reason})"))),
+                }
+            }
+        };
+        let shared = match &device {
+            Self::Cuda(gpu) if is_shared(&world.node(), gpu.driver().identity()) => " (ranks of a node share a GPU)",
+            _ => "",
+        };
+        let said = format!("{}{note}{shared}", device.name());
+        Ok((device, said))
+    }
+
+    /// Refuses `device: cuda` where this process sees no GPU, before anything is written.
+    pub fn check(general: &General) -> Result<(), JobError> {
+        match general.device {
+            config::Device::Cuda => Ok(Cuda::open(0).map(drop)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// What metrics call it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Cpu(_) => "cpu".into(),
+            Self::Cuda(gpu) => gpu.driver().name(),
+            #[cfg(feature = "emulate")]
+            Self::Emulated(_) => "emulated".into(),
+        }
+    }
+
+    /// The encoder of a model on this device.
+    pub(super) fn encoder(&self, model: &TrainedModel) -> Result<Encode, ModelError> {
+        fn encode<B: crate::backend::Backend<Real = f32>>(network: Autoencoder<B>) -> Encode {
+            Box::new(move |samples| network.encode(samples))
+        }
+        Ok(on_device!(self, backend => encode(model.on(backend)?)))
+    }
+}
+
+/// Whether another rank of the node has the same GPU as some rank. Collective.
+fn is_shared(node: &World, identity: u64) -> bool {
+    let mut all = node.all_gather(&[identity]);
+    all.sort_unstable();
+    all.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// The GPU of this rank, its kernels compiled: by the first rank of the node, then found on disk by the others.
+fn open_gpu(world: &World, math: Math) -> Result<Gpu<Cuda, f32>, GpuError> {
+    let node = world.node();
+    let mut opened = Cuda::open(node.rank());
+    for first in [true, false] {
+        if node.is_root() == first {
+            opened = opened.and_then(|cuda| cuda.load_kernels("f32").map(|()| cuda));
+        }
+        node.barrier();
+    }
+    opened.map(|cuda| Gpu::new(cuda, math))
+}

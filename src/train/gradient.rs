@@ -1,0 +1,120 @@
+//! Loss and gradient of some samples on the device: called op by op, or recorded once and replayed.
+
+use super::loss::{self, LossValue};
+use crate::backend::Backend;
+use crate::config::Loss;
+use crate::model::{Graph, forward};
+use crate::tape::Tape;
+
+/// What is differentiated.
+pub(super) struct Task<'a, B: Backend> {
+    pub graph: &'a Graph,
+    pub loss: Loss,
+    /// The flat parameters; while a recording lives they keep their place.
+    pub params: &'a B::Buffer,
+}
+
+/// Normalized samples on the device.
+pub(super) struct Samples<B: Backend> {
+    pub count: usize,
+    /// (count, d, h, w, c)
+    pub x: B::Buffer,
+    /// 1 where a value counts, of the shape of x; `None`: everywhere.
+    pub valid: Option<B::Buffer>,
+}
+
+/// What is called on the way.
+pub(super) struct Hooks<'a, T> {
+    /// When the forward pass is under way.
+    pub between: &'a mut dyn FnMut(),
+    /// With the place of every parameter and its gradient, as soon as that is final; of running statistics, what the batch
+    /// norms met.
+    pub found: &'a mut dyn FnMut(usize, &T),
+}
+
+/// Forward, loss, backward.
+pub(super) fn differentiate<B: Backend<Real = f32>>(
+    backend: &B,
+    task: &Task<'_, B>,
+    samples: &Samples<B>,
+    hooks: Hooks<'_, B::Buffer>,
+) -> LossValue<B::Buffer> {
+    let (graph, Hooks { between, found }) = (task.graph, hooks);
+    let tape = Tape::recording(backend.clone());
+    let leaves = forward::leaves(&tape, graph, task.params);
+    let x = tape.constant(samples.x.clone(), forward::batch_shape(samples.count, graph.sample()));
+    let (z, met_by_encoder) = forward::run_training(&tape, &graph.encoder, &leaves, &x);
+    let (y, met_by_decoder) = forward::run_training(&tape, &graph.decoder, &leaves, &z);
+    drop(z);
+    between();
+    for (place, statistic) in met_by_encoder.into_iter().chain(met_by_decoder) {
+        found(place, statistic.buffer());
+    }
+    let loss = loss::evaluate(backend, task.loss, (y.buffer(), x.buffer()), samples.valid.as_ref());
+    let seed = tape.constant(loss.cotangent.clone(), y.shape());
+    let wrt: Vec<_> = leaves[..graph.params.trainable().len()].iter().collect();
+    tape.backward(&y, Some(&seed), &wrt, |place, gradient| found(place, gradient.buffer()));
+    loss
+}
+
+/// The work on as many samples as came second, recorded; other numbers of them are computed op by op, and so are the first
+/// ones: then all kernels are loaded when it is recorded.
+pub(super) struct Replayed<B: Backend> {
+    warm: bool,
+    recorded: Option<Recorded<B>>,
+}
+
+struct Recorded<B: Backend> {
+    recording: B::Recording,
+    /// Number of samples, and whether some of their values do not count.
+    like: (usize, bool),
+    made: Made<B>,
+}
+
+/// What the recorded work leaves behind.
+pub(super) struct Made<B: Backend> {
+    pub loss: LossValue<B::Buffer>,
+    /// Places of parameters and their gradients, in the order in which they become final.
+    pub gradients: Vec<(usize, B::Buffer)>,
+}
+
+impl<B: Backend> Default for Replayed<B> {
+    fn default() -> Self {
+        Self { warm: false, recorded: None }
+    }
+}
+
+impl<B: Backend<Real = f32>> Replayed<B> {
+    /// Records the work on samples like these, if nothing is recorded yet and the device gains by it.
+    pub fn prepare(&mut self, backend: &B, task: &Task<'_, B>, like: &Samples<B>) {
+        if self.recorded.is_some() || !std::mem::replace(&mut self.warm, true) {
+            return;
+        }
+        let recorded = backend.record(&like.buffers(), |recorder, buffers| {
+            let samples = Samples { count: like.count, x: buffers[0].clone(), valid: buffers.get(1).cloned() };
+            let mut gradients = Vec::new();
+            let mut found = |place: usize, gradient: &B::Buffer| gradients.push((place, gradient.clone()));
+            let loss = differentiate(recorder, task, &samples, Hooks { between: &mut || {}, found: &mut found });
+            Made { loss, gradients }
+        });
+        let like = like.like();
+        self.recorded = recorded.map(|(recording, made)| Recorded { recording, like, made });
+    }
+
+    /// Runs the recorded work on these samples; `None` if it is not recorded for such.
+    pub fn run(&self, backend: &B, samples: &Samples<B>) -> Option<&Made<B>> {
+        let recorded = self.recorded.as_ref().filter(|recorded| recorded.like == samples.like())?;
+        backend.replay(&recorded.recording, &samples.buffers());
+        Some(&recorded.made)
+    }
+}
+
+impl<B: Backend> Samples<B> {
+    fn buffers(&self) -> Vec<&B::Buffer> {
+        [&self.x].into_iter().chain(&self.valid).collect()
+    }
+
+    fn like(&self) -> (usize, bool) {
+        (self.count, self.valid.is_some())
+    }
+}

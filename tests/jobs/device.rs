@@ -1,0 +1,107 @@
+//! Where training and encoding run: the kernels of the GPU on this CPU give the answers of the CPU, and archives travel
+//! between them.
+
+use super::process::{folder, sci_hpc, write};
+use super::toy::until;
+
+#[test]
+fn auto_says_once_why_there_is_no_gpu_and_roundings_need_one() {
+    let here = folder("device-auto");
+    write(&here, "job.yaml", &until("data"));
+    let run = sci_hpc(&here, &["--config", "job.yaml", "--set", "job.device=auto"]);
+    run.answer();
+    assert_eq!(run.stderr.matches("cpu (auto: ").count(), 1, "{}", run.stderr);
+    let set = ["--config", "job.yaml", "--set", "job.device=cpu", "--set", "job.precision=tf32"];
+    sci_hpc(&here, &set).refused(2, &["job.precision: tf32 and bf16 are roundings of a GPU's tensor cores"]);
+}
+
+#[cfg(feature = "emulate")]
+mod emulated {
+    use std::path::Path;
+
+    use sci_hpc::model::TrainedModel;
+
+    use crate::common::assert_close;
+    use crate::process::{folder, mpirun, sci_hpc, write};
+    use crate::toy::{JOB, assert_same, products};
+
+    /// Convolutions; 10 epochs of two steps; no classical predictor, so that the archive is the network's.
+    fn job() -> String {
+        JOB.replace("{name: dense, hidden: [8], latent: 3}", "{name: backbone, channels: [2, 4, 6, 4]}")
+            .replace("variables: [u, w, tracer]", "variables: [u, w]")
+            .replace("epochs: 3", "epochs: 10")
+            .replace("error_bound: {rel: 1.0e-3}", "error_bound: {rel: 1.0e-3}, predictor: learned")
+    }
+
+    fn run(device: &str, ranks: usize, more: &[&str]) -> std::path::PathBuf {
+        let here = folder(&format!("device-{device}-{ranks}-{}", more.len()));
+        write(&here, "job.yaml", &job());
+        let device = format!("job.device={device}");
+        let arguments = [&["--config", "job.yaml", "--set", &device], more].concat();
+        mpirun(&here, ranks, "", &arguments).answer();
+        here
+    }
+
+    fn metrics(here: &Path) -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(here.join("out/metrics.json")).unwrap()).unwrap()
+    }
+
+    fn losses(here: &Path) -> Vec<f64> {
+        let events = std::fs::read_to_string(here.join("out/events.jsonl")).unwrap();
+        let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        events.filter_map(|event| event["loss_train"].as_f64()).collect()
+    }
+
+    #[test]
+    fn whole_job_equals_that_of_the_cpu_and_archives_travel_between_the_devices() {
+        let (cpu, gpu) = (run("cpu", 1, &[]), run("emulated", 1, &[]));
+        assert_eq!(metrics(&gpu)["train"]["device"], "emulated");
+        // 1. The training curve, rounding by rounding.
+        assert_eq!(losses(&gpu).len(), 10);
+        assert_close(&losses(&gpu), &losses(&cpu), 0.0, 1e-4);
+        let params = |here: &Path| -> Vec<f64> {
+            TrainedModel::read(&here.join("out/model.h5")).unwrap().params.iter().map(|&p| f64::from(p)).collect()
+        };
+        assert_close(&params(&gpu), &params(&cpu), 2e-3, 1e-2);
+        // 2. Both archives keep the promise, with about the same bytes.
+        for variable in ["u", "w"] {
+            let of = |here: &Path| metrics(here)["compress"]["variables"][variable].clone();
+            assert_eq!(of(&gpu)["bound_violations"], 0);
+            let ratio = |here: &Path| of(here)["ratio"].as_f64().unwrap();
+            assert_close(&[ratio(&gpu)], &[ratio(&cpu)], 0.0, 0.05);
+        }
+        // 3. An archive of one device, decoded by a job of the other: the same bytes.
+        let archive = gpu.join("out/archive/urban-flow.nc.sci.h5");
+        let elsewhere = folder("device-elsewhere");
+        let text = format!("job: {{name: back, output: out}}\ndecompress: {{archives: [{}]}}\n", archive.display());
+        write(&elsewhere, "job.yaml", &text);
+        sci_hpc(&elsewhere, &["--config", "job.yaml", "--set", "job.device=cpu"]).answer();
+        let restored = |here: &Path| std::fs::read(here.join("out/decompressed/urban-flow.nc")).unwrap();
+        assert!(restored(&elsewhere) == restored(&gpu));
+        // 4. The analyses.
+        let rows = |here: &Path| -> Vec<f64> {
+            let methods = metrics(here)["assimilate"]["methods"].clone();
+            methods.as_array().unwrap().iter().map(|method| method["da_mse"].as_f64().unwrap()).collect()
+        };
+        assert_close(&rows(&gpu), &rows(&cpu), 0.0, 0.02);
+    }
+
+    #[test]
+    fn emulated_job_gives_the_same_bytes_again_and_at_2_ranks() {
+        let once = run("emulated", 1, &["--set", "train.epochs=2"]);
+        let shared = run("emulated", 2, &["--set", "train.epochs=2"]);
+        assert_same(&products(&shared), &products(&once), "2 ranks");
+    }
+
+    #[test]
+    fn tensor_core_roundings_train_to_about_the_same_loss() {
+        let exact = run("emulated", 1, &["--set", "train.epochs=3", "--set", "train.batch=4"]);
+        for precision in ["tf32", "bf16"] {
+            let set = format!("job.precision={precision}");
+            let epochs = ["--set", "train.epochs=3", "--set", "train.batch=4", "--set", &set];
+            let rounded = run("emulated", 1, &[&epochs[..], &["--fresh"][..usize::from(precision == "bf16")]].concat());
+            assert_ne!(losses(&rounded), losses(&exact), "{precision} rounds");
+            assert_close(&losses(&rounded), &losses(&exact), 0.0, 0.02);
+        }
+    }
+}
