@@ -10,10 +10,10 @@ mod common;
 use clap::Parser;
 use common::{Clock, peak_gflops};
 use ndarray::Array5;
-use sci_hpc::backend::gpu::{Cuda, Gpu, Math};
+use sci_hpc::backend::gpu::{Cuda, Driver, Gpu, GpuBuffer, Math};
 use sci_hpc::backend::optimize::Adam;
 use sci_hpc::backend::random::{Purpose, Stream};
-use sci_hpc::backend::{Backend, Cpu, simd};
+use sci_hpc::backend::{Backend, Buffers, Cpu, simd};
 use sci_hpc::config::{self, Loss};
 use sci_hpc::dataset::{Batch, Cursor};
 use sci_hpc::model::{Autoencoder, Cost, Graph, Shape, init, zoo};
@@ -35,7 +35,7 @@ struct Arguments {
     /// Parts whose gradients are computed one after the other and added.
     #[arg(long, default_value_t = 1)]
     shards: usize,
-    /// cpu or cuda.
+    /// cpu, cuda, or emulated (a build with `--features emulate`).
     #[arg(long, default_value = "cpu")]
     device: String,
     /// On a GPU: f32, tf32 or bf16.
@@ -65,38 +65,45 @@ fn main() {
             line["share_of_peak"] = (line["gflops_per_s"].as_f64().expect("a rate") / peak).into();
             line
         }
-        "cuda" => on_gpu(&arguments, &graph),
-        other => panic!("no device `{other}`: cpu or cuda"),
+        "cuda" => {
+            let cuda = Cuda::open(0).unwrap_or_else(|error| panic!("{error}"));
+            let mut line = on_gpu(&arguments, &graph, cuda.clone());
+            line["gpu"] = cuda.name().into();
+            line
+        }
+        #[cfg(feature = "emulate")]
+        "emulated" => on_gpu(&arguments, &graph, sci_hpc::backend::gpu::Emulated::default()),
+        other => panic!("no device `{other}`: cpu, cuda, or emulated in a build with that feature"),
     };
     line["device"] = arguments.device.clone().into();
     println!("{line}");
 }
 
-/// The measurement on the first GPU; launches and waits of one step are counted after the timing.
-fn on_gpu(arguments: &Arguments, graph: &Graph) -> serde_json::Value {
+/// The measurement on a GPU; launches and waits of one step are counted after the timing. The first step is computed op by op,
+/// the second recorded and replayed: one launch for forward and backward pass.
+fn on_gpu<D: Driver>(arguments: &Arguments, graph: &Graph, driver: D) -> serde_json::Value
+where
+    Gpu<D, f32>: Backend<Real = f32> + Buffers<Buffer = GpuBuffer<D, f32>>,
+{
     let math = match arguments.precision.as_str() {
         "f32" => Math::Exact,
         "tf32" => Math::Tf32,
         "bf16" => Math::Bf16,
         other => panic!("no precision `{other}`: f32, tf32 or bf16"),
     };
-    let cuda = Cuda::open(0).unwrap_or_else(|error| panic!("{error}"));
-    let gpu = Gpu::<Cuda, f32>::new(cuda.clone(), math);
+    let gpu = Gpu::<D, f32>::new(driver.clone(), math);
     let mut line = measure(arguments, graph, &gpu);
-    let params = init::start_values(graph, 42);
-    let (world, mut step) = (World::serial(), (0, 0));
+    let (params, world) = (init::start_values(graph, 42), World::serial());
     let mut trainer = trainer(arguments, graph, &params, (&world, &gpu));
     let batch = batch(arguments, graph);
-    for _ in 0..2 {
-        let before = cuda.counts();
+    for how in ["op_by_op", "replayed"] {
+        let before = driver.counts();
         trainer.step(&batch, Some(&batch), false).expect("a finite step");
-        let after = cuda.counts();
-        step = (after.0 - before.0, after.1 - before.1);
+        let after = driver.counts();
+        line[format!("launches_{how}")] = (after.launches - before.launches).into();
+        line[format!("waits_{how}")] = (after.waits - before.waits).into();
     }
     line["precision"] = arguments.precision.clone().into();
-    line["gpu"] = cuda.name().into();
-    line["launches_per_step"] = step.0.into();
-    line["waits_per_step"] = step.1.into();
     line["memory_peak_bytes"] = gpu.memory_peak_bytes().into();
     line
 }

@@ -74,8 +74,8 @@ struct Recorded<B: Backend> {
 /// What the recorded work leaves behind.
 pub(super) struct Made<B: Backend> {
     pub loss: LossValue<B::Buffer>,
-    /// Places of parameters and their gradients, in the order in which they become final.
-    pub gradients: Vec<(usize, B::Buffer)>,
+    /// The flat gradient, and behind it what batch norms met in the place of their running statistics: one copy to the host.
+    pub gradient: B::Buffer,
 }
 
 impl<B: Backend> Default for Replayed<B> {
@@ -95,7 +95,9 @@ impl<B: Backend<Real = f32>> Replayed<B> {
             let mut gradients = Vec::new();
             let mut found = |place: usize, gradient: &B::Buffer| gradients.push((place, gradient.clone()));
             let loss = differentiate(recorder, task, &samples, Hooks { between: &mut || {}, found: &mut found });
-            Made { loss, gradients }
+            gradients.sort_by_key(|(place, _)| *place);
+            let parts: Vec<&B::Buffer> = gradients.iter().map(|(_, gradient)| gradient).collect();
+            Made { loss, gradient: recorder.concat(&parts, 1) }
         });
         let like = like.like();
         self.recorded = recorded.map(|(recording, made)| Recorded { recording, like, made });

@@ -1,6 +1,7 @@
 //! One optimizer step, data-parallel over the shards of a batch, and the validation of a part of the split.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use ndarray::{Array5, Axis, Slice};
 
@@ -164,26 +165,33 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             self.replayed.prepare(&self.backend, &task, &samples);
         }
         let (trainable, part) = (self.graph.params.trainable().len(), rows.len() as f32 / batch.global as f32);
+        let weigh = move |place: usize, out: &mut [f32]| {
+            if place >= trainable {
+                out.iter_mut().for_each(|value| *value *= part);
+            }
+        };
         let backend = &self.backend;
-        let mut take = |place: usize, buffer: &B::Buffer| {
+        let mut between = || ahead.take().into_iter().for_each(|next| self.uploads.start(backend, next));
+        if let Some(made) = self.replayed.run(backend, &samples) {
+            between();
+            let gradient: Rc<[f32]> = backend.download(&made.gradient).into();
+            for (place, spec) in self.graph.params.specs().iter().enumerate().rev() {
+                let (gradient, range) = (gradient.clone(), spec.range());
+                gradients.take(place, move |out| {
+                    out.copy_from_slice(&gradient[range]);
+                    weigh(place, out);
+                });
+            }
+            return made.loss.value(backend);
+        }
+        let mut found = |place: usize, buffer: &B::Buffer| {
             let (backend, download) = (backend.clone(), backend.start_download(buffer));
             gradients.take(place, move |out| {
                 backend.finish_download(download, out);
-                if place >= trainable {
-                    out.iter_mut().for_each(|value| *value *= part);
-                }
+                weigh(place, out);
             });
         };
-        let mut between = || ahead.take().into_iter().for_each(|next| self.uploads.start(backend, next));
-        match self.replayed.run(backend, &samples) {
-            Some(made) => {
-                between();
-                made.gradients.iter().for_each(|(place, gradient)| take(*place, gradient));
-                made.loss.value(backend)
-            }
-            None => differentiate(backend, &task, &samples, Hooks { between: &mut between, found: &mut take })
-                .value(backend),
-        }
+        differentiate(backend, &task, &samples, Hooks { between: &mut between, found: &mut found }).value(backend)
     }
 
     /// Some rows of a batch on the device.

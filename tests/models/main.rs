@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod integer;
+#[cfg(feature = "emulate")]
+mod replay;
 mod torch;
 mod weights;
 mod zoo;

@@ -11,7 +11,7 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaGraph, CudaStream, DriverError,
 
 use super::compile::{Architecture, cache_folder, compile};
 use super::pinned::{Pinned, PinnedMemory};
-use super::{Argument, Driver, GpuError, Grid, Kernel, Region, Source, source};
+use super::{Argument, Counts, Driver, GpuError, Grid, Kernel, Region, Source, source};
 
 /// One GPU of this node, and a stream on it. Clones share both.
 #[derive(Clone)]
@@ -103,11 +103,6 @@ impl Cuda {
         let mut sources = source::ALL.into_iter().filter(|source| source.elements.contains(&element));
         self.bind()?;
         sources.try_for_each(|source| self.module(source, element).map(drop))
-    }
-
-    /// Kernels launched, and times the host waited for the device, so far.
-    pub fn counts(&self) -> (u64, u64) {
-        (self.device.launches.load(Ordering::Relaxed), self.device.waits.load(Ordering::Relaxed))
     }
 
     /// Makes the context current on this thread, which every call of the driver needs.
@@ -268,6 +263,11 @@ impl Driver for Cuda {
         self.device.launches.fetch_add(1, Ordering::Relaxed);
         let graph = recording.graph.lock().unwrap_or_else(PoisonError::into_inner);
         graph.launch().map_err(failed("replaying a step"))
+    }
+
+    fn counts(&self) -> Counts {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts { launches: of(&self.device.launches), waits: of(&self.device.waits) }
     }
 
     fn wait(&self) -> Result<(), GpuError> {

@@ -135,6 +135,15 @@ impl GpuError {
     }
 }
 
+/// How much a driver was used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Kernels launched one by one, and replayed recordings.
+    pub launches: u64,
+    /// Times the host waited for the device.
+    pub waits: u64,
+}
+
 /// A device: memory, copies and launches, all in the order of the calls.
 pub trait Driver: Clone + Debug + Send + Sync + 'static {
     /// A copy to the host under way.
@@ -172,6 +181,8 @@ pub trait Driver: Clone + Debug + Send + Sync + 'static {
     fn end_recording(&self) -> Result<Self::Recording, GpuError>;
     /// Runs it.
     fn replay(&self, recording: &Self::Recording) -> Result<(), GpuError>;
+    /// How much it was used.
+    fn counts(&self) -> Counts;
     /// Waits until everything called before is done: for clocks.
     fn wait(&self) -> Result<(), GpuError>;
     /// Runs a kernel.

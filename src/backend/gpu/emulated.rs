@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::{Argument, Driver, GpuError, Grid, Kernel, Region};
+use super::{Argument, Counts, Driver, GpuError, Grid, Kernel, Region};
 
 /// Words on both sides of an allocation that nobody may write.
 const GUARD_WORDS: usize = 32;
@@ -40,6 +40,7 @@ struct Shared {
     /// Live memory by its address, guards included.
     memory: Mutex<HashMap<u64, Box<[u64]>>>,
     launches: AtomicU64,
+    waits: AtomicU64,
     /// Calls that are recorded, not run.
     recording: Mutex<Option<Vec<Call>>>,
 }
@@ -70,11 +71,6 @@ impl Emulated {
     fn refuse_in_recording(&self) {
         let recording = self.shared.recording.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(recording.is_none(), "a copy between host and device cannot be recorded");
-    }
-
-    /// Kernels launched so far.
-    pub fn launches(&self) -> u64 {
-        self.shared.launches.load(Ordering::Relaxed)
     }
 
     /// Kernels launched so far on all devices of this process.
@@ -164,6 +160,7 @@ impl Driver for Emulated {
     }
 
     fn finish_download(&self, download: Vec<u8>, to: &mut [u8]) -> Result<(), GpuError> {
+        self.shared.waits.fetch_add(1, Ordering::Relaxed);
         to.copy_from_slice(&download);
         Ok(())
     }
@@ -207,6 +204,11 @@ impl Driver for Emulated {
             Call::Zero(region) => self.zero(*region),
             Call::Launch(kernel, grid, arguments) => self.launch(kernel, grid, arguments),
         })
+    }
+
+    fn counts(&self) -> Counts {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts { launches: of(&self.shared.launches), waits: of(&self.shared.waits) }
     }
 
     fn wait(&self) -> Result<(), GpuError> {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub use compile::{Architecture, Compiled, compile};
 pub use cuda::Cuda;
-pub use driver::{Argument, Driver, GpuError, Grid, Kernel, Region};
+pub use driver::{Argument, Counts, Driver, GpuError, Grid, Kernel, Region};
 #[cfg(feature = "emulate")]
 pub use emulated::{Emulated, Order};
 use memory::{Allocation, Pool};

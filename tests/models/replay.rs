@@ -1,0 +1,71 @@
+//! Steps that are recorded and replayed on the emulated GPU follow those of the CPU, and wait three times each: for the
+//! gradient, the loss and the norm.
+
+use ndarray::Array5;
+use sci_hpc::backend::gpu::{Driver, Emulated, Gpu, Math};
+use sci_hpc::backend::optimize::Adam;
+use sci_hpc::backend::{Backend, Cpu};
+use sci_hpc::config::{self, Loss};
+use sci_hpc::dataset::{Batch, Cursor};
+use sci_hpc::model::{Graph, Shape, init, zoo};
+use sci_hpc::train::{Method, Optimizer, Trainer};
+use sci_hpc::world::World;
+
+use crate::common::{assert_close, noise};
+
+const SHAPE: Shape = Shape { grid: [12, 10, 8], channels: 1 };
+const ROWS: usize = 2;
+
+fn graph() -> Graph {
+    let model: config::Model = serde_json::from_str(r#"{"name": "backbone", "channels": [1, 3, 4, 2]}"#).unwrap();
+    zoo::build(&model, SHAPE).unwrap()
+}
+
+/// Batch `number` of two samples, half of whose values count.
+fn batch(number: usize) -> Batch {
+    let [d, h, w] = SHAPE.grid;
+    let array = |values: Vec<f32>| Array5::from_shape_vec((ROWS, d, h, w, 1), values).unwrap();
+    let values = noise(number as u64, ROWS * SHAPE.len());
+    Batch {
+        valid: Some(array(values.iter().map(|&v| f32::from(v > 0.0)).collect())),
+        values: array(values.iter().map(|&v| v as f32).collect()),
+        samples: (0..ROWS).collect(),
+        shards: std::iter::once(0..ROWS).collect(),
+        global: ROWS,
+        cursor: Cursor { epoch: 0, batch: number },
+    }
+}
+
+/// Losses of six steps and the parameters after them; `after` is called after each step.
+fn train<B: Backend<Real = f32>>(backend: &B, ahead: bool, mut after: impl FnMut()) -> (Vec<f64>, Vec<f64>) {
+    let (world, graph) = (World::serial(), graph());
+    let method = Method { loss: Loss::Squared, shards: 1, bucket_bytes: 1 << 20, fast: false };
+    let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(1.0e-3));
+    let params = init::start_values(&graph, 7);
+    let mut trainer = Trainer::new(&world, backend, (&graph, &params), (method, optimizer));
+    let mut losses = Vec::new();
+    for number in 0..6 {
+        let next = batch(number + 1);
+        losses.push(trainer.step(&batch(number), ahead.then_some(&next), false).unwrap().loss);
+        after();
+    }
+    (losses, trainer.params().into_iter().map(f64::from).collect())
+}
+
+#[test]
+fn replayed_steps_follow_the_cpu_and_wait_three_times() {
+    let (losses, params) = train(&Cpu::<f32>::new(), false, || {});
+    let mut made = Vec::new();
+    for ahead in [false, true] {
+        let driver = Emulated::default();
+        let mut waits = vec![driver.counts().waits];
+        let gpu = Gpu::<_, f32>::new(driver.clone(), Math::Exact);
+        made.push(train(&gpu, ahead, || waits.push(driver.counts().waits)));
+        let each: Vec<u64> = waits.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(each[0] > 3, "the first step takes every gradient by itself: {each:?}");
+        assert_eq!(each[1..], [3; 5]);
+        assert_close(&made.last().unwrap().0, &losses, 0.0, 1e-5);
+        assert_close(&made.last().unwrap().1, &params, 1e-5, 1e-4);
+    }
+    assert_eq!(made[0], made[1], "batches copied ahead are the same batches");
+}
