@@ -95,6 +95,23 @@ fn learned_prediction_is_taken_where_it_pays_and_gives_the_same_bits_at_every_ra
     let whole = restored(here);
     let cells: usize = CELLS.iter().product();
     assert_eq!(part.to_f64(), whole[40 * cells..42 * cells].iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+    // 6. The memory that a dry run tells is that of a network for every tile; archives say which tiles it predicts.
+    let guess = memory(here, "job.yaml");
+    assert!(guess.contains("in decompress if the network predicts every tile"), "{guess}");
+    let again = "job: {name: again, output: again}\ndecompress: {archives: [out/archive/patterns.nc.sci.h5]}\n";
+    let told = [here, &classical].map(|folder| {
+        write(folder, "again.yaml", again);
+        memory(folder, "again.yaml")
+    });
+    let of_learned = told[0].trim_end().rsplit(": ").next().unwrap();
+    assert!(guess.contains(of_learned) && told[0] != told[1], "{guess}\n{told:?}");
+}
+
+/// What a dry run says of memory.
+fn memory(here: &Path, job: &str) -> String {
+    let run = sci_hpc(here, &["--config", job, "--dry-run"]);
+    let (_, memory) = run.answer().split_once("memory ").expect("a dry run tells memory");
+    memory.into()
 }
 
 #[test]
