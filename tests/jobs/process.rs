@@ -36,10 +36,11 @@ pub fn sci_hpc(folder: &Path, arguments: &[&str]) -> Run {
     run(Command::new(env!("CARGO_BIN_EXE_sci-hpc")).args(arguments).current_dir(folder))
 }
 
-/// `sci-hpc ARGUMENTS` in `folder`, without mpirun, left running and silent.
+/// `sci-hpc ARGUMENTS` in `folder`, without mpirun, left running; standard error goes to the file `log` there.
 pub fn spawn(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sci-hpc"));
-    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().unwrap()
 }
 
