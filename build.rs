@@ -2,11 +2,10 @@
 //! one (`cfg(parallel_hdf5)`; with a serial one rank 0 writes for all, src/archive/shared.rs), and with the feature `emulate`
 //! compiles the CUDA kernels for the CPU (kernels/emulate).
 
+use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=.git/HEAD");
-    println!("cargo:rerun-if-changed=.git/refs/heads");
     println!("cargo:rustc-check-cfg=cfg(parallel_hdf5)");
     // H5_HAVE_PARALLEL of its headers, told by hdf5-metno-sys.
     if std::env::var_os("DEP_HDF5_HAVE_PARALLEL").is_some() {
@@ -16,6 +15,15 @@ fn main() {
         let out = Command::new("git").args(args).output().ok().filter(|o| o.status.success())?;
         Some(String::from_utf8_lossy(&out.stdout).trim().to_string())
     };
+    // What changes with every commit and checkout, wherever git keeps it for this tree; a path that is not there would
+    // have cargo run this and compile the crate every time.
+    println!("cargo:rerun-if-changed=build.rs");
+    let place = |name: &str| git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists());
+    let journal =
+        place("logs/HEAD").map_or_else(|| ["HEAD", "refs/heads"].map(place).to_vec(), |path| vec![Some(path)]);
+    for path in journal.into_iter().flatten() {
+        println!("cargo:rerun-if-changed={path}");
+    }
     let hash = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
     println!("cargo:rustc-env=SCI_HPC_GIT={hash}");
     #[cfg(feature = "emulate")]

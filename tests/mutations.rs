@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{bits, noise};
-use sci_hpc::archive::{Archive, ArchiveWriter, Box4, Reading, Source, Streams};
+use sci_hpc::archive::{Archive, ArchiveWriter, Box4, ElementType, Reading, Source, Streams, Values};
 use sci_hpc::backend::Cpu;
+use sci_hpc::codec::{Bound, LatentShape, Limits, Mask, Predictor, TileFrame, TileSpec};
+use sci_hpc::codec::{decode_latent, decode_tile, encode_latent, encode_tile, needs_prediction};
 use sci_hpc::config::{self, ByteOrder, Number, Raw, TEMPLATES};
 use sci_hpc::dataset::{Normalizer, Window};
 use sci_hpc::model::integer::Quantization;
@@ -285,4 +287,50 @@ fn changed_decoders_are_read_or_refused() {
             decoder.decode(&Cpu::<f64>::new(), &vec![3; decoder.latent().len()]);
         }
     });
+}
+
+/// What fuzz/fuzz_targets/stream.rs does: six bytes say what is read, its type and extents; then the stream.
+fn read_stream(data: &[u8]) {
+    const TYPES: [ElementType; 4] = [ElementType::F32, ElementType::F64, ElementType::I16, ElementType::U8];
+    let Some((head, bytes)) = data.split_first_chunk::<6>() else { return };
+    let extent = |i: usize| 1 + usize::from(head[i] % 12);
+    let shape = [extent(2), extent(3), extent(4), extent(5)];
+    match head[0] % 3 {
+        0 => drop(decode_latent(bytes, LatentShape { steps: shape[0], cells: shape[1], channels: shape[2] })),
+        1 => drop(Mask::from_bytes(bytes)),
+        _ => {
+            let prediction = vec![0.5f32; shape.iter().product()];
+            let prediction = needs_prediction(bytes).then_some(&prediction[..]);
+            let element = TYPES[usize::from(head[1]) % TYPES.len()];
+            drop(decode_tile(bytes, &TileFrame { shape, element, mask: None, prediction }));
+        }
+    }
+}
+
+/// Streams of an archive, behind their hashes.
+#[test]
+fn changed_streams_are_read_or_refused() {
+    const SHAPE: [usize; 4] = [3, 5, 8, 9];
+    let limits = Limits { abs: Some(1e-3), pw_rel: None, rmse: None };
+    let tile = |values: &[f32], predictor| {
+        let spec = TileSpec { shape: SHAPE, bound: Bound::Within(limits), fills: &[], valid_range: None, predictor };
+        let given = (predictor == Predictor::Given).then(|| vec![0.5; values.len()]);
+        encode_tile(&Values::F32(values.to_vec()), given.as_deref(), &spec).unwrap()
+    };
+    let mut values: Vec<f32> =
+        noise(3, 1080).iter().zip(0..).map(|(v, i)| (0.01 * v) as f32 + i as f32 * 0.02).collect();
+    let with = |head: [u8; 6], stream: &[u8]| [&head[..], stream].concat();
+    for (name, predictor) in [
+        ("stream interpolated", Predictor::Interpolation),
+        ("stream by neighbors", Predictor::Lorenzo),
+        ("stream of residuals", Predictor::Given),
+    ] {
+        try_changes(name, &with([2, 0, 2, 4, 7, 8], &tile(&values, predictor).stream), 40, read_stream);
+    }
+    let symbols: Vec<i32> = noise(4, 120).iter().map(|v| (v * 9.0) as i32).collect();
+    let latents = encode_latent(&symbols, LatentShape { steps: 3, cells: 5, channels: 8 });
+    try_changes("stream of latents", &with([0, 0, 2, 4, 7, 0], &latents), 40, read_stream);
+    values.iter_mut().step_by(3).for_each(|v| *v = f32::NAN);
+    let mask = tile(&values, Predictor::Auto).mask.unwrap().to_bytes();
+    try_changes("stream of a mask", &with([1, 0, 0, 0, 0, 0], &mask), 40, read_stream);
 }

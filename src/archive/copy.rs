@@ -8,10 +8,14 @@
 //! crashes on sequences of references in more than eight attributes, which is what NetCDF-4 dimension lists are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-use hdf5::{Dataset, Datatype, Group, LinkType, Location, LocationToken, LocationType};
+use hdf5::{
+    Dataset, Datatype, Error, Group, LinkType, Location, LocationToken, LocationType, MajorErrorCode, MinorErrorCode,
+};
 use hdf5_metno_sys::{h5i::H5I_type_t, h5l, h5o, h5p};
 
+use super::ArchiveError;
 use super::axes::leaf;
 use super::copy_object::{self as object, Storage};
 use super::h5::{self, H5Result};
@@ -35,6 +39,27 @@ pub(crate) fn copy_tree(from: &Group, to: &Group, coded: &[String], storage: Sto
     copy.translate_references(from)
 }
 
+/// What failed while `from` was copied to `to`: the new file, if the system refused to write it, else the old one.
+pub(crate) fn failure(from: &Path, to: &Path, error: &Error) -> ArchiveError {
+    if is_of_system(error) { ArchiveError::write(to, error) } else { ArchiveError::not_kept(from, error) }
+}
+
+/// Whether the system refused something other than a read: only the old file is read.
+fn is_of_system(error: &Error) -> bool {
+    let stack = error.stack();
+    // The last frame is the innermost: the driver, where the system is asked.
+    let driver = stack.as_ref().and_then(|stack| stack.last());
+    driver.is_some_and(|e| e.major_code() == MajorErrorCode::Io && e.minor_code() != MinorErrorCode::ReadError)
+}
+
+/// Puts what it is about before what is wrong with it.
+fn named(what: &str, error: Error) -> Error {
+    match error {
+        Error::HDF5(_) if !is_of_system(&error) => Error::Internal(format!("{what}: {error}")),
+        _ => error,
+    }
+}
+
 struct Copy<'a> {
     /// The group everything goes to.
     to: &'a Group,
@@ -55,7 +80,9 @@ impl Copy<'_> {
         self.objects.push(prefix.trim_end_matches('/').into());
         for (name, kind) in h5::links(from)? {
             match kind {
-                LinkType::Hard => self.object(from, to, prefix, &name)?,
+                LinkType::Hard => {
+                    self.object(from, to, prefix, &name).map_err(|e| named(&format!("`{prefix}{name}`"), e))?;
+                }
                 LinkType::Soft => to.link_soft(&text_before_nul(&link_value(from, &name)?), &name)?,
                 LinkType::External => {
                     let (file, object) = external_target(&link_value(from, &name)?)?;
@@ -106,7 +133,8 @@ impl Copy<'_> {
     fn attributes(&self, from: &Location, to: &Location) -> H5Result<()> {
         for name in h5::attribute_names(from)? {
             let old = from.attr(&name)?;
-            object::copy_attribute(&old, to, &name, &self.type_for(&old.dtype()?)?)?;
+            let copied = self.type_for(&old.dtype()?).and_then(|t| object::copy_attribute(&old, to, &name, &t));
+            copied.map_err(|e| named(&format!("attribute `{name}` of `{}`", from.name()), e))?;
         }
         Ok(())
     }

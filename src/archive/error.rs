@@ -186,7 +186,7 @@ pub enum ArchiveError {
         found: String,
     },
     /// A file whose content an archive cannot hold.
-    #[error("{}: cannot be kept in an archive: {reason}", path.display())]
+    #[error("{}: cannot be kept in an archive: {reason}; copy the file anew, or without what is named", path.display())]
     NotKept {
         /// The file.
         path: PathBuf,
@@ -222,6 +222,10 @@ impl ArchiveError {
 
     pub(crate) fn write(path: &Path, reason: impl ToString) -> Self {
         Self::WriteFailed { path: path.into(), reason: of_system(&reason.to_string()) }
+    }
+
+    pub(crate) fn not_kept(path: &Path, reason: impl ToString) -> Self {
+        Self::NotKept { path: path.into(), reason: of_system(&reason.to_string()) }
     }
 
     pub(crate) fn entry(path: &Path, entry: &str, expected: impl ToString, found: impl ToString) -> Self {

@@ -6,7 +6,7 @@ use hdf5::dataset::DatasetCreate;
 use hdf5::{Datatype, File, Group, Location};
 
 use super::container::{self, BYTE, IndexRecord, Streams};
-use super::copy::{copy_tree, create_group_like, dataset_path};
+use super::copy::{self, copy_tree, create_group_like, dataset_path};
 use super::copy_classic::copy_classic;
 use super::copy_object::Storage;
 use super::durable::PendingFile;
@@ -118,7 +118,7 @@ impl<'w> ArchiveWriter<'w> {
             let laid_out = lay_out_classic(self.pending.tmp(), source, coded);
             laid_out.map_err(|e| match e.is_of_system() {
                 true => ArchiveError::write(self.pending.path(), e),
-                false => ArchiveError::NotKept { path: source.path().into(), reason: e.to_string() },
+                false => ArchiveError::not_kept(source.path(), e),
             })?;
             finish_classic(self.pending.tmp(), source, coded).map_err(fail)?;
         } else if source.format().is_flat() {
@@ -142,14 +142,15 @@ impl<'w> ArchiveWriter<'w> {
 
     fn lay_out_hdf5(&self, source: &Source, coded: &[String]) -> Result<(), ArchiveError> {
         let original = File::open(source.path()).map_err(|e| ArchiveError::unreadable(source.path(), e))?;
-        let run = || {
-            let file = h5::create(self.pending.tmp())?;
+        let unwritten = |e| ArchiveError::write(self.pending.path(), e);
+        let file = h5::create(self.pending.tmp()).map_err(unwritten)?;
+        let copy = || {
             let group = create_group_like(&original.group("/")?, &file, "original")?;
             let coded: Vec<String> = coded.iter().map(|name| dataset_path(&original, name)).collect();
-            copy_tree(&original, &group, &coded, Storage::Skeleton)?;
-            file.close()
+            copy_tree(&original, &group, &coded, Storage::Skeleton)
         };
-        run().map_err(|e| ArchiveError::write(self.pending.path(), e))
+        copy().map_err(|e| copy::failure(source.path(), self.pending.path(), &e))?;
+        file.close().map_err(unwritten)
     }
 }
 

@@ -182,6 +182,13 @@ impl<'a> GroupDecoder<'a> {
         self.tiles.keys().copied().collect()
     }
 
+    /// The network of the learned tiles, and how many there are; `None` without any.
+    pub fn learned(&self) -> Option<(&Prediction, usize)> {
+        let latents = |records: &&Vec<&IndexRecord>| records.iter().any(|r| r.variable == IndexRecord::SHARED);
+        let tiles = self.tiles.values().filter(latents).count();
+        self.prediction.as_ref().filter(|_| tiles > 0).map(|prediction| (prediction, tiles))
+    }
+
     /// The stored numbers of a tile, by variable; only variable `only`, if given. Variables without a stream: `None`.
     pub fn decode(&self, region: &Box4, only: Option<usize>) -> Result<Vec<Option<Values>>, JobError> {
         let records = self.tiles.get(region).map_or(&[][..], Vec::as_slice);

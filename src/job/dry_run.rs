@@ -40,6 +40,8 @@ struct Plan {
     lines: Vec<String>,
     /// Bytes of memory.
     memory: Vec<(Stage, u64)>,
+    /// Whether that of decompression is told as if a network predicted every tile.
+    guessed: bool,
     /// Most bytes of files, by stage.
     written: u64,
     /// Bytes of the inputs with everything in them, as if nothing were deflated.
@@ -89,7 +91,11 @@ impl Plan {
         let of = |stage: Stage| self.memory.iter().filter(|m| m.0 == stage).map(|m| m.1).max().unwrap_or(0);
         let told = |stage: Stage| format!("{} in {}", bytes(footprint::process(threads) + of(stage)), stage.as_str());
         let told: Vec<String> = stages.into_iter().map(told).collect();
-        text + &format!("\nmemory     of a rank: {}\n", told.join(", "))
+        text += &format!("\nmemory     of a rank: {}\n", told.join(", "));
+        if self.guessed {
+            text += "           in decompress if the network predicts every tile; less where it does not\n";
+        }
+        text
     }
 
     fn generate(&mut self, job: &Job, section: &Generate, ranks: usize) -> Vec<Shaped> {
@@ -227,7 +233,10 @@ impl Plan {
         let calibrating = learned.map_or(0, |cost| footprint::calibrate(cost, ranks));
         self.memory.push((Stage::Compress, footprint::code(&work, learned).max(calibrating)));
         if job.decompress.is_some() {
-            self.memory.push((Stage::Decompress, footprint::decode(&work, learned)));
+            // Which tiles the network will predict is known when they are coded.
+            self.guessed |= learned.is_some();
+            let all = learned.map(|cost| (cost.inference_bytes, count));
+            self.memory.push((Stage::Decompress, footprint::decode(&work, all)));
         }
         Ok(())
     }
@@ -241,7 +250,8 @@ impl Plan {
             let elements: Vec<ElementType> = decoder.variables.iter().map(|v| v.element).collect();
             let count = tiles.len().div_ceil(ranks);
             let work = Tiles { values: [largest; 2], elements: &elements, count, threads };
-            self.memory.push((Stage::Decompress, footprint::decode(&work, None)));
+            let learned = decoder.learned().map(|(network, n)| (network.inference_bytes(), n.min(count)));
+            self.memory.push((Stage::Decompress, footprint::decode(&work, learned)));
         }
         Ok(())
     }

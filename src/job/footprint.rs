@@ -82,16 +82,17 @@ pub(super) fn code(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
     held as u64 + (coding as u64).max(reading) + if learned.is_some() { NETWORK } else { 0 }
 }
 
-/// Decoding: the tiles of a round, and the work on one per thread.
-pub(super) fn decode(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
+/// Decoding: the tiles of a round, and the work on one per thread; `learned`: most f32 bytes of values alive in the network,
+/// and tiles of the rank that it predicts.
+pub(super) fn decode(tiles: &Tiles, learned: Option<(u64, usize)>) -> u64 {
     let [values, _] = tiles.values;
     let round = tiles_at_once(values, tiles.elements.iter().copied(), tiles.threads).min(tiles.count);
     let threads = tiles.threads.min(round) as u64;
     let work = tiles.elements.iter().map(|e| codec::decoding_bytes(*e) * values).max().unwrap_or(0) as u64;
     // Predictions in f64 and as they are stored; a sample in the network.
     let prediction = (12 * values * tiles.elements.len()) as u64;
-    let predicting = learned.map_or(0, |cost| prediction + cost.inference_bytes * DOUBLE / REAL);
-    (round * tiles.bytes()) as u64 + threads * (work + predicting)
+    let predicting = |(alive, count): (u64, usize)| threads.min(count as u64) * (prediction + alive * DOUBLE / REAL);
+    (round * tiles.bytes()) as u64 + threads * work + learned.map_or(0, predicting)
 }
 
 impl Tiles<'_> {

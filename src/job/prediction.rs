@@ -263,6 +263,11 @@ impl Prediction {
         self.decoder.latent()
     }
 
+    /// Most f32 bytes of values alive at once in its network.
+    pub fn inference_bytes(&self) -> u64 {
+        self.decoder.inference_bytes()
+    }
+
     /// What it sees of a field, one box per tile.
     pub fn window(&self) -> &Window {
         &self.window

@@ -42,7 +42,7 @@ impl Cost {
             decode_flops,
             train_flops: 3 * (encode_flops + decode_flops) - skipped,
             activation_bytes: REAL_BYTES * (values(&graph.encoder) + values(&graph.decoder)),
-            inference_bytes: REAL_BYTES * peak(&graph.encoder).max(peak(&graph.decoder)),
+            inference_bytes: inference_bytes(&graph.encoder).max(inference_bytes(&graph.decoder)),
             largest_bytes: REAL_BYTES * largest(&graph.encoder).max(largest(&graph.decoder)),
         }
     }
@@ -87,6 +87,11 @@ fn values(program: &Program) -> u64 {
 /// Numbers of the largest value between two ops.
 pub fn largest(program: &Program) -> u64 {
     program.nodes.iter().map(|node| node.shape.len() as u64).max().unwrap_or(0)
+}
+
+/// Most f32 bytes of values alive at once in a pass that keeps nothing.
+pub fn inference_bytes(program: &Program) -> u64 {
+    REAL_BYTES * peak(program)
 }
 
 /// Most values alive at once when each is dropped after its last reader.

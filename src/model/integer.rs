@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::ModelError;
+use super::cost;
 use super::graph::{Activation, Node, Op, Program, SCHEMA, Shape};
 use super::params::ParamTable;
 use crate::backend::conv3d::Conv3d;
@@ -141,6 +142,11 @@ impl IntegerDecoder {
     /// Shape of a sample.
     pub fn sample(&self) -> Shape {
         self.program.output()
+    }
+
+    /// Most f32 bytes of values alive at once in its network.
+    pub fn inference_bytes(&self) -> u64 {
+        cost::inference_bytes(&self.program)
     }
 
     /// Symbols of latents: round(z / step), saturated at [`SYMBOL_MAX`]; a latent that is not finite becomes 0.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use sci_hpc::archive::{Archive, ArchiveError, ErrorClass};
+use sci_hpc::archive::{Archive, ArchiveError, ArchiveWriter, ErrorClass, Source};
+use sci_hpc::world::World;
 
 use crate::whole_file::{archive, restore};
 use crate::{data, scratch};
@@ -33,6 +34,22 @@ fn truncated_archive_is_refused_wherever_it_was_cut() {
         let error = Archive::open(&cut).map(|_| ()).expect_err("an archive is complete or refused");
         assert_input_error(&error, &["cut.sci.h5"]);
     }
+}
+
+#[test]
+fn what_is_not_coded_and_cannot_be_read_is_the_fault_of_the_source() {
+    let folder = scratch("damage-source");
+    let mut bytes = std::fs::read(data("rich.h5")).unwrap();
+    let at = place(&bytes, b"GCOL"); // the heap with the texts of variable length
+    bytes[at] = b'X';
+    let bad = folder.join("bad.h5");
+    std::fs::write(&bad, &bytes).unwrap();
+    let source = Source::open(&bad).unwrap();
+    let coded: Vec<String> = source.select(None).unwrap().iter().map(|v| v.name.clone()).collect();
+    let made = folder.join("made.sci.h5");
+    let error = ArchiveWriter::create(&World::serial(), &made, &source, &coded).map(drop).unwrap_err();
+    assert_input_error(&error, &["bad.h5: cannot be kept", "attribute `", "heap"]);
+    assert_eq!(std::fs::read_dir(&*folder).unwrap().count(), 1, "nothing is left");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Kill -9 at any moment: what the next run completes has the bytes of a run that nothing disturbed.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,14 @@ fn fraction(i: usize) -> f64 {
     (0.5 + i as f64 * 0.618_033_988_749_894_9).fract()
 }
 
+/// The stage in which the job that wrote the file `log` was killed.
+fn stage(here: &Path) -> String {
+    let log = std::fs::read_to_string(here.join("log")).unwrap();
+    let last = log.lines().filter_map(|line| line.strip_suffix(": begins")).next_back();
+    let stage = last.and_then(|line| line.split_whitespace().last()).unwrap_or("before the first stage");
+    if log.contains("done: ") { "at the end".into() } else { stage.into() }
+}
+
 #[test]
 fn killed_jobs_are_completed_to_the_same_bytes() {
     let whole = folder("kill-whole");
@@ -29,6 +38,7 @@ fn killed_jobs_are_completed_to_the_same_bytes() {
     finish(&whole, 0, &[]);
     let took = started.elapsed();
     let want = products(&whole);
+    let mut met = BTreeMap::<String, usize>::new();
     for i in 0..kills() {
         let here = folder("kill-again");
         write(&here, "job.yaml", &job());
@@ -38,12 +48,14 @@ fn killed_jobs_are_completed_to_the_same_bytes() {
             std::thread::sleep(took.mul_f64(fraction(2 * i + again)));
             child.kill().unwrap();
             child.wait().unwrap();
+            *met.entry(stage(&here)).or_default() += 1;
         }
         finish(&here, 0, &[]);
         assert_same(&products(&here), &want, &format!("kill {i}"));
         let left = |name: &str| here.join("out").join(name).exists();
         assert!(!left("archive/urban-flow.nc.sci.h5.tmp") && !left("decompressed/urban-flow.nc.tmp"));
     }
+    println!("killed in {:.0} s: {met:?}; a job takes {took:.1?}", started.elapsed().as_secs_f64());
 }
 
 #[test]

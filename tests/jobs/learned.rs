@@ -79,6 +79,7 @@ fn learned_prediction_is_taken_where_it_pays_and_gives_the_same_bits_at_every_ra
     assert_eq!(without["tiles"]["learned"], 0);
     let ratio = |found: &Value| found["ratio_with_model"].as_f64().unwrap();
     assert!(ratio(learned) > 1.3 * ratio(&without), "{} {}", ratio(learned), ratio(&without));
+    let told_classical = memory_of_archive(&classical);
     // 4. A prediction that cannot be had is told, and refused where nothing else is allowed.
     let sets = ["--set", &model, "--set", "compress.tile.cells=[4, 8, 8]", "--fresh"];
     let log = finish(&classical, 2, &sets);
@@ -95,6 +96,26 @@ fn learned_prediction_is_taken_where_it_pays_and_gives_the_same_bits_at_every_ra
     let whole = restored(here);
     let cells: usize = CELLS.iter().product();
     assert_eq!(part.to_f64(), whole[40 * cells..42 * cells].iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
+    // 6. The memory that a dry run tells is that of a network for every tile; archives say which tiles it predicts.
+    let guess = memory(here, "job.yaml");
+    assert!(guess.contains("in decompress if the network predicts every tile"), "{guess}");
+    let told = memory_of_archive(here);
+    let of_learned = told.trim_end().rsplit(": ").next().unwrap();
+    assert!(guess.contains(of_learned) && told != told_classical, "{guess}\n{told}\n{told_classical}");
+}
+
+/// What a dry run says of memory.
+fn memory(here: &Path, job: &str) -> String {
+    let run = sci_hpc(here, &["--config", job, "--dry-run"]);
+    let (_, memory) = run.answer().split_once("memory ").expect("a dry run tells memory");
+    memory.into()
+}
+
+/// The same, of decompressing the archive that is there.
+fn memory_of_archive(here: &Path) -> String {
+    let job = "job: {name: again, output: again}\ndecompress: {archives: [out/archive/patterns.nc.sci.h5]}\n";
+    write(here, "again.yaml", job);
+    memory(here, "again.yaml")
 }
 
 #[test]

@@ -36,10 +36,11 @@ pub fn sci_hpc(folder: &Path, arguments: &[&str]) -> Run {
     run(Command::new(env!("CARGO_BIN_EXE_sci-hpc")).args(arguments).current_dir(folder))
 }
 
-/// `sci-hpc ARGUMENTS` in `folder`, without mpirun, left running and silent.
+/// `sci-hpc ARGUMENTS` in `folder`, without mpirun, left running; standard error goes to the file `log` there.
 pub fn spawn(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sci-hpc"));
-    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().unwrap()
 }
 
@@ -120,11 +121,11 @@ impl Running {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until the log holds `words`; gives up after a minute or when the run ends.
+    /// Waits until the log holds `words`; gives up after five minutes, of a machine with much else to do.
     #[track_caller]
     pub fn wait_for(&self, words: &str) {
         while !self.text().contains(words) {
-            assert!(self.started.elapsed() < Duration::from_secs(60), "`{words}` is not in\n{}", self.text());
+            assert!(self.started.elapsed() < Duration::from_secs(300), "`{words}` is not in\n{}", self.text());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -133,6 +134,14 @@ impl Running {
     pub fn wait(mut self) -> Run {
         let code = self.child.wait().unwrap().code();
         Run { code, stdout: String::new(), stderr: self.text() }
+    }
+}
+
+/// A test that fails leaves no job behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _has_ended = self.child.kill();
+        let _has_ended = self.child.wait();
     }
 }
 
