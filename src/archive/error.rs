@@ -78,6 +78,28 @@ pub enum ArchiveError {
         /// Registered number of the filter.
         filter: i32,
     },
+    /// A part of a virtual dataset that is not there.
+    #[error("{}: `{variable}` is a virtual dataset, and its file {file} is not there: bring it, or store the values in one file (h5repack)", path.display())]
+    SourceMissing {
+        /// The file.
+        path: PathBuf,
+        /// The dataset.
+        variable: String,
+        /// Name of the missing file, as the dataset has it.
+        file: String,
+    },
+    /// A dataset that is nearly all fill values that nobody wrote.
+    #[error("{}: `{variable}` declares {declared} bytes, of which {stored} are in the file: the rest was never written; leave it out of data.variables, or cut it to what is there", path.display())]
+    Hollow {
+        /// The file.
+        path: PathBuf,
+        /// The dataset.
+        variable: String,
+        /// Bytes that its extents declare.
+        declared: u64,
+        /// Bytes in the file.
+        stored: u64,
+    },
     /// More values along one axis than the indices of tiles can tell apart.
     #[error("{}: variable `{variable}` has 2^32 values or more along one axis: cut it into several files", path.display())]
     AxisTooLong {

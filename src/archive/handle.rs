@@ -7,7 +7,7 @@ use super::contents::Contents;
 use super::flat::{self, FlatFile};
 use super::nc::{NcFile, NcKind, NcResult};
 use super::source::{Format, Reading};
-use super::survey::{MissingFilter, Survey};
+use super::survey::{Defect, Survey};
 use super::{ArchiveError, classic};
 use crate::config::ByteOrder;
 
@@ -25,14 +25,14 @@ pub(crate) struct Opened {
     pub(crate) handle: Handle,
     pub(crate) format: Format,
     /// HDF5 and NetCDF-4 only.
-    pub(crate) filters_missing: Vec<MissingFilter>,
+    pub(crate) defects: Vec<Defect>,
 }
 
 /// Finds the format of a file and opens it.
 pub(crate) fn open(path: &Path, reading: &Reading) -> Result<Opened, ArchiveError> {
     let magic = first_bytes(path)?;
     let of_flat =
-        |format, (file, contents)| Opened { handle: Handle::Flat(file, contents), format, filters_missing: Vec::new() };
+        |format, (file, contents)| Opened { handle: Handle::Flat(file, contents), format, defects: Vec::new() };
     match &reading.raw {
         Some(raw) => {
             let format = if raw.order == ByteOrder::Big { Format::RawBig } else { Format::RawLittle };
@@ -49,7 +49,7 @@ fn open_with_library(path: &Path, classic: bool) -> Result<Opened, ArchiveError>
         check_length(path)?;
         let file = NcFile::open(path, false).map_err(|e| unreadable(&e))?;
         let format = classic_format(&file).map_err(|e| unreadable(&e))?;
-        return Ok(Opened { handle: Handle::Netcdf(file), format, filters_missing: Vec::new() });
+        return Ok(Opened { handle: Handle::Netcdf(file), format, defects: Vec::new() });
     }
     let survey = hdf5::File::open(path).and_then(|file| Survey::of(&file)).map_err(|e| unreadable(&e))?;
     let netcdf = if survey.is_netcdf4() { NcFile::open(path, false).ok() } else { None };
@@ -57,7 +57,7 @@ fn open_with_library(path: &Path, classic: bool) -> Result<Opened, ArchiveError>
         Some(netcdf) => (Handle::Netcdf(netcdf), Format::Netcdf4),
         None => (open_known(path, Format::Hdf5)?, Format::Hdf5),
     };
-    Ok(Opened { handle, format, filters_missing: survey.filters_missing })
+    Ok(Opened { handle, format, defects: survey.defects })
 }
 
 /// Opens a file again, or one whose format is written down elsewhere: for NetCDF, the library that wrote it.

@@ -10,7 +10,7 @@ use super::contents::{self, Contents, Header};
 use super::h5::Slab;
 use super::handle::{self, Handle, Opened};
 use super::nc::{self, NcKind};
-use super::survey::MissingFilter;
+use super::survey::{Defect, DefectKind};
 use super::variable::{Field, Stored, Variable, meaning};
 use super::{ArchiveError, Box4, ElementType, Values, h5, slab};
 use crate::config::Raw;
@@ -100,7 +100,7 @@ pub struct Source {
     contents: Contents,
     fields: Vec<Variable>,
     others: Vec<Variable>,
-    filters_missing: Vec<MissingFilter>,
+    defects: Vec<Defect>,
     handle: Mutex<Option<Handle>>,
 }
 
@@ -136,8 +136,8 @@ impl Source {
         reading: &Reading,
         format: Option<Format>,
     ) -> Result<Self, ArchiveError> {
-        let Opened { handle, format, filters_missing } = match format {
-            Some(format) => Opened { handle: handle::open_known(path, format)?, format, filters_missing: Vec::new() },
+        let Opened { handle, format, defects } = match format {
+            Some(format) => Opened { handle: handle::open_known(path, format)?, format, defects: Vec::new() },
             None => handle::open(path, reading)?,
         };
         let contents = match &handle {
@@ -153,7 +153,7 @@ impl Source {
             contents,
             fields: Vec::new(),
             others: Vec::new(),
-            filters_missing,
+            defects,
             handle: Mutex::new(Some(handle)),
         };
         let is_archive = root.is_empty() && source.attributes().text("format") == Some(super::container::FORMAT);
@@ -224,18 +224,20 @@ impl Source {
         if let Some(empty) = found.iter().find(|v| v.count() == 0) {
             return Err(ArchiveError::Empty { path: self.path.clone(), variable: empty.name.clone() });
         }
-        let of_found = |missing: &&MissingFilter| found.iter().any(|v| is_stored_as(&missing.dataset, &v.name));
-        self.filters_missing
-            .iter()
-            .find(of_found)
-            .map_or(Ok(found.clone()), |missing| Err(self.filter_missing(missing)))
+        let of_found = |defect: &&Defect| found.iter().any(|v| is_stored_as(&defect.dataset, &v.name));
+        self.defects.iter().find(of_found).map_or(Ok(found.clone()), |defect| Err(self.refusal(defect)))
     }
 
     /// Whether an archive can hold the file: every dataset can be written again, and no axis of the `coded` variables
     /// is longer than the indices of tiles.
     pub fn check_archivable(&self, coded: &[&Variable]) -> Result<(), ArchiveError> {
-        if let Some(missing) = self.filters_missing.iter().find(|missing| !missing.optional) {
-            return Err(self.filter_missing(missing));
+        let lasting = |defect: &&Defect| match defect.kind {
+            DefectKind::Filter { optional, .. } => !optional,
+            DefectKind::Source { .. } => true,
+            DefectKind::Hollow { .. } => false,
+        };
+        if let Some(defect) = self.defects.iter().find(lasting) {
+            return Err(self.refusal(defect));
         }
         let too_long = |v: &&&Variable| v.shape.iter().any(|&len| u32::try_from(len).is_err());
         match coded.iter().find(too_long) {
@@ -244,9 +246,13 @@ impl Source {
         }
     }
 
-    fn filter_missing(&self, missing: &MissingFilter) -> ArchiveError {
-        let (path, variable) = (self.path.clone(), missing.dataset.clone());
-        ArchiveError::FilterMissing { path, variable, filter: missing.id }
+    fn refusal(&self, defect: &Defect) -> ArchiveError {
+        let (path, variable) = (self.path.clone(), defect.dataset.clone());
+        match &defect.kind {
+            &DefectKind::Filter { id, .. } => ArchiveError::FilterMissing { path, variable, filter: id },
+            DefectKind::Source { file } => ArchiveError::SourceMissing { path, variable, file: file.clone() },
+            &DefectKind::Hollow { declared, stored } => ArchiveError::Hollow { path, variable, declared, stored },
+        }
     }
 
     /// Stored numbers of a box, canonical order; nothing outside the box is kept in memory.

@@ -48,13 +48,9 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    /// Whether a number equals a fill value, as numbers do (0 = -0).
-    pub fn is_fill(&self, number: f64) -> bool {
-        self.fills.contains(&number)
-    }
-
-    fn has(&self, number: f64) -> bool {
-        self.is_fill(number) || self.range.is_some_and(|[low, high]| !(low <= number && number <= high))
+    /// Whether a number means missing: it equals a fill value, as numbers do (0 = -0), or lies outside of the range.
+    pub fn has(&self, number: f64) -> bool {
+        self.fills.contains(&number) || self.range.is_some_and(|[low, high]| !(low <= number && number <= high))
     }
 }
 

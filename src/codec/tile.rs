@@ -123,7 +123,7 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     };
     let special = |pattern: u64| {
         let value = T::from_pattern(pattern);
-        !value.is_finite() || spec.fills.contains(&pattern) || missing.is_fill(value.number())
+        !value.is_finite() || spec.fills.contains(&pattern) || missing.has(value.number())
     };
     let plateau = if spec.bound == Bound::Unbounded { None } else { plateau(values, special) };
     let found = mask::find(values.len(), |p| values[p].pattern(), spec.shape[0], (&special, plateau));

@@ -243,12 +243,9 @@ pub(super) fn latent_shape(region: &Box4, latent: crate::model::Shape) -> Latent
 /// Codes one variable of a tile; with a prediction, nothing but that.
 fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) -> Result<CodedVariable, JobError> {
     let valid = plan.variable.valid(&stored.values);
-    // Numbers outside of the valid range are no values either, but have no pattern of their own.
-    let beyond = plan.variable.valid_range.is_some() && valid.is_some();
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
-    let bound = if beyond { Bound::Lossless } else { plan.bound };
-    let valid_range = plan.variable.valid_range.filter(|_| !beyond);
-    let spec = TileSpec { shape: stored.shape, bound, fills: &plan.fills, valid_range, predictor };
+    let valid_range = plan.variable.valid_range;
+    let spec = TileSpec { shape: stored.shape, bound: plan.bound, fills: &plan.fills, valid_range, predictor };
     let coded = codec::encode_tile(&stored.values, prediction, &spec)?;
     let unit = plan.unit();
     let mut quality = Quality::default();

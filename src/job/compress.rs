@@ -193,6 +193,11 @@ impl File<'_, '_> {
         }
     }
 
+    /// Whether this rank has heard a signal.
+    fn stopped(&self) -> bool {
+        self.ctx.stop.load(Ordering::Relaxed)
+    }
+
     /// Makes the archive, unless it is there. `None` if a signal came. Collective over the team.
     fn compress(&self, models: &BTreeMap<Vec<String>, Predictor>) -> Result<Option<Made>, JobError> {
         let (ctx, path) = (self.ctx, self.ctx.output.archive(self.input));
@@ -328,9 +333,16 @@ impl File<'_, '_> {
         let measure = |variable: &&Variable| {
             let boxes = self.boxes(variable.shape, &self.section.tile);
             let mine = shard::range(boxes.len(), self.team.size(), self.team.rank());
-            measure::measure(self.team, source, variable, &boxes[mine])
+            measure::measure(self.team, (source, variable), &boxes[mine], || self.stopped())
         };
         let measured: Vec<Measured> = variables.iter().map(measure).collect::<Result<_, _>>()?;
+        for (variable, measured) in variables.iter().zip(&measured).filter(|(_, m)| !m.span().is_finite()) {
+            let bound = self.section.error_bound_of(&variable.name);
+            if bound.rel.is_some() || bound.psnr.is_some() {
+                let (path, variable) = (self.input.path.clone(), variable.name.clone());
+                return Err(JobError::InfiniteRange { path, variable, range: measured.range.unwrap_or_default() });
+            }
+        }
         let plan = Plan::new(self.section, variables, &measured, model.filter(|m| self.fits(m, variables)));
         if plan.learned_only && plan.model.is_none() {
             return Err(JobError::NothingLearned { path: self.input.path.clone(), group: group.name.clone() });
@@ -345,11 +357,10 @@ impl File<'_, '_> {
         plan: &Plan,
         (group, regions): (&str, &[Box4]),
     ) -> Result<Option<Vec<CodedTile>>, JobError> {
-        let stopped = || self.ctx.stop.load(Ordering::Relaxed);
         let mut progress = self.ctx.report.progress(&format!("tiles of {group}"), regions.len() as u64);
         let mut coded = Vec::with_capacity(regions.len());
         for round in regions.chunks(rayon::current_num_threads()) {
-            if stopped() {
+            if self.stopped() {
                 break;
             }
             let read: Vec<Tile> =
@@ -358,7 +369,7 @@ impl File<'_, '_> {
             coded.extend(done.collect::<Result<Vec<_>, JobError>>()?);
             progress.advance(round.len() as u64);
         }
-        Ok((!self.team.any(stopped() || coded.len() < regions.len())).then_some(coded))
+        Ok((!self.team.any(self.stopped() || coded.len() < regions.len())).then_some(coded))
     }
 
     /// Stores the distinct masks of all ranks once, in the order of their bytes; returns their places. Collective.

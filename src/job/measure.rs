@@ -21,15 +21,15 @@ impl Measured {
     }
 }
 
-/// Reads the pieces `mine` of this rank once. Collective.
+/// Reads the pieces `mine` of this rank once, or what it can of them until `stopped`. Collective.
 pub(super) fn measure(
     world: &World,
-    source: &Source,
-    variable: &Variable,
+    (source, variable): (&Source, &Variable),
     mine: &[Box4],
+    stopped: impl Fn() -> bool,
 ) -> Result<Measured, JobError> {
     let (mut low, mut high, mut least) = (f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY);
-    for region in mine {
+    for region in mine.iter().take_while(|_| !stopped()) {
         let stored = source.read(variable, region)?;
         let valid = variable.valid(&stored.values);
         for i in (0..stored.values.len()).filter(|&i| valid.as_ref().is_none_or(|valid| valid[i])) {

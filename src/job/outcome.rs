@@ -72,6 +72,18 @@ pub enum JobError {
         /// The group.
         group: String,
     },
+    /// Values that span more than a 64-bit number holds.
+    #[error(
+        "{path}: `{variable}` reaches from {:e} to {:e}, more than a number spans, so a fraction of its range is no bound: give          compress.variables.{variable}.error_bound {{abs: ...}}, or check its scale_factor and fill value", range.0, range.1
+    )]
+    InfiniteRange {
+        /// The input.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+        /// Its smallest and largest value.
+        range: (f64, f64),
+    },
     /// An archive could not be decoded.
     #[error("{path}, variable `{variable}`: {source}")]
     Undecodable {
@@ -393,7 +405,7 @@ impl JobError {
             Self::NoTestStates { .. } | Self::NoEnsemble { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => {
                 Class::Input
             }
-            Self::ModelUnfit { .. } | Self::NoValues { .. } => Class::Input,
+            Self::ModelUnfit { .. } | Self::NoValues { .. } | Self::InfiniteRange { .. } => Class::Input,
             Self::Config(_)
             | Self::OtherJob { .. }
             | Self::Repaired { .. }

@@ -259,3 +259,23 @@ fn equal_tiles_give_equal_bytes() {
     let spec = spec(shape, within(Some(1e-3), None));
     assert_eq!(encode_tile(&values, None, &spec).unwrap().stream, encode_tile(&values, None, &spec).unwrap().stream);
 }
+
+#[test]
+fn numbers_outside_of_the_valid_range_come_back_exactly_and_cost_only_themselves() {
+    let shape = [4, 8, 16, 16];
+    let mut values: Vec<f32> = wave(shape).iter().map(|&v| v as f32).collect();
+    let largest = values.iter().fold(0f32, |l, v| l.max(v.abs()));
+    let range = Some([-2.0 * f64::from(largest), 2.0 * f64::from(largest)]);
+    let bound = within(Some(1e-3 * f64::from(largest)), None);
+    let ranged = TileSpec { valid_range: range, ..spec(shape, bound) };
+    let inside = round_trip(&Values::F32(values.clone()), None, &ranged).stream.len();
+    let outside = [5, 777, 2000];
+    outside.iter().for_each(|&i| values[i] = 100.0 * largest + i as f32);
+    let values = Values::F32(values);
+    let coded = round_trip(&values, None, &ranged);
+    let back = decode(&coded, ElementType::F32, shape, None);
+    assert!(outside.iter().all(|&i| back.get_f64(i) == values.get_f64(i)));
+    let is_inside = |i: usize| range.is_some_and(|[low, high]| (low..=high).contains(&back.get_f64(i)));
+    assert!((0..back.len()).all(|i| is_inside(i) != outside.contains(&i)), "no other value leaves the range");
+    assert!(coded.stream.len() < inside + inside / 5 + 64, "{} bytes, {inside} without", coded.stream.len());
+}

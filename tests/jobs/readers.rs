@@ -218,3 +218,34 @@ fn filter_that_the_library_lacks_is_named_and_the_file_left_out_where_the_job_sa
     assert!(here.join("out/decompressed/values.f32.nc").is_file());
     sci_hpc(&here, &["inspect", "odd.h5"]).answer();
 }
+
+#[test]
+fn values_that_are_not_there_and_ranges_beyond_numbers_are_refused_by_name() {
+    let here = folder("readers-refused");
+    let refused = |name: &str, words: &[&str]| {
+        write(&here, "job.yaml", &job(name));
+        sci_hpc(&here, &["--config", "job.yaml", "--fresh"]).refused(3, &[&[name], words].concat());
+    };
+    // A virtual dataset without its source: the library would read fill values.
+    std::fs::copy(shipped("linked.h5"), here.join("linked.h5")).unwrap();
+    refused("linked.h5", &["`group/joined` is a virtual dataset, and its file linked_source.h5 is not there"]);
+    // 4 PB that nobody wrote.
+    let file = hdf5::File::create(here.join("hollow.h5")).unwrap();
+    file.new_dataset::<f32>().shape([100_000, 10_000, 10_000, 100]).chunk([1, 100, 100, 100]).create("u").unwrap();
+    drop(file);
+    refused("hollow.h5", &["`u` declares 4000000000000000 bytes, of which 0 are in the file"]);
+    // A range that is no number.
+    let file = hdf5::File::create(here.join("wide.h5")).unwrap();
+    let wide = wave().mapv(|v| {
+        if v > 0.9 {
+            f64::MAX
+        } else if v < -0.9 {
+            f64::MIN
+        } else {
+            f64::from(v)
+        }
+    });
+    file.new_dataset_builder().with_data(&wide).create("u").unwrap();
+    drop(file);
+    refused("wide.h5", &["`u` reaches from -1.797", "compress.variables.u.error_bound {abs: ...}"]);
+}
