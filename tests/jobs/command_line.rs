@@ -40,7 +40,7 @@ fn wrong_job_files_exit_2_with_place_and_advice_and_start_nothing() {
         sci_hpc(&here, &["--config", "job.yaml"]).refused(2, &[words]);
     }
     sci_hpc(&here, &["--config", "nowhere.yaml"]).refused(2, &["nowhere.yaml", "init quickstart"]);
-    write(&here, "job.yaml", JOB);
+    write(&here, "job.yaml", "job: {name: toy}\ngenerate: {snapshots: 1}\n");
     let device = ["--config", "job.yaml", "--set", "job.device=cuda"];
     sci_hpc(&here, &device).refused(5, &["no usable GPU"]);
     assert!(!here.join("runs").exists());
