@@ -3,7 +3,7 @@
 use crate::backend::Cpu;
 #[cfg(feature = "emulate")]
 use crate::backend::gpu::Emulated;
-use crate::backend::gpu::{Cuda, Gpu, GpuError, Math};
+use crate::backend::gpu::{Cuda, Driver, Gpu, GpuError, Math};
 use crate::config::{self, General, Precision};
 use crate::model::weights::TrainedModel;
 use crate::model::{Autoencoder, ModelError};
@@ -51,17 +51,17 @@ impl Device {
         };
         let cpu = || Self::Cpu(Cpu::new());
         let (device, note) = match general.device {
-            config::Device::Cpu => (cpu(), ""),
+            config::Device::Cpu => (cpu(), String::new()),
             #[cfg(feature = "emulate")]
-            config::Device::Emulated => (Self::Emulated(Gpu::new(Emulated::default(), math)), ""),
-            config::Device::Cuda => (Self::Cuda(open_gpu(world, math)?), ""),
+            config::Device::Emulated => (Self::Emulated(Gpu::new(Emulated::default(), math)), String::new()),
+            config::Device::Cuda => (Self::Cuda(open_gpu(world, math)?), String::new()),
             config::Device::Auto => {
                 let opened = open_gpu(world, math);
                 let missing = world.any(opened.is_err());
                 match opened {
-                    Ok(gpu) if !missing => (Self::Cuda(gpu), ""),
-                    Ok(_) => (cpu(), " (auto: another rank has no usable GPU)"),
-                    Err(reason) => return Ok((cpu(), format!("cpu (auto: {reason})"))),
+                    Ok(gpu) if !missing => (Self::Cuda(gpu), String::new()),
+                    Ok(_) => (cpu(), " (auto: another rank has no usable GPU)".into()),
+                    Err(reason) => (cpu(), format!(" (auto: {reason})")),
                 }
             }
         };
@@ -69,7 +69,13 @@ impl Device {
             Self::Cuda(gpu) if is_shared(&world.node(), gpu.driver().identity()) => " (ranks of a node share a GPU)",
             _ => "",
         };
-        let said = format!("{}{note}{shared}", device.name());
+        let rounded = match &device {
+            _ if math == Math::Exact => "",
+            Self::Cpu(_) => ", job.precision is of GPUs alone: f32",
+            Self::Cuda(gpu) if !gpu.driver().tensor_cores() => ", no tensor cores for job.precision: f32",
+            _ => "",
+        };
+        let said = format!("{}{note}{shared}{rounded}", device.name());
         Ok((device, said))
     }
 

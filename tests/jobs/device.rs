@@ -11,6 +11,10 @@ fn auto_says_once_why_there_is_no_gpu_and_roundings_need_one() {
     let run = sci_hpc(&here, &["--config", "job.yaml", "--set", "job.device=auto"]);
     run.answer();
     assert_eq!(run.stderr.matches("cpu (auto: ").count(), 1, "{}", run.stderr);
+    let rounded = ["--config", "job.yaml", "--set", "job.device=auto", "--set", "job.precision=tf32", "--fresh"];
+    let run = sci_hpc(&here, &rounded);
+    run.answer();
+    assert_eq!(run.stderr.matches("job.precision is of GPUs alone: f32").count(), 1, "{}", run.stderr);
     let set = ["--config", "job.yaml", "--set", "job.device=cpu", "--set", "job.precision=tf32"];
     sci_hpc(&here, &set).refused(2, &["job.precision: tf32 and bf16 are roundings of a GPU's tensor cores"]);
 }
