@@ -247,6 +247,10 @@ impl File<'_, '_> {
         let available: Vec<String> = source.select(groups::names(data))?.iter().map(|v| v.name.clone()).collect();
         let groups = groups::of(data, &available)?;
         let names: Vec<String> = groups.iter().flat_map(|g| g.variables.clone()).collect();
+        for (name, file) in source.links_kept(&names) {
+            let input = self.input.name.display();
+            self.say(format!("compress: {input}: `{name}` stays a link to {file}, which the restored file needs as well"));
+        }
         let mut writer = ArchiveWriter::create(self.team, path, source, &names)?;
         let mut summary = Summary::default();
         // 2. Group after group: streams and what their reader needs.
