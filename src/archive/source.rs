@@ -246,8 +246,7 @@ impl Source {
     /// is longer than the indices of tiles.
     pub fn check_archivable(&self, coded: &[&Variable]) -> Result<(), ArchiveError> {
         let linked = |name: &str| self.contents.external.iter().any(|[link, ..]| link == name);
-        let lasting =
-            |defect: &&Defect| matches!(defect.kind, DefectKind::Source { .. }) && !linked(&defect.dataset);
+        let lasting = |defect: &&Defect| matches!(defect.kind, DefectKind::Source { .. }) && !linked(&defect.dataset);
         if let Some(defect) = self.defects.iter().find(lasting) {
             return Err(self.refusal(defect));
         }

@@ -313,6 +313,39 @@ pub(super) fn mask_number(code: u32) -> u32 {
 }
 
 impl CodedTile {
+    /// All of it as bytes, for [`CodedTile::from_bytes`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let ways: Vec<_> = self.variables.iter().flat_map(|(classical, learned)| [classical, learned]).collect();
+        let told: Vec<_> = ways.iter().map(|way| way.as_ref().map(|v| (v.coded.report, v.quality))).collect();
+        let told = serde_json::to_vec(&(self.latents.is_some(), told)).expect("plain data");
+        let masks: Vec<_> = ways.iter().map(|way| way.as_ref().and_then(CodedVariable::mask)).collect();
+        let streams = ways
+            .iter()
+            .zip(&masks)
+            .filter_map(|(way, mask)| way.as_ref().map(|way| [way.stream(), mask.as_deref().unwrap_or(&[])]));
+        pack(std::iter::once(&told[..]).chain(streams.flatten()).chain(self.latents.as_deref()))
+    }
+
+    /// What [`CodedTile::to_bytes`] gave; `None` if it is not.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        type Told = (bool, Vec<Option<(codec::TileReport, Quality)>>);
+        let mut parts = unpack(bytes);
+        let (latents, told): Told = serde_json::from_slice(parts.next()?).ok()?;
+        let mut ways = Vec::new();
+        for told in told {
+            let Some((report, quality)) = told else {
+                ways.push(None);
+                continue;
+            };
+            let (stream, mask) = (parts.next()?.to_vec(), Some(parts.next()?).filter(|mask| !mask.is_empty()));
+            let mask = mask.map(Mask::from_bytes).transpose().ok()?;
+            ways.push(Some(CodedVariable { coded: codec::CodedTile { stream, mask, report }, quality }));
+        }
+        let mut ways = ways.into_iter();
+        let variables = std::iter::from_fn(|| Some((ways.next()?, ways.next()?))).collect();
+        Some(Self { variables, latents: if latents { Some(parts.next()?.to_vec()) } else { None } })
+    }
+
     /// Bytes (with the share of the latents) and quality of variable `v` coded one way.
     pub fn cost(&self, v: usize, way: Way) -> Option<(f64, Quality)> {
         let latents = self.latents.as_ref().map_or(0, Vec::len) as f64 / self.variables.len() as f64;
@@ -355,4 +388,24 @@ impl Chosen {
         let bytes = self.latents.as_ref().map_or(0, |l| l.len() as u64 + RECORD_BYTES);
         bytes as f64 / self.variables.len() as f64
     }
+}
+
+/// Byte strings one after the other, each behind its length.
+pub(super) fn pack<B: AsRef<[u8]>>(strings: impl IntoIterator<Item = B>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for string in strings {
+        bytes.extend((string.as_ref().len() as u64).to_ne_bytes());
+        bytes.extend_from_slice(string.as_ref());
+    }
+    bytes
+}
+
+/// The byte strings that [`pack`] joined.
+pub(super) fn unpack(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = bytes.split_first_chunk::<8>()?;
+        let (string, rest) = rest.split_at_checked(usize::try_from(u64::from_ne_bytes(*length)).ok()?)?;
+        bytes = rest;
+        Some(string)
+    })
 }
