@@ -180,6 +180,11 @@ impl StreamFile {
         open_streams(path).map(|(_, streams)| streams)
     }
 
+    /// Number of streams.
+    pub fn count(&self) -> usize {
+        self.groups.values().map(|group| group.index.len()).sum()
+    }
+
     /// The index of a group.
     pub fn index(&self, group: &str) -> Result<&[IndexRecord], ArchiveError> {
         self.group(group).map(|g| &g.index[..])

@@ -45,24 +45,29 @@ impl Aside {
         owned.filter_map(tile).collect()
     }
 
-    /// Puts the tiles of all ranks aside; returns how many those are. Collective over the team.
-    pub fn put(&self, team: &World, groups: &[CodedGroup]) -> Result<u64, JobError> {
+    /// Puts the tiles of all ranks aside, unless an earlier run came further; returns how many lie there. Collective over
+    /// the team.
+    pub fn put(&self, team: &World, groups: &[CodedGroup]) -> Result<usize, JobError> {
+        let earlier = self.earlier.as_ref().map_or(0, StreamFile::count);
+        let mut count = [groups.iter().map(|group| group.tiles.len() as u64).sum::<u64>()];
+        team.sum(&mut count);
+        let count = usize::try_from(count[0]).expect("64-bit address space");
+        if count <= earlier {
+            return Ok(earlier);
+        }
         let folder = self.path.parent().expect("in the folder of checkpoints");
         let made = if team.is_root() { std::fs::create_dir_all(folder) } else { Ok(()) };
         made.map_err(|source| JobError::Unwritable { path: folder.into(), source })?;
         let mut writer = ArchiveWriter::aside(team, &self.path)?;
-        let mut count = [0];
         for group in groups {
             let mut streams = Streams::new();
             for (&place, tile) in &group.tiles {
                 streams.push(&group.boxes[place], IndexRecord::SHARED, 0, &tile.to_bytes());
             }
-            count[0] += group.tiles.len() as u64;
             writer.write_group(&group.group.name, streams)?;
         }
         writer.finish()?;
-        team.sum(&mut count);
-        Ok(count[0])
+        Ok(count)
     }
 
     /// Removes what was put aside of a file whose archive is there now. Works on rank 0 of the team.
