@@ -76,8 +76,8 @@ def relation_7(s):
     learned = s.model("tucodec-next-prelu")["da_mse"]
     fair, full = s.tsvd(32, "all", "fair", "closed-form")["da_mse"], s.tsvd("full", "all")["da_mse"]
     return learned < 0.9 * fair and learned < full, \
-        f"{learned:.4f} against {fair:.4f} ({100 * (1 - learned / fair):+.1f} % less, published 38.0) " \
-        f"and {full:.4f} ({100 * (1 - learned / full):+.1f} % less, published 13.8)"  # fmt: skip
+        f"{learned:.4f} against {fair:.4f} ({100 * (learned / fair - 1):+.1f} %, published -38.0) " \
+        f"and {full:.4f} ({100 * (learned / full - 1):+.1f} %, published -13.8)"  # fmt: skip
 
 
 def relation_8(s):

@@ -1,6 +1,7 @@
 """What came out: one row per configuration that is finished, read from the metrics of the jobs."""
 
 import csv
+import itertools
 import json
 import re
 
@@ -34,6 +35,9 @@ class Scores:
                 self.rows += self.read(name, kind, text)
             elif sweep.diverged(name, text):
                 self.rows.append(dict.fromkeys(COLUMNS) | {"config": name, "kind": kind, "status": "diverged"})
+        done = [row for row in self.rows if row["status"] == "done"]
+        self.models = [row for row in done if row["kind"] == "model"]
+        self.classical = [row for row in done if row["kind"] == "tsvd"]
 
     def read(self, name, kind, text):
         """A model is one row, a TSVD job one row for each of its methods."""
@@ -48,30 +52,30 @@ class Scores:
 
     def model(self, *names):
         """The first of these models that is finished."""
-        found = (row for name in names for row in self.rows if row["config"] == name and row["status"] == "done")
-        if row := next(found, None):
-            return row
+        for name, row in itertools.product(names, self.models):
+            if row["config"] == name:
+                return row
         raise NotRun(" or ".join(names))
 
     def best(self, family):
         """The best finished model of a family."""
-        rows = [r for r in self.rows if r["kind"] == "model" and r["status"] == "done"]
-        rows = [r for r in rows if model_of(r["config"])[2] == family and "jitter" not in r["config"]]
+        rows = [r for r in self.models if model_of(r["config"])[2] == family and "jitter" not in r["config"]]
         if not rows:
             raise NotRun(f"any {family}")
         return min(rows, key=lambda r: r["da_mse"])
 
     def tsvd(self, modes, count, form="published", minimizer="lbfgs"):
-        for row in self.rows:
-            same = row["kind"] == "tsvd" and (row["observations"], row["minimizer"]) == (count, minimizer)
+        """TSVD with so many modes, or `full`."""
+        for row in self.classical:
+            same = (row["observations"], row["minimizer"]) == (count, minimizer)
             if same and (row["method"] == "full" if modes == "full" else (row["modes"], row["form"]) == (modes, form)):
                 return row
         raise NotRun(f"TSVD with {modes} modes, {count} observed")
 
     def counts(self, modes):
         """TSVD by number of observations, ascending: [(M, row)]."""
-        rows = [r for r in self.rows if r["kind"] == "tsvd" and r["minimizer"] == "lbfgs" and r["form"] != "fair"]
-        rows = [r for r in rows if (r["method"] == "full") == (modes == "full") and (modes == "full" or r["modes"] == modes)]
+        rows = [r for r in self.classical if r["minimizer"] == "lbfgs" and r["form"] != "fair"]
+        rows = [r for r in rows if (r["method"] if modes == "full" else r["modes"]) == modes]
         return sorted(((self.observed(r["observations"]), r) for r in rows), key=lambda pair: pair[0])
 
     def observed(self, count):
@@ -81,7 +85,7 @@ class Scores:
 
     def modes(self, count, form="published"):
         """TSVD by number of modes, ascending; no truncation counts as the number of training states."""
-        rows = [r for r in self.rows if r["kind"] == "tsvd" and r["minimizer"] == "lbfgs" and r["observations"] == count]
+        rows = [r for r in self.classical if r["minimizer"] == "lbfgs" and r["observations"] == count]
         rows = [r for r in rows if r["method"] == "full" or r["form"] == form]
         return sorted(((r["modes"] or self.sweep.training, r) for r in rows), key=lambda pair: pair[0])
 
@@ -91,7 +95,6 @@ class Scores:
             return [(int(s["sample"]), float(s["da"])) for s in csv.DictReader(file) if s["method"] == row["method"]]
 
     def curves(self, name):
-        """Loss per sample of training and of validation by epoch."""
+        """Loss per validation sample by epoch."""
         with open(self.sweep.output / name / "events.jsonl") as file:
-            epochs = [e for e in map(json.loads, file) if e["event"] == "epoch"]
-        return [[(e["epoch"], e[key]) for e in epochs] for key in ("loss_train", "loss_valid")]
+            return [(e["epoch"], e["loss_valid"]) for e in map(json.loads, file) if e["event"] == "epoch"]

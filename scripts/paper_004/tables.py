@@ -58,7 +58,7 @@ def by_variant(s, title, rows, variants, suffix):
 def table_6(s):
     rows = []
     for name, (da, online, size) in (TABLE6 | {"tucodec-32-next-prelu": [None] * 3}).items():
-        row = next((r for r in s.rows if r["config"] == name and r["status"] == "done"), None)
+        row = next((r for r in s.models if r["config"] == name), None)
         both = number(row["online_s"] + row["encode_s"]) if row else "–"
         here = [str(row[k]) if row else "–" for k in ("latent", "params")]
         rows.append([name, ours(s, name), number(da), ours(s, name, "online_s"), number(online), ours(s, name, "encode_s"),
