@@ -23,11 +23,15 @@ class Scale:
         return self.low + (value - self.a) / (self.b - self.a) * (self.high - self.low)
 
     def ticks(self):
-        step = 10 ** math.floor(math.log10((self.b - self.a) / 2))
-        step *= next(k for k in (1, 2, 5, 10) if (self.b - self.a) / (k * step) <= 7)
-        step = max(step, 1) if self.log and self.b - self.a > 1.5 else step
-        at = [k * step for k in range(math.ceil(self.a / step), math.floor(self.b / step) + 1)]
-        return [10**t if self.log else t for t in at]
+        decades = self.b - self.a
+        if self.log and decades > 0.7:
+            of_decade = (1,) if decades > 3 else (1, 2, 5)
+            at = (k * 10.0**e for e in range(math.floor(self.a), math.ceil(self.b)) for k in of_decade)
+            return [t for t in at if self.a <= math.log10(t) <= self.b]
+        low, high = (10**self.a, 10**self.b) if self.log else (self.a, self.b)
+        step = 10 ** math.floor(math.log10((high - low) / 2))
+        step *= next(k for k in (1, 2, 5, 10) if (high - low) / (k * step) <= 7)
+        return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def plot(x_label, y_label, series, x_log=False, y_log=False):
@@ -37,9 +41,9 @@ def plot(x_label, y_label, series, x_log=False, y_log=False):
     y = Scale([p[1] for _, points, _ in series for p in points], y_log, 320, 20)
     out = ['<svg viewBox="0 0 800 370" width="800" font-family="sans-serif" font-size="12">']
     for t in x.ticks():
-        out.append(f'<path d="M{x(t):.1f} 20V320" stroke="#ddd"/><text x="{x(t):.1f}" y="336" text-anchor="middle">{t:.3g}</text>')
+        out.append(f'<path d="M{x(t):.1f} 20V320" stroke="#ddd"/><text x="{x(t):.1f}" y="336" text-anchor="middle">{t:.6g}</text>')
     for t in y.ticks():
-        out.append(f'<path d="M70 {y(t):.1f}H560" stroke="#ddd"/><text x="64" y="{y(t) + 4:.1f}" text-anchor="end">{t:.3g}</text>')
+        out.append(f'<path d="M70 {y(t):.1f}H560" stroke="#ddd"/><text x="64" y="{y(t) + 4:.1f}" text-anchor="end">{t:.6g}</text>')
     out.append(f'<text x="315" y="360" text-anchor="middle">{html.escape(x_label)}</text>')
     out.append(f'<text transform="translate(16 170) rotate(-90)" text-anchor="middle">{html.escape(y_label)}</text>')
     for i, (name, points, style) in enumerate(series):
