@@ -88,7 +88,7 @@ def table_7(s):
     header = ["method", "DA MSE", "published", "online s", "published", "fair form, L-BFGS s", "fair, closed form s",
               "its DA MSE", "encoder s"]  # fmt: skip
     note = "The published program minimizes over one value per snapshot whatever the modes, the fair form over one per mode; the " \
-           "minimum is the same, and the closed form is at it: where its error is less, L-BFGS stopped early (1e-3)."  # fmt: skip
+           "minimum is the same, and the closed form is at it: where its error differs, L-BFGS stopped before (1e-3)."  # fmt: skip
     return Table("Table 7: against truncated SVD", note, header, rows)
 
 
