@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""The sweep with a program that only pretends: what is run, run again, refused; rows, tables and figures. Seconds."""
+
+import csv
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SWEEP = pathlib.Path(__file__).resolve().parent.parent / "paper-004"
+BASE = """
+job:
+  name: base
+  output: base
+generate:
+  name: urban-flow
+data:
+  variables: all
+train:
+  epochs: 2
+  batch: 4
+  learning_rate: 0.001
+assimilate:
+  minimizer: lbfgs
+  observations:
+    count: all
+"""
+
+
+class Sweep(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        (self.folder / "base.yaml").write_text(BASE)
+        program = self.folder / "sci-hpc"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -SE "{SWEEP.parent}/paper_004/pretend.py" "$@"\n')
+        program.chmod(0o755)
+
+    def sweep(self, *more):
+        words = ["--config", "base.yaml", "--output", "out", "--modes", "4,32", "--observations", "all,0.1"]
+        words += ["--models", "backbone-prelu,backbone-relu,tucodec-next-prelu", *more]
+        where = {"cwd": self.folder, "env": os.environ | {"SCI_HPC": str(self.folder / "sci-hpc")}}
+        return subprocess.run([sys.executable, SWEEP, *words], capture_output=True, text=True, **where)
+
+    def calls(self):
+        return (self.folder / "calls").read_text().split()
+
+    def test_finished_configurations_are_rows_and_are_not_run_again(self):
+        first = self.sweep("--at-once", "2")
+        self.assertEqual(first.returncode, 0, first.stderr)
+        calls = self.calls()
+        self.assertEqual(len(calls), 1 + 2 * 2 + 3)
+        rows = list(csv.DictReader((self.folder / "out/results.csv").read_text().splitlines()))
+        self.assertEqual(len(rows), 2 * (5 + 3) + 3)
+        self.assertEqual([r["status"] for r in rows if r["config"] == "backbone-relu"], ["diverged"])
+        self.assertEqual(self.sweep().returncode, 0)
+        self.assertEqual(self.calls(), calls)
+        self.assertFalse((self.folder / "out/tsvd-all/assimilation/full.nc").exists())
+        self.assertTrue((self.folder / "out/tucodec-next-prelu/assimilation/full.nc").exists())
+        self.tables_have_ours_the_published_and_the_relations()
+
+    def tables_have_ours_the_published_and_the_relations(self):
+        text = (self.folder / "out/tables.md").read_text()
+        self.assertIn("| tucodec-next-prelu | 0.0800 | 0.0787 |", text)
+        self.assertIn("| backbone | 0.0800 | 0.2309 | diverged | 0.9857 | – | 0.2970 |", text)
+        self.assertRegex(text, r"\| 1 \|.*\| holds \| 1\.0000")
+        self.assertRegex(text, r"\| 4 \|.*\| holds \| time grows as M\^1\.00")
+        self.assertRegex(text, r"\| 7 \|.*\| holds \| 0\.0800 against 0\.1104 \(-27\.5 %")
+        self.assertRegex(text, r"\| 8 \|.*\| not run \| needs backbone-relu")
+        page = (self.folder / "out/report.html").read_text()
+        self.assertIn("better in 2 of 2", page)
+
+    def test_a_signal_stops_the_sweep_and_the_same_command_goes_on(self):
+        (self.folder / "stop").touch()
+        self.assertEqual(self.sweep().returncode, 75)
+        self.assertNotIn("tucodec-next-prelu", self.calls())
+        (self.folder / "stop").unlink()
+        self.assertEqual(self.sweep().returncode, 0)
+        self.assertEqual(self.calls().count("tsvd-all"), 1)
+        self.assertEqual(self.calls().count("backbone-prelu"), 2)
+
+    def test_an_unknown_model_is_refused_before_anything_starts(self):
+        done = self.sweep("--models", "tucodec-prelu-next")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("`tucodec-prelu-next` is no model", done.stderr)
+        self.assertFalse((self.folder / "calls").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
