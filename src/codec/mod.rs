@@ -8,7 +8,8 @@
 //! * `tile` puts a stream together and verifies it, `draft` chooses how (encoder only), `container` specifies the bytes;
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
-//! * `interpolate` (over `ladder` and `stencil`), `lorenzo` and `lossless` predict; `fit` finds their weights;
+//! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts`
+//!   (images of a detector) predict; `fit` finds their weights;
 //! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents.
 //!
 //! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division
@@ -19,6 +20,7 @@ mod bound;
 mod bytes;
 mod container;
 mod context;
+mod counts;
 mod draft;
 mod entropy;
 mod error;
@@ -32,6 +34,7 @@ mod lines;
 mod lorenzo;
 mod lossless;
 mod mask;
+mod mirror;
 mod sample;
 mod stencil;
 mod symbol;

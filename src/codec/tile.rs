@@ -20,7 +20,7 @@ use super::field::Cell;
 use super::mask::{self, Mask};
 use super::sample::{Sample, with_samples};
 use super::warp::{self, Log};
-use super::{interpolate, lorenzo, lossless};
+use super::{counts, interpolate, lorenzo, lossless, mirror};
 
 /// Which predictors may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,7 +289,7 @@ fn decode<T: Sample>(
         return Err(CodecError::Version { stream: TILE, found: version, supported: VERSION });
     }
     let code = reader.u8("method")?;
-    let method = Method::from_code(code).ok_or_else(|| reader.out_of_range("method", u64::from(code), 4))?;
+    let method = Method::from_code(code).ok_or_else(|| reader.out_of_range("method", u64::from(code), 6))?;
     let set = reader.u8("flags")?;
     if set > flags::ALL {
         return Err(reader.out_of_range("flags", u64::from(set), u64::from(flags::ALL)));
@@ -371,7 +371,11 @@ impl Body<'_> {
                 values.iter_mut().zip(prediction).for_each(|(v, &p)| *v = bare(p));
                 Ok(())
             }
-            Method::Lorenzo | Method::Interpolation if self.log => {
+            Method::Counts => {
+                let put = |p: usize, count: i64| values[p] = T::from_number(count as f64);
+                counts::decode(reader, self.shape, self.cells, put)
+            }
+            Method::Lorenzo | Method::Interpolation | Method::Mirror if self.log => {
                 let log = Log { knee: reader.f64("knee")? };
                 let signs = warp::read_signs(reader, self.shape, self.cells)?;
                 let chart = Chart { prediction: self.prediction, log: Some(log), integral: false };
@@ -379,7 +383,7 @@ impl Body<'_> {
                 let body = Body { cells: cells.as_deref(), ..*self };
                 body.residuals::<T, f64>(reader, values, (&chart, &signs))
             }
-            Method::Lorenzo | Method::Interpolation => {
+            Method::Lorenzo | Method::Interpolation | Method::Mirror => {
                 let chart = Chart { prediction: self.prediction, log: None, integral: T::INTEGRAL };
                 self.residuals::<T, T::Work>(reader, values, (&chart, &[]))
             }
@@ -399,6 +403,7 @@ impl Body<'_> {
         let mut work: Vec<W> = values.iter().enumerate().map(known).collect();
         match self.method {
             Method::Lorenzo => lorenzo::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
+            Method::Mirror => mirror::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
             _ => interpolate::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
         }
         for (p, (value, work)) in values.iter_mut().zip(&work).enumerate() {
