@@ -9,7 +9,7 @@
 //! tile stream: one variable in one box, n = nt nz ny nx values of a stored type of s bytes
 //!  1 version    u8        1
 //!  2 method     u8        0 constant, 1 lossless, 2 lorenzo, 3 interpolation, 4 bare (the prediction itself),
-//!                        5 mirror, 6 counts
+//!                        5 mirror, 6 counts, 7 rings
 //!  3 flags      u8        1: a prediction is added     2: a mask     4: listed values     8: repairs     16: log scale
 //!  4 patterns   [mask]    varint count, at most 15; s bytes each: what the classes of the mask stand for
 //!                         varint: class whose values the predictors may use (0: none)
@@ -65,10 +65,12 @@ pub enum Method {
     Mirror,
     /// Counts, from what is expected with the noise of counting.
     Counts,
+    /// Counts of rings around the beam, and waves along them.
+    Rings,
 }
 
 impl Method {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Constant,
         Self::Lossless,
         Self::Lorenzo,
@@ -76,8 +78,9 @@ impl Method {
         Self::Bare,
         Self::Mirror,
         Self::Counts,
+        Self::Rings,
     ];
-    const NAMES: [&str; 7] = ["constant", "lossless", "lorenzo", "interpolation", "bare", "mirror", "counts"];
+    const NAMES: [&str; 8] = ["constant", "lossless", "lorenzo", "interpolation", "bare", "mirror", "counts", "rings"];
 
     /// Number in the stream and in the index.
     pub fn code(self) -> u8 {
@@ -160,7 +163,7 @@ mod tests {
             let method = Method::from_code(code as u8).unwrap();
             assert_eq!((method.name(), usize::from(method.code())), (*name, code));
         }
-        assert_eq!(Method::from_code(7), None);
+        assert_eq!(Method::from_code(8), None);
     }
 
     #[test]

@@ -379,7 +379,8 @@ mod tests {
     #[test]
     fn transform_and_inverse_agree_and_noise_is_one() {
         for c in [0u64, 1, 7, 100, 12_345, 1 << 25] {
-            assert_eq!(counts(anscombe(c)), c.cast_signed(), "{c}");
+            let back = counts(anscombe(c));
+            assert!(back.abs_diff(c.cast_signed()) <= c.isqrt() / 64, "{c} {back}: a 64th of the noise");
         }
         assert!((anscombe(10_100) - anscombe(10_000) - 64).abs() <= 1, "100 counts are one deviation of 10,000");
     }

@@ -11,6 +11,7 @@ use super::lattice::{Lattice, Work};
 use super::lorenzo;
 use super::lossless;
 use super::mirror::{self, Center};
+use super::rings::{self, RingError};
 use super::sample::Sample;
 use super::tile::{Chart, Predictor, bare};
 use super::warp::{self, Log};
@@ -126,17 +127,33 @@ impl<T: Sample> Subject<'_, T> {
         broken.map(|(p, (value, _))| (p, value.pattern())).collect()
     }
 
+    /// How far I(q) of `back` is; `None` if these are no images of counts.
+    pub fn rings_of(&self, back: &[T]) -> Option<RingError> {
+        let bounded = matches!(self.bound, Bound::Within(Limits { rings: Some(_), .. }));
+        let images = self.shape[1] == 1 && (bounded || self.shape[2..].iter().all(|&n| n >= SYMMETRIC_MIN));
+        let numbers = |values: &[T]| -> Vec<f64> { values.iter().map(|v| v.number()).collect() };
+        let counted = |p: usize| self.cell(p) != Cell::Filled;
+        let counts = |values: &[T]| (0..values.len()).all(|p| !counted(p) || values[p].number() >= 0.0);
+        if !((T::INTEGRAL || bounded) && images && counts(self.values) && counts(back)) {
+            return None;
+        }
+        let pair = [numbers(self.values), numbers(back)];
+        Some(rings::compare([&pair[0], &pair[1]], self.shape, self.cells, counted))
+    }
+
     /// The shortest draft.
     pub fn best(&self, predictor: Predictor) -> Result<Draft<T>, CodecError> {
         let exact = !T::INTEGRAL || self.values.iter().all(|v| v.number().abs() <= INTEGER_MAX);
         match self.bound {
             Bound::Unbounded => self.bare(),
+            Bound::Within(Limits { rings: Some(fraction), .. }) => self.rings(fraction, predictor),
             Bound::Lossless if T::INTEGRAL && exact => {
                 let limits = Limits { abs: Some(0.25), ..Limits::default() };
                 Ok(self.constant(limits).unwrap_or_else(|| self.exact(limits, predictor)))
             }
             Bound::Within(limits) if exact => {
-                let every_integer = T::INTEGRAL && limits.pw_rel.is_none() && limits.abs.is_some_and(|abs| abs < 1.0);
+                let every_integer =
+                    T::INTEGRAL && limits.relative().is_none() && limits.abs.is_some_and(|abs| abs < 1.0);
                 let code = if every_integer { Self::exact } else { Self::lossy };
                 Ok(self.constant(limits).unwrap_or_else(|| code(self, limits, predictor)))
             }
@@ -167,6 +184,21 @@ impl<T: Sample> Subject<'_, T> {
             let decoded = self.values.to_vec();
             Draft { method: Method::Counts, predicted: false, log: false, bytes, decoded }
         })
+    }
+
+    /// Counts, within a part of the noise of the rings around the beam.
+    fn rings(&self, fraction: f64, predictor: Predictor) -> Result<Draft<T>, CodecError> {
+        let numbers: Vec<f64> = self.values.iter().map(|v| v.number()).collect();
+        let given = self.prediction.filter(|_| matches!(predictor, Predictor::Auto | Predictor::Given));
+        let free = (predictor != Predictor::Given || given.is_none()).then_some(None);
+        let code = |prediction: Option<&[f32]>| {
+            let known = (self.cells, prediction);
+            let (bytes, back) = rings::encode(&numbers, self.shape, known, (fraction, T::INTEGRAL))?;
+            let decoded = back.into_iter().map(T::from_number).collect();
+            Some(Draft { method: Method::Rings, predicted: prediction.is_some(), log: false, bytes, decoded })
+        };
+        let drafts = free.into_iter().chain(given.map(Some)).map(code);
+        drafts.flatten().min_by_key(|draft| draft.bytes.len()).ok_or(CodecError::NotCounts)
     }
 
     /// All coded values alike, bit for bit.
@@ -211,7 +243,7 @@ impl<T: Sample> Subject<'_, T> {
     }
 
     fn lossy(&self, limits: Limits, predictor: Predictor) -> Draft<T> {
-        let draft = match limits.pw_rel {
+        let draft = match limits.relative() {
             None => self.linear(limits, predictor),
             Some(relative) => self.logarithmic(limits, relative, predictor),
         };

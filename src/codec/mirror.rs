@@ -95,9 +95,8 @@ impl Mean {
         let coded = |p: usize| cells.is_none_or(|cells| cells[p] == Cell::Coded);
         let mean = |p: usize| {
             let of_pixel = images.iter().map(|start| start + p).filter(|&p| coded(p));
-            let (sum, count) = of_pixel.fold((0.0, 0.0), |(sum, count), p| {
-                (sum + values[p].abs().sqrt().copysign(values[p]), count + 1.0)
-            });
+            let (sum, count) = of_pixel
+                .fold((0.0, 0.0), |(sum, count), p| (sum + values[p].abs().sqrt().copysign(values[p]), count + 1.0));
             (count > 0.0).then(|| sum / count)
         };
         Self { n, values: (0..size).map(mean).collect() }
@@ -180,7 +179,13 @@ fn walk<W: Work>(
         for &y in &others {
             let mut before = [0u32; 2];
             for p in y * nx..(y + 1) * nx {
-                let beside = if p > y * nx { p - 1 } else if y < rows.start { p + nx } else { p - nx };
+                let beside = if p > y * nx {
+                    p - 1
+                } else if y < rows.start {
+                    p + nx
+                } else {
+                    p - nx
+                };
                 let expected = values[start + center.mirror(p, [ny, nx]).unwrap_or(beside)].get();
                 let bin = context::bin(128 * (before[0] + before[1]));
                 let cell = cells.map_or(Cell::Coded, |cells| cells[start + p]);

@@ -9,7 +9,7 @@
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts`
-//!   (images of a detector) predict; `fit` finds their weights;
+//!   (images of a detector) predict; `fit` finds their weights; `rings` keeps what a measurement is worth;
 //! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents.
 //!
 //! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division
@@ -35,6 +35,7 @@ mod lorenzo;
 mod lossless;
 mod mask;
 mod mirror;
+mod rings;
 mod sample;
 mod stencil;
 mod symbol;
@@ -47,5 +48,6 @@ pub use container::{Hash, Method, check, hash};
 pub use error::CodecError;
 pub use latent::{LatentShape, decode_latent, encode_latent};
 pub use mask::Mask;
+pub use rings::RingError;
 pub use tile::{CodedTile, Predictor, TileFrame, TileReport, TileSpec};
 pub use tile::{decode_tile, decoding_bytes, encode_tile, needs_prediction, work_bytes};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Reading, Series, Source, Variable};
-use crate::config::{Count, Data, Generate, Job, Variables};
+use crate::config::{All, Count, Data, Generate, Job, Variables};
 use crate::dataset::generate;
 use crate::dataset::{Normalizer, SampleSource, Split, Window};
 
@@ -49,7 +49,8 @@ impl Context<'_> {
         train: &[usize],
         group: &Group,
     ) -> Result<Normalizer, JobError> {
-        let normalizer = Normalizer::fit(self.world, source, train, self.config.data.normalize())?;
+        let normalizer =
+            Normalizer::fit(self.world, source, train, (self.config.data.normalize(), self.config.data.scale))?;
         memory::release();
         let channels = normalizer.channels();
         let empty = |c: &usize| !normalizer.mask.iter().skip(*c).step_by(channels).any(|&valid| valid);
@@ -186,7 +187,8 @@ pub(super) fn window(data: &Data) -> Option<Window> {
 
 /// What the readers must be told of the inputs.
 pub(super) fn reading(data: &Data) -> Reading {
-    Reading { axis: data.sample.axis.as_ref().map(ToString::to_string), raw: data.raw.clone() }
+    let axis = data.sample.axis.as_ref().map(ToString::to_string);
+    Reading { axis, raw: data.raw.clone(), images: data.variables == Variables::All(All::Images) }
 }
 
 /// `data.variables` as the readers take it; `None`: all.
