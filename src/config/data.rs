@@ -52,19 +52,27 @@ pub enum OnBadFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected `all`, `images` or a list of variable names")]
 pub enum Variables {
-    /// The word `all` or `images`.
+    /// The word `all`.
     All(All),
+    /// The word `images`.
+    Images(Images),
     /// Variable names.
     List(Vec<String>),
 }
 
-/// The word `all` or `images`.
+/// The word `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum All {
     /// Everything there is.
     All,
-    /// Images, one for each step: (n, y, x).
+}
+
+/// The word `images`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Images {
+    /// One image for each step: (n, y, x).
     Images,
 }
 
@@ -78,7 +86,7 @@ impl Variables {
     /// Whether the variable `name` is asked for.
     pub fn contains(&self, name: &str) -> bool {
         match self {
-            Self::All(_) => true,
+            Self::All(_) | Self::Images(_) => true,
             Self::List(names) => names.iter().any(|n| n == name),
         }
     }

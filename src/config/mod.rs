@@ -23,7 +23,7 @@ pub use assimilate::{
     Observations,
 };
 pub use compress::{Compress, ErrorBound, Latent, Predictor, Tile, VariableOverride};
-pub use data::{All, Augment, Axis, Data, Normalize, OnBadFile, Order, Sample, Scale, Split, Variables};
+pub use data::{All, Augment, Axis, Data, Images, Normalize, OnBadFile, Order, Sample, Scale, Split, Variables};
 pub use decompress::Decompress;
 pub use general::{Device, General, Precision, Reduction};
 pub use generate::{

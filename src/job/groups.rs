@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{Reading, Series, Source, Variable};
-use crate::config::{All, Count, Data, Generate, Job, Variables};
+use crate::config::{Count, Data, Generate, Job, Variables};
 use crate::dataset::generate;
 use crate::dataset::{Normalizer, SampleSource, Split, Window};
 
@@ -188,13 +188,13 @@ pub(super) fn window(data: &Data) -> Option<Window> {
 /// What the readers must be told of the inputs.
 pub(super) fn reading(data: &Data) -> Reading {
     let axis = data.sample.axis.as_ref().map(ToString::to_string);
-    Reading { axis, raw: data.raw.clone(), images: data.variables == Variables::All(All::Images) }
+    Reading { axis, raw: data.raw.clone(), images: matches!(data.variables, Variables::Images(_)) }
 }
 
 /// `data.variables` as the readers take it; `None`: all.
 pub(super) fn names(data: &Data) -> Option<&[String]> {
     match &data.variables {
-        Variables::All(_) => None,
+        Variables::All(_) | Variables::Images(_) => None,
         Variables::List(names) => Some(names),
     }
 }
