@@ -243,8 +243,18 @@ fn lane(expected: i64, deviation: u32) -> Lane {
     Lane::Many(context::bin(u32::try_from(magnitude).unwrap_or(u32::MAX)), counts(expected))
 }
 
-fn expected_deviation(expectation: Expectation, [near, mirror]: [u32; 2]) -> u32 {
-    expectation.of(near, mirror)
+/// A coded pixel: what is expected of it, how far pixels around were from that, and its count.
+struct Pixel {
+    expected: i32,
+    around: [u16; 2],
+    count: i32,
+}
+
+impl Pixel {
+    fn deviation(&self) -> f64 {
+        let e = (anscombe(self.count.unsigned_abs().into()) - i64::from(self.expected)).unsigned_abs();
+        f64::from((e >> DEVIATION_SHIFT).min(8191) as u16)
+    }
 }
 
 /// Codes the values of images (t, 1, y, x), all of them counts below 2^26; `None` if one is not.
@@ -256,47 +266,19 @@ pub(super) fn encode(values: &[f64], shape: [usize; 4], cells: Option<&[Cell]>) 
         return None;
     }
     let center = Center::find(values, shape, cells);
-    let mut walk = Walk::new(n, center, cells);
     // 1. Weights of every image; how far its pixels are from what is expected with them.
     let mut bits = BitWriter::default();
-    let mut mix = Mix::even();
-    let mut pixels = Vec::with_capacity(values.len());
-    for (image, values) in values.chunks(n[0] * n[1]).enumerate() {
-        let rows = rows(&mut walk, image, values);
-        let mut own = Mix::fit(&rows, &mix);
-        let mut price = BitWriter::default();
-        own.write(&mut price);
-        let changes = own.cost(&rows) + 8.0 * price.finish().len() as f64 <= mix.cost(&rows);
-        bits.put(u32::from(changes), 1);
-        if changes {
-            own.write(&mut bits);
-            mix = own;
-        }
-        walk.begin_image();
-        let mut rows = rows.into_iter();
-        for (p, &value) in values.iter().enumerate() {
-            if walk.cell(image, p) == Cell::Coded {
-                let (view, a) = rows.next().expect("a row for every coded pixel");
-                let expected = mix.expect(&view);
-                pixels.push((expected, walk.deviations(p), a, value as i32));
-                walk.put(p, a, expected);
-            }
-        }
-    }
-    // 2. Residuals.
-    let magnitude = |(expected, _, a, _): &(i64, [u32; 2], i64, i32)| {
-        f64::from(((a - expected).unsigned_abs() >> DEVIATION_SHIFT).min(8191) as u16)
-    };
+    let pixels = expect(&mut Walk::new(n, center, cells), values, &mut bits);
     let every = pixels.len().div_ceil(20_000).max(1);
-    let fitted: Vec<[f64; 3]> =
-        pixels.iter().step_by(every).map(|p| [f64::from(p.1[0]), f64::from(p.1[1]), magnitude(p)]).collect();
-    let expectation = Expectation::fit(&fitted, [4, 1]);
+    let row = |p: &Pixel| [f64::from(p.around[0]), f64::from(p.around[1]), p.deviation()];
+    let expectation = Expectation::fit(&pixels.iter().step_by(every).map(row).collect::<Vec<_>>(), [4, 1]);
     expectation.write(&mut bits);
+    // 2. Residuals.
     let (mut few, mut many) = (Residuals::default(), Residuals::default());
-    for (expected, around, _, value) in pixels {
-        match lane(expected, expected_deviation(expectation, around)) {
-            Lane::Few(bin) => few.push(value, bin),
-            Lane::Many(bin, base) => many.push(value - base as i32, bin),
+    for Pixel { expected, around, count } in pixels {
+        match lane(expected.into(), expectation.of(around[0].into(), around[1].into())) {
+            Lane::Few(bin) => few.push(count, bin),
+            Lane::Many(bin, base) => many.push(count - base as i32, bin),
         }
     }
     let mut out = Writer::default();
@@ -305,6 +287,33 @@ pub(super) fn encode(values: &[f64], shape: [usize; 4], cells: Option<&[Cell]>) 
     few.write(&mut out);
     many.write(&mut out);
     Some(out.bytes)
+}
+
+/// Fits the weights of every image, writes them, and finds what is expected with them of all coded pixels.
+fn expect(walk: &mut Walk, values: &[f64], bits: &mut BitWriter) -> Vec<Pixel> {
+    let mut mix = Mix::even();
+    let mut pixels = Vec::with_capacity(values.len());
+    for (image, values) in values.chunks(walk.a.len()).enumerate() {
+        let rows = rows(walk, image, values);
+        let mut own = Mix::fit(&rows, &mix);
+        let mut price = BitWriter::default();
+        own.write(&mut price);
+        let changes = own.cost(&rows) + 8.0 * price.finish().len() as f64 <= mix.cost(&rows);
+        bits.put(u32::from(changes), 1);
+        if changes {
+            own.write(bits);
+            mix = own;
+        }
+        walk.begin_image();
+        let coded: Vec<usize> = (0..values.len()).filter(|&p| walk.cell(image, p) == Cell::Coded).collect();
+        for (p, (view, a)) in coded.into_iter().zip(rows) {
+            let expected = mix.expect(&view);
+            let around = walk.deviations(p).map(|d| d as u16);
+            pixels.push(Pixel { expected: expected as i32, around, count: values[p] as i32 });
+            walk.put(p, a, expected);
+        }
+    }
+    pixels
 }
 
 /// Views of the coded pixels of an image, and their a.
@@ -359,7 +368,8 @@ pub(super) fn decode(
                 continue;
             }
             let expected = mix.expect(&walk.view(p));
-            let value = match lane(expected, expected_deviation(expectation, walk.deviations(p))) {
+            let [near, mirror] = walk.deviations(p);
+            let value = match lane(expected, expectation.of(near, mirror)) {
                 Lane::Few(bin) => i64::from(few.next(bin)),
                 Lane::Many(bin, base) => base + i64::from(many.next(bin)),
             };

@@ -9,11 +9,11 @@
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts`
-//!   (images of a detector) predict; `fit` finds their weights; `rings` keeps what a measurement is worth;
+//!   (images of a detector) predict; `fit` finds their weights; `rings` (over `geometry`) keeps what a measurement is worth;
 //! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents.
 //!
-//! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division
-//! and comparison and integer tables that are stored, so it gives the same bits on every machine; nothing read from a
+//! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division,
+//! square roots and comparison and integer tables that are stored, so it gives the same bits on every machine; nothing read from a
 //! stream is trusted before it is checked.
 
 mod bound;
@@ -26,6 +26,7 @@ mod entropy;
 mod error;
 mod field;
 mod fit;
+mod geometry;
 mod interpolate;
 mod ladder;
 mod latent;

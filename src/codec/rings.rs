@@ -29,20 +29,16 @@
 //!
 //! Levels of S: round((a(S) - a(0)) / step), a(S) = 2 sqrt(S + 3/8) with the noise 1.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-
 use super::CodecError;
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
 use super::context::{self, Expectation, ResidualReader, Residuals};
 use super::field::Cell;
 use super::fit::Samples;
+use super::geometry::{Geometry, NEAR, Ring, WAVES};
 use super::lattice::round;
 use super::mirror::Center;
 use super::symbol::RESIDUAL_MAX;
 
-/// Waves along a ring.
-const WAVES: usize = 8;
 /// Rings that tell of the next one, and what they tell: their amplitudes, and the last one times what it rose by.
 const INSIDE: usize = 4;
 const TOLD: usize = INSIDE + 1;
@@ -51,8 +47,6 @@ const WAVE_MIN: f64 = 3.0;
 const WAVE_STEP: f64 = 2.0;
 /// Noise of a wave that is not counting, as a part of the counts of its ring.
 const WAVE_FLOOR: f64 = 0.005;
-/// Up to this distance, in half pixels, every distance is a ring.
-const NEAR: f64 = 16.0;
 /// What of `base` is left where waves would make it negative.
 const SHARE_MIN: f64 = 0.02;
 /// Distances of levels, in fractions of the noise, for sums that are rounded to integers; the first that serves is taken.
@@ -74,76 +68,6 @@ pub struct RingError {
 /// 2 sqrt(s + 3/8): the noise of counts becomes 1.
 fn amplitude(sum: f64) -> f64 {
     2.0 * (sum + 0.375).sqrt()
-}
-
-/// Where the pixels of an image lie.
-struct Geometry {
-    center: Center,
-    /// From the beam outwards.
-    rings: Vec<Ring>,
-    /// Per pixel: its ring, and distance to the center in half pixels.
-    places: Vec<(usize, f64)>,
-    /// Per pixel (cos 2 theta, sin 2 theta); (0, 0) in the center.
-    angle: Vec<[f64; 2]>,
-    /// The rings that make each ring of one pixel.
-    wide: Vec<Range<usize>>,
-    waves: usize,
-}
-
-struct Ring {
-    /// In raster order.
-    pixels: Vec<usize>,
-    /// Mean distance of the pixels, half pixels.
-    radius: f64,
-}
-
-impl Geometry {
-    fn new([ny, nx]: [usize; 2], center: Center) -> Self {
-        let offset = |p: usize| {
-            let part = |place: usize, sum: usize| 2.0 * place as f64 - sum as f64;
-            [part(p / nx, center.0[0]), part(p % nx, center.0[1])]
-        };
-        let square = |[y, x]: [f64; 2]| y * y + x * x;
-        let distance = |p: usize| square(offset(p)).sqrt();
-        // Squares of distances near the beam are integers.
-        let key = |p: usize| {
-            let r = distance(p);
-            if r < NEAR { square(offset(p)) as u64 } else { (NEAR * NEAR + r) as u64 }
-        };
-        let mut pixels = BTreeMap::<u64, Vec<usize>>::new();
-        (0..ny * nx).for_each(|p| pixels.entry(key(p)).or_default().push(p));
-        let mut places = vec![(0, 0.0); ny * nx];
-        let mut rings: Vec<Ring> = Vec::with_capacity(pixels.len());
-        let mut wide: Vec<Range<usize>> = Vec::new();
-        for pixels in pixels.into_values() {
-            pixels.iter().for_each(|&p| places[p] = (rings.len(), distance(p)));
-            let whole = (distance(pixels[0]) / 2.0) as usize;
-            wide.resize(wide.len().max(whole + 1), rings.len()..rings.len());
-            wide[whole].end = rings.len() + 1;
-            let radius = pixels.iter().map(|&p| distance(p)).sum::<f64>() / pixels.len() as f64;
-            rings.push(Ring { pixels, radius });
-        }
-        let angle = |p: usize| {
-            let [y, x] = offset(p);
-            let square = square([y, x]);
-            if square > 0.0 { [(x * x - y * y) / square, 2.0 * x * y / square] } else { [0.0; 2] }
-        };
-        Self { center, rings, places, angle: (0..ny * nx).map(angle).collect(), wide, waves: WAVES }
-    }
-
-    fn pixels_of_wide(&self, wide: usize) -> impl Iterator<Item = usize> + '_ {
-        self.rings[self.wide[wide].clone()].iter().flat_map(|ring| &ring.pixels).copied()
-    }
-
-    /// (cos 2k theta, sin 2k theta) of a pixel for k = 1..=waves.
-    fn for_each_wave(&self, p: usize, mut visit: impl FnMut(usize, [f64; 2])) {
-        let [c, s] = self.angle[p];
-        let mut wave = [1.0, 0.0];
-        for k in 0..self.waves {
-            wave = [wave[0] * c - wave[1] * s, wave[0] * s + wave[1] * c];
-            visit(k, wave);
-        }
-    }
 }
 
 /// What is coded of an image: per ring S', or none without pixels; per ring of one pixel the waves.
