@@ -1,6 +1,6 @@
 //! What the headers of a file say, the same for NetCDF and HDF5.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use hdf5::types::{TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Attribute, Dataset, File, Group, LinkType, LocationType};
@@ -8,7 +8,7 @@ use hdf5::{Attribute, Dataset, File, Group, LinkType, LocationType};
 use super::attributes::{AttributeValue, Attributes};
 use super::axes::{Dimension, direction};
 use super::nc::{NcFile, NcGroup, NcResult};
-use super::{ElementType, h5};
+use super::{ElementType, copy, h5};
 
 /// A variable as its header describes it.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub(crate) struct Header {
     pub(crate) dims: Vec<Dimension>,
     /// Attributes.
     pub(crate) attributes: Attributes,
+    /// Whether it lies in another file, behind an external link.
+    pub(crate) linked: bool,
 }
 
 /// All headers of a file, or of a group in it.
@@ -30,6 +32,10 @@ pub(crate) struct Header {
 pub(crate) struct Contents {
     pub(crate) attributes: Attributes,
     pub(crate) headers: Vec<Header>,
+    /// Further names of datasets, hard and soft links, and the name that each is taken under.
+    pub(crate) other_names: BTreeMap<String, String>,
+    /// External links: name, file, and the object there.
+    pub(crate) external: Vec<[String; 3]>,
 }
 
 impl Contents {
@@ -80,6 +86,7 @@ fn walk_netcdf(
             type_name: element.map_or("text or a user type".into(), |e| e.to_string()),
             dims,
             attributes: variable.attributes()?,
+            linked: false,
         });
     }
     for inner in group.groups()? {
@@ -93,30 +100,67 @@ fn walk_netcdf(
 pub(crate) fn of_hdf5(file: &File, root: &str) -> h5::H5Result<Contents> {
     let group = if root.is_empty() { file.as_group()? } else { file.group(root)? };
     let mut contents = Contents { attributes: attributes_of(&group)?, ..Contents::default() };
-    let mut seen = BTreeSet::from([h5::address_of(&group, "")?]);
-    walk_hdf5(&group, "", &mut seen, &mut contents)?;
+    let mut walk = Walk { seen: BTreeMap::from([(h5::address_of(&group, "")?, String::new())]), ..Walk::default() };
+    walk.group(&group, "", &mut contents)?;
+    for (name, address) in walk.soft {
+        contents.other_names.extend(walk.seen.get(&address).map(|first| (name, first.clone())));
+    }
     Ok(contents.with_directions())
 }
 
-/// Walks the datasets of a group, then its groups, along hard links: every object of the file has one, and a soft or
-/// external link may lead nowhere or elsewhere. An object with several names is taken once, under the first.
-fn walk_hdf5(group: &Group, prefix: &str, seen: &mut BTreeSet<u64>, contents: &mut Contents) -> h5::H5Result<()> {
-    let mut groups = Vec::new();
-    for (name, link) in h5::links(group)? {
-        if link != LinkType::Hard || !seen.insert(h5::address_of(group, &name)?) {
-            continue;
-        }
-        let path = format!("{prefix}{name}");
-        match group.loc_type_by_name(&name)? {
-            LocationType::Dataset => contents.headers.push(header_of(path, &group.dataset(&name)?)?),
-            LocationType::Group => groups.push((path, group.group(&name)?)),
-            _ => {}
-        }
-    }
-    groups.into_iter().try_for_each(|(path, inner)| walk_hdf5(&inner, &format!("{path}/"), seen, contents))
+/// A walk along hard links: every object of the file has one.
+#[derive(Default)]
+struct Walk {
+    /// Address of every object, and the name that it is taken under: its first.
+    seen: BTreeMap<u64, String>,
+    /// Soft links to datasets, and the addresses of those.
+    soft: Vec<(String, u64)>,
 }
 
-fn header_of(name: String, dataset: &Dataset) -> h5::H5Result<Header> {
+impl Walk {
+    /// Takes the datasets of a group, and those of other files that it links to, then its groups.
+    fn group(&mut self, group: &Group, prefix: &str, contents: &mut Contents) -> h5::H5Result<()> {
+        let mut groups = Vec::new();
+        for (name, link) in h5::links(group)? {
+            let path = format!("{prefix}{name}");
+            match link {
+                LinkType::Hard => {
+                    let address = h5::address_of(group, &name)?;
+                    if let Some(first) = self.seen.get(&address) {
+                        contents.other_names.insert(path, first.clone());
+                        continue;
+                    }
+                    self.seen.insert(address, path.clone());
+                    match group.loc_type_by_name(&name)? {
+                        LocationType::Dataset => {
+                            contents.headers.push(header_of(path, &group.dataset(&name)?, false)?);
+                        }
+                        LocationType::Group => groups.push((path, group.group(&name)?)),
+                        _ => {}
+                    }
+                }
+                LinkType::Soft => {
+                    // It may lead nowhere, or through an external link.
+                    if let Ok(dataset) = group.dataset(&name)
+                        && dataset.filename() == group.filename()
+                    {
+                        self.soft.push((path, h5::address_of(group, &name)?));
+                    }
+                }
+                LinkType::External => {
+                    let (file, object) = copy::external_target(group, &name)?;
+                    if let Ok(dataset) = group.dataset(&name) {
+                        contents.headers.push(header_of(path.clone(), &dataset, true)?);
+                    }
+                    contents.external.push([path, file, object]);
+                }
+            }
+        }
+        groups.into_iter().try_for_each(|(path, inner)| self.group(&inner, &format!("{path}/"), contents))
+    }
+}
+
+fn header_of(name: String, dataset: &Dataset, linked: bool) -> h5::H5Result<Header> {
     let space = dataset.space()?;
     let max = space.maxdims();
     let dim = |(index, len): (usize, usize)| {
@@ -130,7 +174,7 @@ fn header_of(name: String, dataset: &Dataset) -> h5::H5Result<Header> {
         None => dtype.to_descriptor().map_or("a type of its own".into(), |d| d.to_string()),
     };
     let dims = space.shape().into_iter().enumerate().map(dim).collect();
-    Ok(Header { name, element, type_name, dims, attributes: attributes_of(dataset)? })
+    Ok(Header { name, element, type_name, dims, attributes: attributes_of(dataset)?, linked })
 }
 
 /// Attributes of an HDF5 object.

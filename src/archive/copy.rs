@@ -31,9 +31,17 @@ pub(crate) fn dataset_path(group: &Group, name: &str) -> String {
 
 /// Copies all attributes and members of `from` to `to`; `coded` are dataset paths below `from`, stored as `storage`.
 pub(crate) fn copy_tree(from: &Group, to: &Group, coded: &[String], storage: Storage) -> H5Result<()> {
-    // By address, because a dataset may have several names.
-    let coded = coded.iter().map(|path| h5::address_of(from, path)).collect::<H5Result<_>>()?;
-    let mut copy = Copy { to, coded, storage, objects: Vec::new(), places: BTreeMap::new(), types: Vec::new() };
+    // By address, because a dataset may have several names; those of other files have addresses there.
+    let (mut own, mut linked) = (BTreeSet::new(), BTreeSet::new());
+    for path in coded {
+        if h5::link_type(from, path)? == Some(LinkType::External) {
+            linked.insert(path.clone());
+        } else {
+            own.insert(h5::address_of(from, path)?);
+        }
+    }
+    let (objects, places, types) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let mut copy = Copy { to, coded: own, linked, storage, objects, places, types };
     copy.places.insert(h5::address_of(from, "")?, String::new());
     copy.group(from, to, "")?;
     copy.translate_references(from)
@@ -65,6 +73,8 @@ struct Copy<'a> {
     to: &'a Group,
     /// Addresses of the coded datasets in the old file.
     coded: BTreeSet<u64>,
+    /// Coded datasets of other files, by the paths of the links to them.
+    linked: BTreeSet<String>,
     storage: Storage,
     /// Paths of all objects below the copied group; the empty one is the group itself.
     objects: Vec<String>,
@@ -84,8 +94,12 @@ impl Copy<'_> {
                     self.object(from, to, prefix, &name).map_err(|e| named(&format!("`{prefix}{name}`"), e))?;
                 }
                 LinkType::Soft => to.link_soft(&text_before_nul(&link_value(from, &name)?), &name)?,
+                LinkType::External if self.linked.contains(&format!("{prefix}{name}")) => {
+                    self.bring_in(&from.dataset(&name)?, to, &name)
+                        .map_err(|e| named(&format!("`{prefix}{name}`"), e))?;
+                }
                 LinkType::External => {
-                    let (file, object) = external_target(&link_value(from, &name)?)?;
+                    let (file, object) = external_target(from, &name)?;
                     to.link_external(&file, &object, &name)?;
                 }
             }
@@ -127,6 +141,21 @@ impl Copy<'_> {
         let dataset = object::create_dataset(from, to, name, (&dtype, storage))?;
         self.attributes(from, &dataset)?;
         if storage == Storage::Same { object::copy_data(from, &dataset) } else { Ok(()) }
+    }
+
+    /// Makes the header of a coded dataset of another file, with types of its own and without references, which would lead
+    /// nowhere.
+    fn bring_in(&self, from: &Dataset, to: &Group, name: &str) -> H5Result<()> {
+        let dtype = object::free_copy(&from.dtype()?)?;
+        let dataset = object::create_dataset(from, to, name, (&dtype, self.storage))?;
+        for name in h5::attribute_names(from)? {
+            let old = from.attr(&name)?;
+            let dtype = object::free_copy(&old.dtype()?)?;
+            if !object::holds_references(&dtype)? {
+                object::copy_attribute(&old, &dataset, &name, &dtype)?;
+            }
+        }
+        Ok(())
     }
 
     /// Copies all attributes in order; those that hold references are created and left empty.
@@ -198,8 +227,9 @@ fn text_before_nul(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-/// File and object of an external link: a flag byte, then two texts that end with NUL.
-fn external_target(value: &[u8]) -> H5Result<(String, String)> {
+/// File and object of an external link: its value is a flag byte, then two texts that end with NUL.
+pub(crate) fn external_target(group: &Group, name: &str) -> H5Result<(String, String)> {
+    let value = link_value(group, name)?;
     let file = text_before_nul(&value[1..]);
     let object = text_before_nul(&value[(file.len() + 2).min(value.len())..]);
     Ok((file, object))

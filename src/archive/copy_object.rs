@@ -39,6 +39,7 @@ fn creation_list(from: &Dataset, storage: Storage) -> H5Result<DatasetCreate> {
     // Data in other files (external storage) is brought in, so the list that names them is not kept.
     let external = !from.dcpl()?.get_external()?.is_empty();
     let plist = if external { DatasetCreate::try_new()? } else { from.dcpl()? };
+    h5::allow_missing_filters(&plist)?;
     let (id, resizable) = (plist.id(), from.space()?.is_resizable());
     hdf5::sync::sync(|| {
         // SAFETY: the id is alive; these calls only change properties of the list.
@@ -194,7 +195,8 @@ pub(crate) fn copy_attribute(old: &Attribute, to: &Location, name: &str, dtype: 
     transfer(old, &new, |_, _| Ok(()))
 }
 
-fn holds_references(dtype: &Datatype) -> H5Result<bool> {
+/// Whether values of this type lead to objects of their file.
+pub(crate) fn holds_references(dtype: &Datatype) -> H5Result<bool> {
     // SAFETY: the id is alive.
     let found = hdf5::sync::sync(|| unsafe { h5t::H5Tdetect_class(dtype.id(), h5t::H5T_class_t::H5T_REFERENCE) });
     Ok(hdf5::h5check(found)? > 0)

@@ -50,6 +50,28 @@ pub enum ArchiveError {
         /// Names that would have worked.
         available: Vec<String>,
     },
+    /// A second name of a dataset: each is coded once.
+    #[error("{}: `{variable}` is another name of `{name}` (a link): ask for that", path.display())]
+    OtherName {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        variable: String,
+        /// The name that the dataset is taken under.
+        name: String,
+    },
+    /// An external link that does not lead to a dataset.
+    #[error("{}: `{variable}` is a link to `{object}` in {file}, and there is no such dataset: bring that file, or leave the variable out of data.variables and the link is kept", path.display())]
+    LinkBroken {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        variable: String,
+        /// The file that it leads to, as the link has it.
+        file: String,
+        /// The object there.
+        object: String,
+    },
     /// A variable whose numbers we cannot code (text, compound, references, ...).
     #[error("{}: variable `{variable}` holds {found}: only integers and floats of 8 to 64 bits can be coded; leave it out of data.variables and it is kept as it is", path.display())]
     TypeUnsupported {
@@ -69,7 +91,7 @@ pub enum ArchiveError {
         available: Vec<String>,
     },
     /// A filter that the HDF5 library does not have.
-    #[error("{}: `{variable}` is compressed with filter {filter}, which this HDF5 library does not have: install its plugin and name the folder in HDF5_PLUGIN_PATH, or store the file without it (h5repack -f NONE)", path.display())]
+    #[error("{}: `{variable}` is compressed with filter {filter}, which this HDF5 library does not have: install its plugin and name the folder in HDF5_PLUGIN_PATH, store the file without it (h5repack -f NONE), or leave the variable out of data.variables and it is kept as it is", path.display())]
     FilterMissing {
         /// The file.
         path: PathBuf,

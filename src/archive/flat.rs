@@ -177,6 +177,7 @@ impl Form {
             type_name: self.element.to_string(),
             dims: self.shape.iter().enumerate().map(dim).collect(),
             attributes,
+            linked: false,
         };
         Contents { headers: vec![header], ..Contents::default() }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use hdf5::plist::{DatasetCreate, FileAccess};
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Dataspace, Datatype, File, Group, LinkType, ObjectReference, ObjectReference1, PropertyList};
-use hdf5_metno_sys::{h5a, h5d, h5f, h5p, h5s};
+use hdf5_metno_sys::{h5a, h5d, h5f, h5p, h5s, h5z};
 
 use super::{ElementType, Values};
 #[cfg(parallel_hdf5)]
@@ -298,12 +298,69 @@ pub(crate) fn c_string(text: &str) -> H5Result<std::ffi::CString> {
     std::ffi::CString::new(text).map_err(|_| hdf5::Error::Internal("a name holds a NUL byte".into()))
 }
 
+/// A step of the pipeline that the chunks of a dataset pass.
+pub(crate) struct Filter {
+    /// Registered number.
+    pub(crate) id: i32,
+    flags: u32,
+    values: Vec<u32>,
+}
+
+impl Filter {
+    /// Whether this library has it, or finds it in the folder of plugins.
+    pub(crate) fn is_there(&self) -> bool {
+        // SAFETY: the call takes any number; where the folder of plugins is missing it fails, which means no.
+        hdf5::sync::sync(|| unsafe { h5z::H5Zfilter_avail(self.id) }) > 0
+    }
+}
+
+/// The filters of a dataset with this creation list.
+pub(crate) fn filters(plist: &DatasetCreate) -> H5Result<Vec<Filter>> {
+    // SAFETY: the id is alive.
+    let n = hdf5::h5check(hdf5::sync::sync(|| unsafe { h5p::H5Pget_nfilters(plist.id()) }))?;
+    let filter = |index: u32| {
+        let (mut flags, mut config, mut n_values) = (0, 0, 0);
+        let mut get = |n_values: &mut usize, values: *mut u32| {
+            // SAFETY: the filter exists; at most `n_values` values are written, and nothing of its name.
+            let id = hdf5::sync::sync(|| unsafe {
+                let none = std::ptr::null_mut();
+                h5p::H5Pget_filter2(plist.id(), index, &mut flags, n_values, values, 0, none, &mut config)
+            });
+            hdf5::h5check(id)
+        };
+        get(&mut n_values, std::ptr::null_mut())?;
+        let mut values = vec![0; n_values];
+        let id = get(&mut n_values, values.as_mut_ptr())?;
+        Ok(Filter { id, flags, values })
+    };
+    (0..u32::try_from(n).unwrap_or(0)).map(filter).collect()
+}
+
+/// Lets a dataset be made whose chunks come as they were stored, though this library has not all of their filters: those
+/// become optional.
+pub(crate) fn allow_missing_filters(plist: &DatasetCreate) -> H5Result<()> {
+    for filter in filters(plist)?.into_iter().filter(|filter| !filter.is_there()) {
+        let flags = filter.flags | h5z::H5Z_FLAG_OPTIONAL;
+        // SAFETY: the id is alive and has this filter; the values are as many as told.
+        hdf5::h5check(hdf5::sync::sync(|| unsafe {
+            h5p::H5Pmodify_filter(plist.id(), filter.id, flags, filter.values.len(), filter.values.as_ptr())
+        }))?;
+    }
+    Ok(())
+}
+
 /// Names and kinds of the links of a group, in creation order where the file keeps it.
 pub(crate) fn links(group: &Group) -> H5Result<Vec<(String, LinkType)>> {
     use hdf5::{IndexType, IterationOrder};
     let by_creation = group.links(IndexType::CreationOrder, IterationOrder::Increasing);
     let all = by_creation.or_else(|_| group.links(IndexType::Name, IterationOrder::Increasing))?;
     Ok(all.into_iter().map(|(name, info)| (name, info.link_type)).collect())
+}
+
+/// Kind of the link at the end of a path below a group; `None` if there is none.
+pub(crate) fn link_type(group: &Group, path: &str) -> H5Result<Option<LinkType>> {
+    let (folder, leaf) = path.rsplit_once('/').unwrap_or((".", path));
+    Ok(links(&group.group(folder)?)?.into_iter().find(|(name, _)| name == leaf).map(|(_, kind)| kind))
 }
 
 /// Names of the members of a group, in creation order where the file keeps it.

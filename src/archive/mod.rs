@@ -49,7 +49,7 @@ pub use axes::Dimension;
 pub use container::{IndexRecord, Streams, hash};
 pub use error::{ArchiveError, ErrorClass};
 pub use fields::{CellGrid, FieldSpec, FieldVariable, FieldWriter, cf_attributes};
-pub use reader::Archive;
+pub use reader::{Archive, StreamFile};
 pub use restore::Restorer;
 pub use series::Series;
 pub use shared::Piece;

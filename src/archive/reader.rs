@@ -20,6 +20,13 @@ pub struct Archive {
     superblock: u8,
     original: Source,
     coded: Vec<String>,
+    streams: StreamFile,
+}
+
+/// The streams of an archive, or of what is put aside of one: their index is in memory, they are on disk.
+#[derive(Debug)]
+pub struct StreamFile {
+    path: PathBuf,
     groups: BTreeMap<String, StreamGroup>,
 }
 
@@ -42,8 +49,7 @@ impl Archive {
             seal::check(path, seal::ARCHIVE)?;
         }
         world.barrier();
-        let file = File::open(path).map_err(|e| ArchiveError::unreadable(path, e))?;
-        check_format(path, &file)?;
+        let (file, streams) = open_streams(path)?;
         let [_, format, superblock, coded, axis] = container::ROOT_TEXTS;
         let text = |name: &str| h5::read_text_attribute(&file, name).map_err(|e| ArchiveError::read(path, name, e));
         let format = text(format)?;
@@ -57,8 +63,7 @@ impl Archive {
         for name in &coded {
             original.variable(name)?;
         }
-        let groups = read_groups(path, &file)?;
-        Ok(Self { path: path.into(), file, format, superblock, original, coded, groups })
+        Ok(Self { path: path.into(), file, format, superblock, original, coded, streams })
     }
 
     /// Whether a file ends as archives do; HDF5 does not look at it.
@@ -98,17 +103,17 @@ impl Archive {
 
     /// Names of the groups, sorted.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.groups.keys().map(String::as_str)
+        self.streams.groups.keys().map(String::as_str)
     }
 
     /// The index of a group, in tile order.
     pub fn index(&self, group: &str) -> Result<&[IndexRecord], ArchiveError> {
-        self.group(group).map(|g| &g.index[..])
+        self.streams.index(group)
     }
 
     /// Bytes of all streams of a group, and of its table as it lies in the file.
     pub fn stored_bytes(&self, group: &str) -> Result<(u64, u64), ArchiveError> {
-        let found = self.group(group)?;
+        let found = self.streams.group(group)?;
         let table = self.file.dataset(&format!("groups/{group}/index"));
         let table = table.map_err(|e| ArchiveError::read(&self.path, group, e))?;
         Ok((found.bytes, table.storage_size()))
@@ -116,27 +121,7 @@ impl Archive {
 
     /// The bytes of one stream, checked against their hash.
     pub fn read_stream(&self, group: &str, record: &IndexRecord) -> Result<Vec<u8>, ArchiveError> {
-        let found = self.group(group)?;
-        let what = || {
-            let variable =
-                if record.variable == IndexRecord::SHARED { "shared".into() } else { record.variable.to_string() };
-            format!("stream of tile {:?}+{:?}, variable {variable}, group {group}", record.start, record.len)
-        };
-        let end = record.offset.checked_add(record.length).filter(|&end| end <= found.bytes);
-        if end.is_none() {
-            let place = format!("bytes {}+{}", record.offset, record.length);
-            return Err(ArchiveError::entry(&self.path, &what(), format!("inside {} bytes", found.bytes), place));
-        }
-        let size = |n: u64| usize::try_from(n).expect("64-bit address space");
-        let slab = Slab { start: vec![size(record.offset)], count: vec![size(record.length)] };
-        let mut bytes = vec![0u8; size(record.length)];
-        h5::native_type(BYTE)
-            .and_then(|dtype| h5::read(&found.streams, &dtype, &slab, &mut bytes))
-            .map_err(|e| ArchiveError::read(&self.path, &what(), e))?;
-        if container::hash(&bytes) != record.hash {
-            return Err(ArchiveError::Damaged { path: self.path.clone(), what: what() });
-        }
-        Ok(bytes)
+        self.streams.read_stream(group, record)
     }
 
     /// Names of the parts that [`super::ArchiveWriter::put_blob`] and `put_text` left, sorted.
@@ -182,11 +167,65 @@ impl Archive {
         }
         Ok((bytes, path))
     }
+}
+
+impl StreamFile {
+    /// Whether a file that [`super::ArchiveWriter::aside`] wrote is as it was written.
+    pub fn is_whole(path: &Path) -> bool {
+        seal::check(path, seal::ARCHIVE).is_ok()
+    }
+
+    /// Opens it and reads its index.
+    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
+        open_streams(path).map(|(_, streams)| streams)
+    }
+
+    /// Number of streams.
+    pub fn count(&self) -> usize {
+        self.groups.values().map(|group| group.index.len()).sum()
+    }
+
+    /// The index of a group.
+    pub fn index(&self, group: &str) -> Result<&[IndexRecord], ArchiveError> {
+        self.group(group).map(|g| &g.index[..])
+    }
+
+    /// The bytes of one stream, checked against their hash.
+    pub fn read_stream(&self, group: &str, record: &IndexRecord) -> Result<Vec<u8>, ArchiveError> {
+        let found = self.group(group)?;
+        let what = || {
+            let variable =
+                if record.variable == IndexRecord::SHARED { "shared".into() } else { record.variable.to_string() };
+            format!("stream of tile {:?}+{:?}, variable {variable}, group {group}", record.start, record.len)
+        };
+        let end = record.offset.checked_add(record.length).filter(|&end| end <= found.bytes);
+        if end.is_none() {
+            let place = format!("bytes {}+{}", record.offset, record.length);
+            return Err(ArchiveError::entry(&self.path, &what(), format!("inside {} bytes", found.bytes), place));
+        }
+        let size = |n: u64| usize::try_from(n).expect("64-bit address space");
+        let slab = Slab { start: vec![size(record.offset)], count: vec![size(record.length)] };
+        let mut bytes = vec![0u8; size(record.length)];
+        h5::native_type(BYTE)
+            .and_then(|dtype| h5::read(&found.streams, &dtype, &slab, &mut bytes))
+            .map_err(|e| ArchiveError::read(&self.path, &what(), e))?;
+        if container::hash(&bytes) != record.hash {
+            return Err(ArchiveError::Damaged { path: self.path.clone(), what: what() });
+        }
+        Ok(bytes)
+    }
 
     fn group(&self, name: &str) -> Result<&StreamGroup, ArchiveError> {
         let missing = || ArchiveError::EntryMissing { path: self.path.clone(), entry: format!("groups/{name}") };
         self.groups.get(name).ok_or_else(missing)
     }
+}
+
+fn open_streams(path: &Path) -> Result<(File, StreamFile), ArchiveError> {
+    let file = File::open(path).map_err(|e| ArchiveError::unreadable(path, e))?;
+    check_format(path, &file)?;
+    let groups = read_groups(path, &file)?;
+    Ok((file, StreamFile { path: path.into(), groups }))
 }
 
 fn check_format(path: &Path, file: &File) -> Result<(), ArchiveError> {

@@ -165,11 +165,6 @@ impl Series {
         self.read_with(variable, region, |v, stored| v.field64(stored))
     }
 
-    /// Physical numbers of whole time steps, f32: `times` along axis 0 and all of space.
-    pub fn read_samples(&self, variable: &Variable, times: std::ops::Range<usize>) -> Result<Field<f32>, ArchiveError> {
-        self.read_field(variable, &Box4::times(variable.shape, times))
-    }
-
     /// The file to read from; closes the one read before.
     fn turn_to(&self, file: usize) -> &Source {
         let before = self.current.swap(file, Ordering::Relaxed);

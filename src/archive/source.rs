@@ -186,7 +186,8 @@ impl Source {
         &self.contents.attributes
     }
 
-    /// The variables that `data.variables: all` means: numbers on a grid that are neither coordinates nor flags.
+    /// The variables that `data.variables: all` means: numbers on a grid, in this file, that are neither coordinates nor
+    /// flags.
     pub fn variables(&self) -> &[Variable] {
         &self.fields
     }
@@ -204,8 +205,21 @@ impl Source {
                 found: header.type_name.clone(),
             });
         }
+        let (path, variable) = (self.path.clone(), name.to_string());
+        if let Some(first) = self.contents.other_names.get(name) {
+            return Err(ArchiveError::OtherName { path, variable, name: first.clone() });
+        }
+        if let Some([_, file, object]) = self.contents.external.iter().find(|[link, ..]| link == name) {
+            return Err(ArchiveError::LinkBroken { path, variable, file: file.clone(), object: object.clone() });
+        }
         let available = self.fields.iter().map(|v| v.name.clone()).collect();
-        Err(ArchiveError::VariableMissing { path: self.path.clone(), variable: name.into(), available })
+        Err(ArchiveError::VariableMissing { path, variable, available })
+    }
+
+    /// External links that stay links when the `coded` variables are coded: names, and the files they lead to.
+    pub fn links_kept(&self, coded: &[String]) -> Vec<(&str, &str)> {
+        let kept = self.contents.external.iter().filter(|[name, ..]| !coded.contains(name));
+        kept.map(|[name, file, _]| (name.as_str(), file.as_str())).collect()
     }
 
     /// All numeric variables: fields first, then coordinates and flags.
@@ -233,11 +247,8 @@ impl Source {
     /// Whether an archive can hold the file: every dataset can be written again, and no axis of the `coded` variables
     /// is longer than the indices of tiles.
     pub fn check_archivable(&self, coded: &[&Variable]) -> Result<(), ArchiveError> {
-        let lasting = |defect: &&Defect| match defect.kind {
-            DefectKind::Filter { optional, .. } => !optional,
-            DefectKind::Source { .. } => true,
-            DefectKind::Hollow { .. } => false,
-        };
+        let linked = |name: &str| self.contents.external.iter().any(|[link, ..]| link == name);
+        let lasting = |defect: &&Defect| matches!(defect.kind, DefectKind::Source { .. }) && !linked(&defect.dataset);
         if let Some(defect) = self.defects.iter().find(lasting) {
             return Err(self.refusal(defect));
         }
@@ -251,7 +262,7 @@ impl Source {
     fn refusal(&self, defect: &Defect) -> ArchiveError {
         let (path, variable) = (self.path.clone(), defect.dataset.clone());
         match &defect.kind {
-            &DefectKind::Filter { id, .. } => ArchiveError::FilterMissing { path, variable, filter: id },
+            &DefectKind::Filter { id } => ArchiveError::FilterMissing { path, variable, filter: id },
             DefectKind::Source { file } => ArchiveError::SourceMissing { path, variable, file: file.clone() },
             &DefectKind::Hollow { declared, stored } => ArchiveError::Hollow { path, variable, declared, stored },
         }
@@ -364,7 +375,7 @@ impl Source {
         for header in &self.contents.headers {
             let Some(variable) = self.variable_of(header, axis, has_time) else { continue };
             let [_, z, y, x] = variable.shape;
-            let other = self.reading.images && (z > 1 || y < 2 || x < 2);
+            let other = header.linked || self.reading.images && (z > 1 || y < 2 || x < 2);
             let helper = other || helpers.contains(&header.name) || is_auxiliary(header);
             if helper || variable.count() < CODED_VALUES_MIN {
                 self.others.push(variable);

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use hdf5::dataset::Layout;
 use hdf5::plist::DatasetCreate;
 use hdf5::{Dataset, File, Group, LinkType, LocationType};
-use hdf5_metno_sys::h5p::{H5Pget_filter2, H5Pget_nfilters, H5Pget_virtual_count, H5Pget_virtual_filename};
-use hdf5_metno_sys::h5z::{H5Z_FLAG_OPTIONAL, H5Zfilter_avail};
+use hdf5_metno_sys::h5p::{H5Pget_virtual_count, H5Pget_virtual_filename};
 
-use super::h5::{self, H5Result};
+use super::h5::{self, Filter, H5Result};
 
 /// Groups nested deeper than this are a damaged file, or one made to exhaust the stack.
 const DEPTH_MAX: usize = 256;
@@ -39,9 +38,8 @@ pub(crate) struct Defect {
 /// See [`Defect`].
 #[derive(Debug, Clone)]
 pub(crate) enum DefectKind {
-    /// A filter, by its registered number, that this HDF5 library does not have. Optional: the dataset can be written without
-    /// it, chunks that have passed it apart.
-    Filter { id: i32, optional: bool },
+    /// A filter, by its registered number, that this HDF5 library does not have.
+    Filter { id: i32 },
     /// A file of a virtual dataset that is not there: the library would read fill values in its place.
     Source { file: String },
     /// Bytes that it declares, and the few of them that were ever written.
@@ -75,6 +73,11 @@ impl Survey {
             return Err(hdf5::Error::Internal(format!("groups nested deeper than {DEPTH_MAX}: {prefix}")));
         }
         for (name, link) in h5::links(group)? {
+            if link == LinkType::External
+                && let Ok(dataset) = group.dataset(&name)
+            {
+                self.dataset(&dataset, format!("{prefix}{name}"))?;
+            }
             if link != LinkType::Hard {
                 continue;
             }
@@ -85,7 +88,12 @@ impl Survey {
             let path = format!("{prefix}{name}");
             match group.loc_type_by_name(&name)? {
                 LocationType::Group => self.walk(&group.group(&name)?, &format!("{path}/"), depth + 1, seen)?,
-                LocationType::Dataset => self.dataset(&group.dataset(&name)?, path)?,
+                LocationType::Dataset => {
+                    let dataset = group.dataset(&name)?;
+                    let marks = ["DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"];
+                    self.marked = self.marked || has_any(&dataset, &marks)?;
+                    self.dataset(&dataset, path)?;
+                }
                 _ => {}
             }
         }
@@ -93,15 +101,10 @@ impl Survey {
     }
 
     fn dataset(&mut self, dataset: &Dataset, path: String) -> H5Result<()> {
-        let marks = ["DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"];
-        self.marked = self.marked || has_any(dataset, &marks)?;
-        for (id, optional) in filters(dataset)? {
-            // SAFETY: the call takes any number; where the folder of plugins is missing it fails, which means no.
-            if hdf5::sync::sync(|| unsafe { H5Zfilter_avail(id) }) <= 0 {
-                self.add(&path, DefectKind::Filter { id, optional });
-            }
-        }
         let plist = dataset.dcpl()?;
+        for Filter { id, .. } in h5::filters(&plist)?.into_iter().filter(|filter| !filter.is_there()) {
+            self.add(&path, DefectKind::Filter { id });
+        }
         if plist.get_layout()? == Layout::Virtual {
             if let Some(file) = virtual_files(&plist)?.into_iter().find(|file| self.lacks(file)) {
                 self.add(&path, DefectKind::Source { file });
@@ -152,21 +155,4 @@ fn virtual_files(plist: &DatasetCreate) -> H5Result<Vec<String>> {
 
 fn has_any(object: &hdf5::Location, names: &[&str]) -> H5Result<bool> {
     Ok(h5::attribute_names(object)?.iter().any(|name| names.contains(&name.as_str())))
-}
-
-/// Number of every filter of a dataset, and whether it is optional.
-fn filters(dataset: &Dataset) -> H5Result<Vec<(i32, bool)>> {
-    let plist = dataset.dcpl()?;
-    // SAFETY: the id is alive.
-    let n = hdf5::h5check(hdf5::sync::sync(|| unsafe { H5Pget_nfilters(plist.id()) }))?;
-    let filter = |index: u32| {
-        let (mut flags, mut n_values, mut config) = (0, 0, 0);
-        let null = std::ptr::null_mut();
-        // SAFETY: the filter exists; no room is offered for its values and its name.
-        let id = hdf5::sync::sync(|| unsafe {
-            H5Pget_filter2(plist.id(), index, &mut flags, &mut n_values, null, 0, null.cast(), &mut config)
-        });
-        Ok((hdf5::h5check(id)?, flags & H5Z_FLAG_OPTIONAL != 0))
-    };
-    (0..u32::try_from(n).unwrap_or(0)).map(filter).collect()
 }

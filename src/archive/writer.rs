@@ -39,6 +39,21 @@ impl<'w> ArchiveWriter<'w> {
         Ok(writer)
     }
 
+    /// Starts a file of streams alone, put aside until an archive of them is made.
+    pub fn aside(world: &'w World, path: &Path) -> Result<Self, ArchiveError> {
+        let writer = Self { world, pending: PendingFile::new(path, world.is_root())?, groups: Vec::new() };
+        if world.is_root() {
+            let made = h5::create(writer.pending.tmp()).and_then(File::close);
+            made.map_err(|e| ArchiveError::write(path, e))?;
+        }
+        writer.append(|file| {
+            h5::write_text_attribute(file, container::ROOT_TEXTS[0], container::FORMAT)?;
+            lay_out_streams(file)
+        })?;
+        world.barrier();
+        Ok(writer)
+    }
+
     /// Adds bytes that every rank holds alike (decoder, masks, tables); those of rank 0 are written.
     pub fn put_blob(&mut self, name: &str, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.append(|file| {
@@ -127,8 +142,6 @@ impl<'w> ArchiveWriter<'w> {
             self.lay_out_hdf5(source, coded)?;
         }
         self.append(|file| {
-            h5::create_group(file, "groups")?;
-            h5::create_group(file, "parts")?;
             let superblock = superblock_version(source.path()).unwrap_or(2).to_string();
             let coded = coded.join("\n");
             let axis = source.sample_axis().unwrap_or_default();
@@ -136,7 +149,7 @@ impl<'w> ArchiveWriter<'w> {
             for (name, text) in container::ROOT_TEXTS.into_iter().zip(texts) {
                 h5::write_text_attribute(file, name, text)?;
             }
-            file.new_attr::<u32>().create("format_version")?.write_scalar(&container::VERSION)
+            lay_out_streams(file)
         })
     }
 
@@ -152,6 +165,13 @@ impl<'w> ArchiveWriter<'w> {
         copy().map_err(|e| copy::failure(source.path(), self.pending.path(), &e))?;
         file.close().map_err(unwritten)
     }
+}
+
+/// Places for streams and parts, and the version that tells how they lie there.
+fn lay_out_streams(file: &File) -> H5Result<()> {
+    h5::create_group(file, "groups")?;
+    h5::create_group(file, "parts")?;
+    file.new_attr::<u32>().create("format_version")?.write_scalar(&container::VERSION)
 }
 
 /// Group and name of a part.

@@ -26,6 +26,8 @@
 //! Every value is decided in this order: repairs, listed, mask, body. The reconstruction of a body is plain IEEE f64
 //! or f32 multiplication, addition, division and comparison, so it has the same bits on every machine.
 
+use serde::{Deserialize, Serialize};
+
 use super::CodecError;
 use super::bytes::{Reader, Writer};
 
@@ -49,7 +51,7 @@ pub fn check(bytes: &[u8], expected: &Hash, stream: &'static str) -> Result<(), 
 }
 
 /// How the values of a tile are coded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Method {
     /// One value stands for all.
     Constant,

@@ -29,6 +29,8 @@
 //!
 //! Levels of S: round((a(S) - a(0)) / step), a(S) = 2 sqrt(S + 3/8) with the noise 1.
 
+use serde::{Deserialize, Serialize};
+
 use super::CodecError;
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
 use super::context::{self, Expectation, ResidualReader, Residuals};
@@ -55,7 +57,7 @@ const STEPS: [f64; 5] = [1.8, 1.6, 1.4, 1.2, 1.0];
 const STEP_REAL: f64 = 1.4;
 
 /// How far I(q) of images came back, in units of its own noise.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct RingError {
     /// Rings with coded pixels, over all images.
     pub rings: u64,

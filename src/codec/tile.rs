@@ -9,6 +9,8 @@
 //! is kept. Its stream is then decoded by [`decode_tile`] itself and every value compared: a stream that would break its
 //! promise is never returned.
 
+use serde::{Deserialize, Serialize};
+
 use crate::archive::{ElementType, Values};
 
 use super::CodecError;
@@ -80,7 +82,7 @@ pub struct CodedTile {
 }
 
 /// How a tile was coded.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TileReport {
     /// Method of the stream.
     pub method: Method,

@@ -58,8 +58,6 @@ pub(super) struct CodedVariable {
     coded: codec::CodedTile,
     /// How far the decoded values are from the input, physical units.
     pub quality: Quality,
-    /// Whether the stored numbers can be counts: they are not packed.
-    counts: bool,
 }
 
 /// A coded tile of a group, both ways where both are allowed.
@@ -260,7 +258,7 @@ fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) ->
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
     let valid_range = plan.variable.valid_range;
     let spec = TileSpec { shape: stored.shape, bound: plan.bound, fills: &plan.fills, valid_range, predictor };
-    let coded = codec::encode_tile(&stored.values, prediction, &spec)?;
+    let mut coded = codec::encode_tile(&stored.values, prediction, &spec)?;
     let unit = plan.unit();
     let mut quality = Quality::default();
     for i in 0..stored.values.len() {
@@ -271,7 +269,9 @@ fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) ->
     }
     quality.squared_error = coded.report.sum_squared_error * unit * unit;
     quality.max_abs_error = coded.report.max_abs_error * unit;
-    Ok(CodedVariable { coded, quality, counts: plan.variable.packing.is_none() })
+    // Packed numbers are no counts.
+    coded.report.rings = coded.report.rings.filter(|_| plan.variable.packing.is_none());
+    Ok(CodedVariable { coded, quality })
 }
 
 impl CodedVariable {
@@ -293,7 +293,13 @@ impl CodedVariable {
 
     /// How far I(q) came back, of images of counts.
     pub fn rings(&self) -> Option<RingError> {
-        self.coded.report.rings.filter(|_| self.counts)
+        self.coded.report.rings
+    }
+
+    /// Largest error, -smallest and largest value, largest error of I(q).
+    pub fn extremes(&self) -> [f64; 4] {
+        let q = &self.quality;
+        [q.max_abs_error, -q.min, q.max, self.rings().map_or(0.0, |rings| rings.largest)]
     }
 
     /// n, squared error, squared value, bytes, violations, rings and their squared errors, then one count per class of [`CLASSES`].
@@ -333,6 +339,39 @@ pub(super) fn mask_number(code: u32) -> u32 {
 }
 
 impl CodedTile {
+    /// All of it as bytes, for [`CodedTile::from_bytes`].
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let ways: Vec<_> = self.variables.iter().flat_map(|(classical, learned)| [classical, learned]).collect();
+        let told: Vec<_> = ways.iter().map(|way| way.as_ref().map(|v| (v.coded.report, v.quality))).collect();
+        let told = serde_json::to_vec(&(self.latents.is_some(), told)).expect("plain data");
+        let masks: Vec<_> = ways.iter().map(|way| way.as_ref().and_then(CodedVariable::mask)).collect();
+        let streams = ways
+            .iter()
+            .zip(&masks)
+            .filter_map(|(way, mask)| way.as_ref().map(|way| [way.stream(), mask.as_deref().unwrap_or(&[])]));
+        pack(std::iter::once(&told[..]).chain(streams.flatten()).chain(self.latents.as_deref()))
+    }
+
+    /// What [`CodedTile::to_bytes`] gave; `None` if it is not.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        type Told = (bool, Vec<Option<(codec::TileReport, Quality)>>);
+        let mut parts = unpack(bytes);
+        let (latents, told): Told = serde_json::from_slice(parts.next()?).ok()?;
+        let mut ways = Vec::new();
+        for told in told {
+            let Some((report, quality)) = told else {
+                ways.push(None);
+                continue;
+            };
+            let (stream, mask) = (parts.next()?.to_vec(), Some(parts.next()?).filter(|mask| !mask.is_empty()));
+            let mask = mask.map(Mask::from_bytes).transpose().ok()?;
+            ways.push(Some(CodedVariable { coded: codec::CodedTile { stream, mask, report }, quality }));
+        }
+        let mut ways = ways.into_iter();
+        let variables = std::iter::from_fn(|| Some((ways.next()?, ways.next()?))).collect();
+        Some(Self { variables, latents: if latents { Some(parts.next()?.to_vec()) } else { None } })
+    }
+
     /// Bytes (with the share of the latents) and quality of variable `v` coded one way.
     pub fn cost(&self, v: usize, way: Way) -> Option<(f64, Quality)> {
         let latents = self.latents.as_ref().map_or(0, Vec::len) as f64 / self.variables.len() as f64;
@@ -375,4 +414,24 @@ impl Chosen {
         let bytes = self.latents.as_ref().map_or(0, |l| l.len() as u64 + RECORD_BYTES);
         bytes as f64 / self.variables.len() as f64
     }
+}
+
+/// Byte strings one after the other, each behind its length.
+pub(super) fn pack<B: AsRef<[u8]>>(strings: impl IntoIterator<Item = B>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for string in strings {
+        bytes.extend((string.as_ref().len() as u64).to_ne_bytes());
+        bytes.extend_from_slice(string.as_ref());
+    }
+    bytes
+}
+
+/// The byte strings that [`pack`] joined.
+pub(super) fn unpack(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (length, rest) = bytes.split_first_chunk::<8>()?;
+        let (string, rest) = rest.split_at_checked(usize::try_from(u64::from_ne_bytes(*length)).ok()?)?;
+        bytes = rest;
+        Some(string)
+    })
 }

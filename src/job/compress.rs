@@ -7,10 +7,15 @@
 //! ```
 //!
 //! Teams of ranks work through the files side by side. An archive carries the summary of what it came to: after an
-//! interruption the archives that are there are counted, not made again.
+//! interruption the archives that are there are counted, not made again. Of a file that a signal interrupted, the tiles
+//! that are coded are put aside, and the next run codes the others.
+
+mod aside;
+mod masks;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -32,6 +37,7 @@ use super::teams::Team;
 use super::tiling::tiles;
 use super::total::{Total, ratio};
 use super::{Context, Input, JobError, failure, memory, rate, slices, smoke};
+use aside::{Aside, Tiles};
 
 /// The part of an archive that holds its [`Summary`].
 const SUMMARY: &str = "summary";
@@ -170,6 +176,18 @@ struct Made {
     now: bool,
 }
 
+/// A group with the tiles of this rank, or those of them that were coded before a signal came.
+struct CodedGroup<'g> {
+    group: &'g Group,
+    variables: Vec<&'g Variable>,
+    plan: Plan<'g>,
+    /// The tiles of all ranks.
+    boxes: Vec<Box4>,
+    /// This rank's: consecutive, so that streams follow each other in the file.
+    owned: Range<usize>,
+    tiles: Tiles,
+}
+
 /// One input file on its way into its archive.
 struct File<'c, 'w> {
     ctx: &'c Context<'w>,
@@ -247,50 +265,85 @@ impl File<'_, '_> {
         let available: Vec<String> = source.select(groups::names(data))?.iter().map(|v| v.name.clone()).collect();
         let groups = groups::of(data, &available)?;
         let names: Vec<String> = groups.iter().flat_map(|g| g.variables.clone()).collect();
+        for (name, file) in source.links_kept(&names) {
+            let input = self.input.name.display();
+            self.say(format!(
+                "compress: {input}: `{name}` stays a link to {file}, which the restored file needs as well"
+            ));
+        }
         let mut writer = ArchiveWriter::create(self.team, path, source, &names)?;
         let mut summary = Summary::default();
-        // 2. Group after group: streams and what their reader needs.
+        // 2. Group after group, the tiles.
+        let aside = Aside::open(self.ctx, self.team, self.input)?;
+        let mut coded = Vec::new();
         for group in &groups {
-            let into = (&mut writer, &mut summary.variables);
-            match self.code_group(source, group, models.get(&group.variables), into)? {
-                Some(decoder_bytes) => summary.model_bytes += decoder_bytes,
-                None => return Ok(None),
+            coded.extend(self.code_group(source, group, models.get(&group.variables), &aside)?);
+            if self.team.any(self.stopped()) {
+                let (count, input) = (aside.put(self.team, &coded)?, self.input.name.display());
+                self.say(format!("compress: {input}: stopped, {count} coded tiles are put aside"));
+                return Ok(None);
             }
         }
-        // 3. The summary and the file.
+        // 3. Their streams, and what a reader needs.
+        for group in coded {
+            summary.model_bytes += self.write_group(source, group, (&mut writer, &mut summary.variables))?;
+        }
+        // 4. The summary and the file.
         writer.put_text(SUMMARY, &serde_json::to_string(&summary).expect("plain data"))?;
         writer.finish()?;
+        aside.remove(self.team)?;
         Ok(Some(summary))
     }
 
-    /// Codes a group and hands its streams to the writer; returns the bytes of its decoder, `None` if a signal
-    /// came.
-    fn code_group(
+    /// Codes a group, as far as it comes until a signal; `None` if one came before it was measured. Collective over the
+    /// team.
+    fn code_group<'g>(
         &self,
-        source: &Source,
-        group: &Group,
-        model: Option<&Predictor>,
-        (writer, totals): (&mut ArchiveWriter, &mut BTreeMap<String, Total>),
-    ) -> Result<Option<u64>, JobError> {
+        source: &'g Source,
+        group: &'g Group,
+        model: Option<&'g Predictor>,
+        aside: &Aside,
+    ) -> Result<Option<CodedGroup<'g>>, JobError> {
         let world = self.team;
         let variables: Vec<&Variable> = group.variables.iter().map(|n| source.variable(n)).collect::<Result<_, _>>()?;
         // 1. Range and mask of every variable; what they promise.
         let plan = self.plan(source, group, &variables, model)?;
-        // 2. This rank's tiles: consecutive, so that streams follow each other in the file.
+        if world.any(self.stopped()) {
+            return Ok(None);
+        }
+        // 2. This rank's tiles.
         let boxes = self.boxes(variables[0].shape, &self.tile(&plan));
         let owned = shard::range(boxes.len(), world.size(), world.rank());
-        let Some(coded) = self.code_tiles(source, &plan, (&group.name, &boxes[owned.clone()]))? else {
-            return Ok(None);
-        };
-        // 3. The learned prediction stays if what it saves in all tiles pays for the decoder.
+        let tiles = aside.tiles(&group.name, &boxes, owned.clone());
+        let mut known = [tiles.len() as u64];
+        world.sum(&mut known);
+        if known[0] > 0 {
+            let (input, all) = (self.input.name.display(), boxes.len());
+            self.say(format!("compress: {input}, {}: goes on with {} of {all} tiles", group.name, known[0]));
+        }
+        let mut coded = CodedGroup { group, variables, plan, boxes, owned, tiles };
+        self.code_tiles(source, &mut coded)?;
+        Ok(Some(coded))
+    }
+
+    /// Hands the streams of a group to the writer; returns the bytes of its decoder. Collective over the team.
+    fn write_group(
+        &self,
+        source: &Source,
+        coded: CodedGroup,
+        (writer, totals): (&mut ArchiveWriter, &mut BTreeMap<String, Total>),
+    ) -> Result<u64, JobError> {
+        let world = self.team;
+        let CodedGroup { group, variables, plan, boxes, owned, tiles } = coded;
+        // 1. The learned prediction stays if what it saves in all tiles pays for the decoder.
         let parts = plan.model.map_or_else(Vec::new, |m| m.reader().to_parts(&group.name));
         let decoder_bytes: u64 = parts.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        let mut saved = [coded.iter().map(CodedTile::saved).sum::<u64>()];
+        let mut saved = [tiles.values().map(CodedTile::saved).sum::<u64>()];
         world.sum(&mut saved);
         let keep = !parts.is_empty() && (saved[0] > decoder_bytes || plan.learned_only);
-        // 4. Into the archive.
-        let chosen: Vec<Chosen> = coded.into_iter().map(|tile| tile.choose(keep)).collect();
-        let masks = self.share_masks(&group.name, &chosen, writer)?;
+        // 2. Into the archive.
+        let chosen: Vec<Chosen> = tiles.into_values().map(|tile| tile.choose(keep)).collect();
+        let masks = masks::share(world, &group.name, &chosen, writer)?;
         let mask_bytes = masks.keys().map(|mask| mask.len() as u64).sum::<u64>() / variables.len() as u64;
         let mut streams = Streams::new();
         for (tile, region) in chosen.iter().zip(&boxes[owned.clone()]) {
@@ -313,13 +366,13 @@ impl File<'_, '_> {
         for name in &group.variables {
             totals.entry(name.clone()).and_modify(|total| total.compressed_bytes += mask_bytes);
         }
-        // 5. What other bounds would cost.
+        // 3. What other bounds would cost.
         if let Some(middle) = boxes.get(boxes.len() / 2).filter(|_| self.shown) {
             let of_all = variables.iter().map(|&v| (v, &totals[&v.name]));
             let reached: Vec<_> = of_all.map(|(v, total)| (v, total.quality, total.bits_per_value())).collect();
             rate::figures((self.ctx, world), (source, &plan), middle, &reached)?;
         }
-        Ok(Some(if keep { decoder_bytes } else { 0 }))
+        Ok(if keep { decoder_bytes } else { 0 })
     }
 
     /// How a group is coded. Collective over the team.
@@ -350,44 +403,24 @@ impl File<'_, '_> {
         Ok(plan)
     }
 
-    /// Codes this rank's tiles, one per thread at a time; `None` if a signal came. Collective over the team.
-    fn code_tiles(
-        &self,
-        source: &Source,
-        plan: &Plan,
-        (group, regions): (&str, &[Box4]),
-    ) -> Result<Option<Vec<CodedTile>>, JobError> {
-        let mut progress = self.ctx.report.progress(&format!("tiles of {group}"), regions.len() as u64);
-        let mut coded = Vec::with_capacity(regions.len());
-        for round in regions.chunks(rayon::current_num_threads()) {
+    /// Codes those of this rank's tiles that are not, one per thread at a time, until a signal comes.
+    fn code_tiles(&self, source: &Source, group: &mut CodedGroup) -> Result<(), JobError> {
+        let CodedGroup { group, plan, boxes, owned, tiles, .. } = group;
+        let missing: Vec<usize> = owned.clone().filter(|place| !tiles.contains_key(place)).collect();
+        let mut progress = self.ctx.report.progress(&format!("tiles of {}", group.name), missing.len() as u64);
+        for (number, round) in missing.chunks(rayon::current_num_threads()).enumerate() {
+            failure::inject(self.ctx.world, (Stage::Compress, failure::ROUNDS + number as u64), &self.ctx.stop);
             if self.stopped() {
                 break;
             }
-            let read: Vec<Tile> =
-                round.iter().map(|region| Tile::read(source, plan, region)).collect::<Result<_, _>>()?;
+            let read = round.iter().map(|&place| Tile::read(source, plan, &boxes[place]));
+            let read: Vec<Tile> = read.collect::<Result<_, _>>()?;
             let done = read.into_par_iter().map(|tile| tile.code(&plan.variables));
-            coded.extend(done.collect::<Result<Vec<_>, JobError>>()?);
+            let done = done.collect::<Result<Vec<_>, JobError>>()?;
+            tiles.extend(round.iter().copied().zip(done));
             progress.advance(round.len() as u64);
         }
-        Ok((!self.team.any(self.stopped() || coded.len() < regions.len())).then_some(coded))
-    }
-
-    /// Stores the distinct masks of all ranks once, in the order of their bytes; returns their places. Collective.
-    fn share_masks(
-        &self,
-        group: &str,
-        tiles: &[Chosen],
-        writer: &mut ArchiveWriter,
-    ) -> Result<BTreeMap<Vec<u8>, u32>, JobError> {
-        let world = self.team;
-        let mine: BTreeSet<Vec<u8>> = tiles.iter().flat_map(|t| &t.variables).filter_map(|v| v.mask()).collect();
-        let mut all = BTreeSet::new();
-        world.gather_each(&pack(&mine), |bytes| all.extend(unpack(&bytes)));
-        let all: BTreeSet<Vec<u8>> = unpack(&world.broadcast_bytes(pack(&all))).collect();
-        for (i, mask) in all.iter().enumerate() {
-            writer.put_blob(&format!("masks/{group}/{i}"), mask)?;
-        }
-        Ok(all.into_iter().zip(0..).collect())
+        Ok(())
     }
 
     /// What is coded of a variable: every tile, or the few of a smoke run.
@@ -424,7 +457,7 @@ impl File<'_, '_> {
     fn add_up(
         &self,
         (group, variables): (&Group, &[&Variable]),
-        (plan, boxes, owned): (&Plan, &[Box4], std::ops::Range<usize>),
+        (plan, boxes, owned): (&Plan, &[Box4], Range<usize>),
         tiles: &[coding::Chosen],
         totals: &mut BTreeMap<String, Total>,
     ) {
@@ -434,10 +467,8 @@ impl File<'_, '_> {
             let sums: Vec<Vec<f64>> = tiles.iter().map(|t| t.variables[v].sums(t.latent_share())).collect();
             let sum = world.tree_sum(boxes.len(), &owned, &sums, coding::SUMS);
             let least = [0.0, f64::NEG_INFINITY, f64::NEG_INFINITY, 0.0];
-            let mut extremes = tiles.iter().fold(least, |e: [f64; 4], t| {
-                let (q, rings) = (&t.variables[v].quality, t.variables[v].rings().unwrap_or_default());
-                [e[0].max(q.max_abs_error), e[1].max(-q.min), e[2].max(q.max), e[3].max(rings.largest)]
-            });
+            let larger = |a: [f64; 4], b: [f64; 4]| std::array::from_fn(|i| a[i].max(b[i]));
+            let mut extremes = tiles.iter().map(|t| t.variables[v].extremes()).fold(least, larger);
             world.max(&mut extremes);
             let quality = Quality {
                 n: sum[0] as u64,
@@ -465,19 +496,4 @@ impl File<'_, '_> {
             totals.insert(name.clone(), total);
         }
     }
-}
-
-/// Masks one after the other, each behind its length.
-fn pack(masks: &BTreeSet<Vec<u8>>) -> Vec<u8> {
-    masks.iter().flat_map(|mask| (mask.len() as u64).to_ne_bytes().into_iter().chain(mask.iter().copied())).collect()
-}
-
-fn unpack(mut bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    std::iter::from_fn(move || {
-        let (length, rest) = bytes.split_first_chunk::<8>()?;
-        let length = usize::try_from(u64::from_ne_bytes(*length)).expect("packed from a length");
-        let (mask, rest) = rest.split_at(length);
-        bytes = rest;
-        Some(mask.to_vec())
-    })
 }

@@ -104,6 +104,9 @@ pub(super) fn inject_on(file: &Path) {
     }
 }
 
+/// The step of injection before the first round of tiles of a group; the files of a stage count from 1.
+pub(super) const ROUNDS: u64 = 1_000_000;
+
 /// Failure injection for the tests: `SCI_HPC_INJECT=panic:rank=1:stage=train` panics on rank 1 where `train` begins, with
 /// `:step=3` before its third step; `stop:...` raises the stop flag there, as a signal would; `hang:...` stays there.
 pub(super) fn inject(world: &World, (stage, step): (Stage, u64), stop: &AtomicBool) {

@@ -45,10 +45,6 @@ impl<B: Backend> Var<B> {
     pub fn buffer(&self) -> &B::Buffer {
         &self.buffer
     }
-    /// The value, row-major.
-    pub fn into_buffer(self) -> B::Buffer {
-        self.buffer
-    }
     /// The same value without a past: derivatives do not flow through it.
     pub fn detached(&self) -> Self {
         Self { node: None, ..self.clone() }

@@ -76,7 +76,7 @@ fn a_box_across_files_holds_the_numbers_of_each() {
     for ((t, _, y, x), &found) in field.values.indexed_iter() {
         assert_eq!(found, value((1 + t) as f64, (4 + 1 + y) * 6 + 2 + x), "step {t}, row {y}, column {x}");
     }
-    let samples = series.read_samples(&u, 2..4).unwrap();
+    let samples = series.read_field(&u, &Box4::times(u.shape, 2..4)).unwrap();
     assert_eq!(samples.values.dim(), (2, 3, 4, 6));
     assert_eq!([samples.values[[0, 0, 0, 0]], samples.values[[1, 2, 3, 5]]], [2000.0, 3071.0]);
 }

@@ -140,3 +140,33 @@ fn an_archive_is_not_extracted_over_itself_and_equal_products_are_refused() {
     write(&here, "twice.yaml", job);
     sci_hpc(&here, &["--config", "twice.yaml"]).refused(2, &["would become one file"]);
 }
+
+#[test]
+fn a_file_goes_on_with_the_tiles_that_were_coded_before_a_signal() {
+    let steps = ["--set", "compress.tile={steps: 1}"];
+    let whole = folder("tiles-whole");
+    write(&whole, "job.yaml", JOB);
+    finish(&whole, 2, &steps);
+    let here = folder("tiles-stopped");
+    write(&here, "job.yaml", JOB);
+    let aside = here.join("out/checkpoints/compress/urban-flow.nc.h5");
+    let arguments = [&["--config", "job.yaml"][..], &steps].concat();
+    // Seven tiles per group: rank 0 has four of the first, rank 1 codes two of its three; then the last of the first, and
+    // of the second those of rank 1 and one of rank 0.
+    // The third is stopped before it has measured anything, and keeps what lies there.
+    let (six, eleven) = ("6 coded tiles are put aside", "11 coded tiles are put aside");
+    for (rank, step, said) in [(1, 1_000_002, six), (0, 1_000_001, eleven), (0, 1, eleven)] {
+        let inject = format!("stop:rank={rank}:stage=compress:step={step}");
+        mpirun(&here, 2, &inject, &arguments).refused(75, &[said, "stopped in stage compress"]);
+        assert!(aside.is_file() && !here.join("out/archive/urban-flow.nc.sci.h5").exists());
+        // A tile that is damaged is coded again.
+        let mut bytes = std::fs::read(&aside).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&aside, bytes).unwrap();
+    }
+    let log = finish(&here, 3, &steps);
+    assert!(log.contains("urban-flow.nc, u-w: goes on with"), "{log}");
+    assert!(!aside.exists());
+    assert_same(&products(&here), &products(&whole), "stopped in a file");
+}

@@ -124,7 +124,9 @@ fn virtual_datasets_links_and_compounds_come_back_with_what_is_behind_them() {
         std::fs::copy(shipped(name), here.join(name)).unwrap();
     }
     write(&here, "job.yaml", &job("linked.h5"));
-    mpirun(&here, 2, "", &["--config", "job.yaml"]).answer();
+    let run = mpirun(&here, 2, "", &["--config", "job.yaml"]);
+    run.answer();
+    assert!(run.stderr.contains("`elsewhere` stays a link to linked_source.h5"), "{}", run.stderr);
     // What was virtual is in the file.
     std::fs::create_dir(here.join("alone")).unwrap();
     std::fs::copy(here.join("out/decompressed/linked.h5"), here.join("alone/linked.h5")).unwrap();
@@ -147,6 +149,47 @@ fn virtual_datasets_links_and_compounds_come_back_with_what_is_behind_them() {
     let dump = |path: &str| tool(&here, "h5dump", &["-d", "/pairs", "-y", "-o", "/dev/stdout", path]);
     let values = |path: &str| dump(path).split_once("DATASET").unwrap().1.to_string();
     assert_eq!(values("linked.h5"), values("alone/linked.h5"));
+}
+
+#[test]
+fn dataset_behind_an_external_link_is_brought_in_where_it_is_asked_for() {
+    let here = folder("readers-elsewhere");
+    let source = hdf5::File::create(here.join("data_000001.h5")).unwrap();
+    source.new_dataset_builder().with_data(&wave()).chunk((1, 5, 8)).deflate(3).create("frames").unwrap();
+    let frames = source.dataset("frames").unwrap();
+    let reference: hdf5::ObjectReference1 = source.reference("frames").unwrap();
+    frames.new_attr_builder().with_data(&[reference]).create("self").unwrap();
+    frames.new_attr::<i32>().create("count").unwrap().write_scalar(&6).unwrap();
+    let master = hdf5::File::create(here.join("master.h5")).unwrap();
+    // At the same address there: which object is meant is told by the path, not by the address alone.
+    master.new_dataset_builder().with_data(&wave()).chunk((1, 5, 8)).deflate(3).create("own").unwrap();
+    let entry = master.create_group("entry").unwrap();
+    entry.link_external("data_000001.h5", "/frames", "first").unwrap();
+    entry.link_external("data_000002.h5", "/frames", "second").unwrap();
+    entry.link_hard("/own", "again").unwrap();
+    drop((frames, source, entry, master));
+    write(&here, "job.yaml", &job("master.h5"));
+    let refused = |variable: &str, words: &[&str]| {
+        let set = format!("data.variables=[{variable}]");
+        sci_hpc(&here, &["--config", "job.yaml", "--set", &set]).refused(3, words);
+    };
+    refused("entry/second", &["a link to `/frames` in data_000002.h5, and there is no such dataset"]);
+    refused("entry/again", &["`entry/again` is another name of `own`"]);
+    let set = "data.variables=[entry/first]";
+    let run = mpirun(&here, 2, "", &["--config", "job.yaml", "--set", set]);
+    run.answer();
+    assert!(run.stderr.contains("`entry/second` stays a link to data_000002.h5"), "{}", run.stderr);
+    std::fs::remove_file(here.join("data_000001.h5")).unwrap();
+    let new = hdf5::File::open(here.join("out/decompressed/master.h5")).unwrap();
+    let first = new.dataset("entry/first").unwrap();
+    assert_eq!(first.attr_names().unwrap(), ["count"]);
+    assert_restored("first", &wave_values(), &Values::F32(first.read_raw::<f32>().unwrap()), |_| false);
+    assert_eq!(Values::F32(new.dataset("own").unwrap().read_raw::<f32>().unwrap()), wave_values());
+    assert!(new.group("entry").unwrap().link_exists("second"));
+}
+
+fn wave_values() -> Values {
+    Values::F32(wave().iter().copied().collect())
 }
 
 /// Numbers of a wave, (6, 5, 8).
@@ -186,7 +229,7 @@ fn filters_and_external_storage_are_read_and_what_is_not_coded_keeps_them() {
     let new = hdf5::File::open(here.join("out/decompressed/filters.h5")).unwrap();
     for name in names {
         let values = new.dataset(name).unwrap().read_raw::<f32>().unwrap();
-        assert_restored(name, &Values::F32(wave().iter().copied().collect()), &Values::F32(values), |_| false);
+        assert_restored(name, &wave_values(), &Values::F32(values), |_| false);
     }
     for name in ["few deflate", "few szip"].into_iter().filter(|name| new.link_exists(name)) {
         let dataset = new.dataset(name).unwrap();
@@ -201,6 +244,7 @@ fn filter_that_the_library_lacks_is_named_and_the_file_left_out_where_the_job_sa
     let path = here.join("odd.h5");
     let file = hdf5::File::create(&path).unwrap();
     file.new_dataset_builder().with_data(&wave()).chunk((2, 5, 8)).deflate(6).create("u").unwrap();
+    file.new_dataset_builder().with_data(&wave()).create("v").unwrap();
     file.close().unwrap();
     // The header names filter 1, deflate: number, length of the name, flags, number of values, name (little-endian u16).
     let mut bytes = std::fs::read(&path).unwrap();
@@ -217,6 +261,22 @@ fn filter_that_the_library_lacks_is_named_and_the_file_left_out_where_the_job_sa
     mpirun(&here, 2, "", &skip).refused(3, &["filter 32013", "1 could not be read"]);
     assert!(here.join("out/decompressed/values.f32.nc").is_file());
     sci_hpc(&here, &["inspect", "odd.h5"]).answer();
+    // What is not coded is carried along as it is stored.
+    let others = ["--config", "job.yaml", "--fresh", "--set", "data.inputs=[odd.h5]", "--set", "data.variables=[v]"];
+    mpirun(&here, 2, "", &others).answer();
+    let chunks = |name: &str| {
+        let (file, bytes) = (hdf5::File::open(here.join(name)).unwrap(), std::fs::read(here.join(name)).unwrap());
+        let dataset = file.dataset("u").unwrap();
+        assert_eq!(dataset.filters().iter().map(hdf5::filters::Filter::id).collect::<Vec<_>>(), [32013]);
+        let chunk = |i| {
+            let chunk = dataset.chunk_info(i).unwrap();
+            let (from, len) = (usize::try_from(chunk.addr).unwrap(), usize::try_from(chunk.size).unwrap());
+            (chunk.offset, chunk.filter_mask, bytes[from..from + len].to_vec())
+        };
+        (0..dataset.num_chunks().unwrap()).map(chunk).collect::<Vec<_>>()
+    };
+    assert_eq!(chunks("odd.h5").len(), 3);
+    assert_eq!(chunks("odd.h5"), chunks("out/decompressed/odd.h5"));
 }
 
 #[test]

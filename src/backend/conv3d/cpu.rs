@@ -5,7 +5,7 @@ use super::table::Grid;
 use super::weight::WeightProduct;
 use super::windows::Phase;
 use super::{Conv3d, ConvDims};
-use crate::backend::{Cpu, CpuBuffer, Real};
+use crate::backend::{Cpu, Real};
 
 impl<R: Real> Conv3d for Cpu<R> {
     fn conv3d_forward(
@@ -15,7 +15,7 @@ impl<R: Real> Conv3d for Cpu<R> {
         bias: Option<&Self::Buffer>,
         dims: &ConvDims,
     ) -> Self::Buffer {
-        check(dims, [Some(x), Some(w), None]);
+        dims.check([Some(x.len()), Some(w.len()), None]);
         assert!(bias.is_none_or(|b| b.len() == dims.c_out), "bias of {} channels", dims.c_out);
         let product = Gathered {
             phases: vec![Phase::forward(dims)],
@@ -34,7 +34,7 @@ impl<R: Real> Conv3d for Cpu<R> {
         bias: Option<&Self::Buffer>,
         dims: &ConvDims,
     ) -> Self::Buffer {
-        check(dims, [None, Some(w), Some(y_bar)]);
+        dims.check([None, Some(w.len()), Some(y_bar.len())]);
         assert!(bias.is_none_or(|b| b.len() == dims.c_in), "bias of {} channels", dims.c_in);
         let product = Gathered {
             phases: Phase::input_grad(dims),
@@ -47,25 +47,12 @@ impl<R: Real> Conv3d for Cpu<R> {
     }
 
     fn conv3d_weight_grad(&self, x: &Self::Buffer, y_bar: &Self::Buffer, dims: &ConvDims) -> Self::Buffer {
-        check(dims, [Some(x), None, Some(y_bar)]);
+        dims.check([Some(x.len()), None, Some(y_bar.len())]);
         let product = WeightProduct {
             phase: Phase::forward(dims),
             x: Grid { values: x, channels: dims.c_in },
             y: Grid { values: y_bar, channels: dims.c_out },
         };
         self.wrap(product.compute())
-    }
-}
-
-/// Asserts the lengths of x, w and y.
-fn check<R: Real>(dims: &ConvDims, buffers: [Option<&CpuBuffer<R>>; 3]) {
-    let volume = |g: [usize; 3]| g.iter().product::<usize>();
-    let lens = [
-        dims.n * volume(dims.input) * dims.c_in,
-        volume(dims.kernel) * dims.c_in * dims.c_out,
-        dims.n * volume(dims.output) * dims.c_out,
-    ];
-    for ((buffer, len), name) in buffers.into_iter().zip(lens).zip(["x", "w", "y"]) {
-        assert!(buffer.is_none_or(|b| b.len() == len), "{name} of {dims:?} must have {len} elements");
     }
 }

@@ -125,18 +125,6 @@ fn volume(grid: [usize; 3]) -> usize {
     grid.iter().product()
 }
 
-/// Asserts the lengths of x, w and y.
-fn check<D: Driver, R: Element>(dims: &ConvDims, buffers: [Option<&GpuBuffer<D, R>>; 3]) {
-    let lens = [
-        dims.n * volume(dims.input) * dims.c_in,
-        volume(dims.kernel) * dims.c_in * dims.c_out,
-        dims.n * volume(dims.output) * dims.c_out,
-    ];
-    for ((buffer, len), name) in buffers.into_iter().zip(lens).zip(["x", "w", "y"]) {
-        assert!(buffer.is_none_or(|b| b.len() == len), "{name} of {dims:?} must have {len} elements");
-    }
-}
-
 impl<D: Driver, R: Element> Gpu<D, R> {
     /// Forward product or input gradient.
     fn gathered(
@@ -185,7 +173,7 @@ impl<D: Driver, R: Element> Conv3d for Gpu<D, R> {
         bias: Option<&Self::Buffer>,
         dims: &ConvDims,
     ) -> Self::Buffer {
-        check(dims, [Some(x), Some(w), None]);
+        dims.check([Some(x.len()), Some(w.len()), None]);
         self.gathered([x, w], bias, dims, false)
     }
 
@@ -196,12 +184,12 @@ impl<D: Driver, R: Element> Conv3d for Gpu<D, R> {
         bias: Option<&Self::Buffer>,
         dims: &ConvDims,
     ) -> Self::Buffer {
-        check(dims, [None, Some(w), Some(y_bar)]);
+        dims.check([None, Some(w.len()), Some(y_bar.len())]);
         self.gathered([y_bar, w], bias, dims, true)
     }
 
     fn conv3d_weight_grad(&self, x: &Self::Buffer, y_bar: &Self::Buffer, dims: &ConvDims) -> Self::Buffer {
-        check(dims, [Some(x), None, Some(y_bar)]);
+        dims.check([Some(x.len()), None, Some(y_bar.len())]);
         let exchanged = flipped(dims);
         let (dims, x, y_bar) = exchanged.as_ref().map_or((dims, x, y_bar), |flipped| (flipped, y_bar, x));
         let (rows, columns) = (volume(dims.kernel) * dims.c_in, dims.c_out);

@@ -41,6 +41,19 @@ impl ConvDims {
         let volume = |g: [usize; 3]| g.iter().map(|&v| v as u64).product::<u64>();
         2 * self.n as u64 * volume(self.output) * volume(self.kernel) * self.c_in as u64 * self.c_out as u64
     }
+
+    /// Panics unless x, w and y, where they are given, have so many elements.
+    fn check(&self, lens: [Option<usize>; 3]) {
+        let volume = |g: [usize; 3]| g.iter().product::<usize>();
+        let expected = [
+            self.n * volume(self.input) * self.c_in,
+            volume(self.kernel) * self.c_in * self.c_out,
+            self.n * volume(self.output) * self.c_out,
+        ];
+        for ((found, len), name) in lens.into_iter().zip(expected).zip(["x", "w", "y"]) {
+            assert!(found.is_none_or(|found| found == len), "{name} of {self:?} must have {len} elements");
+        }
+    }
 }
 
 /// The three contractions. x is `(n, input, c_in)`, w `(kd, kh, kw, c_in, c_out)`, y `(n, output, c_out)`.

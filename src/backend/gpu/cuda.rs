@@ -153,12 +153,6 @@ impl Cuda {
         Ok(())
     }
 
-    /// Memory of the device in bytes: free, total.
-    pub fn memory(&self) -> Result<(usize, usize), GpuError> {
-        self.bind()?;
-        result::mem_get_info().map_err(failed("asking for the memory of the GPU"))
-    }
-
     /// An attribute of the device: number of processors, clock, width of the memory bus.
     pub fn attribute(&self, attribute: Attribute) -> Result<i32, GpuError> {
         self.device.context.attribute(attribute).map_err(failed("asking for an attribute of the GPU"))
