@@ -51,10 +51,8 @@ const WAVE_STEP: f64 = 2.0;
 const WAVE_FLOOR: f64 = 0.005;
 /// What of `base` is left where waves would make it negative.
 const SHARE_MIN: f64 = 0.02;
-/// Distances of levels, in fractions of the noise, for sums that are rounded to integers; the first that serves is taken.
-const STEPS: [f64; 5] = [1.8, 1.6, 1.4, 1.2, 1.0];
-/// The same for other numbers.
-const STEP_REAL: f64 = 1.4;
+/// Distances of levels, in fractions of the noise; the first that serves is taken.
+const STEPS: [f64; 6] = [1.8, 1.6, 1.4, 1.2, 1.0, 0.8];
 
 /// How far I(q) of images came back, in units of its own noise.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -209,14 +207,15 @@ impl Levels {
     /// The coarsest that have a level within `fraction` of the noise of every sum.
     fn within(fraction: f64, integral: bool) -> Self {
         let of = |step: f64| Self { step: step * fraction, integral };
-        // Where the noise is many counts wide, rounding does not matter.
-        let few = (100.0 / (fraction * fraction)).min(1.0e6) as u32;
+        // Where the noise is many counts and many sums are one level, neither rounding nor the bend of the root matters.
+        let square = fraction * fraction;
+        let few = (100.0 * if square < 1.0 { 1.0 / square } else { square }).min(1.0e6) as u32;
+        let parts = if integral { 1 } else { 16 };
         let serves = |levels: &Self| {
             let near = |sum: f64| (levels.sum(levels.of(sum)) - sum).abs() <= fraction * sum.max(1.0).sqrt();
-            (0..few).map(f64::from).all(near)
+            (0..few * parts).map(|sum| f64::from(sum) / f64::from(parts)).all(near)
         };
-        let steps = STEPS.into_iter().filter(|_| integral).map(of);
-        steps.into_iter().find(serves).unwrap_or(of(if integral { STEPS[4] } else { STEP_REAL }))
+        STEPS.into_iter().map(of).find(serves).unwrap_or(of(STEPS[STEPS.len() - 1]))
     }
 
     /// The level next to a sum.
@@ -468,7 +467,7 @@ mod tests {
 
     #[test]
     fn every_sum_has_a_level_within_its_noise() {
-        for fraction in [0.5, 0.25, 1.0] {
+        for fraction in [0.5, 0.25, 1.0, 2.0, 4.0, 0.05] {
             let real = (0..5000).map(|i| f64::from(i) / 16.0);
             let large = (1..2000).map(|i| f64::from(i) * f64::from(i) * 977.0);
             let integers = (0..5000).map(f64::from).chain(large);

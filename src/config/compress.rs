@@ -128,6 +128,9 @@ impl ErrorBound {
             checks.require(ok, &format!("{at}.{key}"), || "a finite number above 0; leave the key out for none".into());
         }
         checks.require(self.pw_rel.is_none_or(|v| v < 1.0), &format!("{at}.pw_rel"), || "a fraction below 1".into());
+        checks.require(self.iq_sigma.is_none_or(|v| v <= 1.0), &format!("{at}.iq_sigma"), || {
+            "a part of the noise, at most 1".into()
+        });
         let given = self.parts().iter().filter(|(_, value)| value.is_some()).count();
         checks.require(self.iq_sigma.is_none() || given == 1, &format!("{at}.iq_sigma"), || {
             "stands alone: leave out the other bounds".into()
