@@ -189,7 +189,7 @@ fn changed_raw_files_are_read_or_refused() {
     let original: Vec<u8> = noise(2, 3000).iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
     let (shape, variable, units) = (vec![3, 10, 10], "u".to_string(), String::new());
     let raw = Raw { shape, number: Number::F32, order: ByteOrder::Little, variable, units };
-    let reading = Reading { axis: None, raw: Some(raw) };
+    let reading = Reading { raw: Some(raw), ..Reading::default() };
     try_changes("raw", &original, 2, |bytes| {
         std::fs::write(&path, bytes).unwrap();
         read_all(&path, &reading);
@@ -235,6 +235,7 @@ fn small_model() -> TrainedModel {
     let channels = Some(config::Channels::Each(vec![2, 3]));
     let graph = zoo::build(&config::Model { channels, ..Default::default() }, sample).unwrap();
     let normalizer = Normalizer {
+        scale: Default::default(),
         scope: config::Normalize::Global,
         grid: sample.grid,
         mean: vec![0.5],
@@ -311,7 +312,7 @@ fn read_stream(data: &[u8]) {
 #[test]
 fn changed_streams_are_read_or_refused() {
     const SHAPE: [usize; 4] = [3, 5, 8, 9];
-    let limits = Limits { abs: Some(1e-3), pw_rel: None, rmse: None };
+    let limits = Limits { abs: Some(1e-3), ..Limits::default() };
     let tile = |values: &[f32], predictor| {
         let spec = TileSpec { shape: SHAPE, bound: Bound::Within(limits), fills: &[], valid_range: None, predictor };
         let given = (predictor == Predictor::Given).then(|| vec![0.5; values.len()]);

@@ -58,7 +58,7 @@ impl Archive {
         let superblock = text(superblock)?.parse().unwrap_or(2);
         let coded: Vec<String> = text(coded)?.lines().map(str::to_string).collect();
         let axis = text(axis)?;
-        let reading = Reading { axis: Some(axis).filter(|a| !a.is_empty()), raw: None };
+        let reading = Reading { axis: Some(axis).filter(|a| !a.is_empty()), ..Reading::default() };
         let original = Source::open_root(path, "original", &reading, Some(format))?;
         for name in &coded {
             original.variable(name)?;

@@ -80,12 +80,14 @@ pub struct Reading {
     pub axis: Option<String>,
     /// They are raw arrays of this kind (`data.raw`).
     pub raw: Option<Raw>,
+    /// Only images are fields to be coded (`data.variables: images`).
+    pub images: bool,
 }
 
 impl Reading {
     /// The samples lie along `axis`.
     pub fn along(axis: &str) -> Self {
-        Self { axis: Some(axis.into()), raw: None }
+        Self { axis: Some(axis.into()), ..Self::default() }
     }
 }
 
@@ -372,7 +374,9 @@ impl Source {
         let helpers = helper_names(&self.contents);
         for header in &self.contents.headers {
             let Some(variable) = self.variable_of(header, axis, has_time) else { continue };
-            let helper = header.linked || helpers.contains(&header.name) || is_auxiliary(header);
+            let [_, z, y, x] = variable.shape;
+            let other = header.linked || self.reading.images && (z > 1 || y < 2 || x < 2);
+            let helper = other || helpers.contains(&header.name) || is_auxiliary(header);
             if helper || variable.count() < CODED_VALUES_MIN {
                 self.others.push(variable);
             } else {

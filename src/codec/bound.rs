@@ -11,6 +11,10 @@ pub struct Limits {
     pub pw_rel: Option<f64>,
     /// Root of the mean square of x - x' over the coded values of a tile at most this.
     pub rmse: Option<f64>,
+    /// |log10 x - log10 x'| at most this.
+    pub decades: Option<f64>,
+    /// Of images of counts: the sum over every ring around the beam within this part of its own noise. Stands alone.
+    pub rings: Option<f64>,
 }
 
 /// What is promised of a tile.
@@ -33,14 +37,14 @@ impl Limits {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        Self { abs, pw_rel, rmse: psnr.map(|db| range * 10f64.powf(-db / 20.0)) }
+        Self { abs, pw_rel, rmse: psnr.map(|db| range * 10f64.powf(-db / 20.0)), ..Self::default() }
     }
 
     /// The bound these limits make: none at all is no bound; a limit of zero (a field without range) is lossless.
     pub fn bound(self) -> Bound {
         if self == Self::default() {
             Bound::Unbounded
-        } else if [self.abs, self.pw_rel, self.rmse].contains(&Some(0.0)) {
+        } else if [self.abs, self.pw_rel, self.rmse, self.decades].contains(&Some(0.0)) {
             Bound::Lossless
         } else {
             Bound::Within(self)
@@ -51,11 +55,20 @@ impl Limits {
     #[inline]
     pub fn allow(&self, value: f64, back: f64) -> bool {
         let error = (value - back).abs();
-        self.abs.is_none_or(|limit| error <= limit) && self.pw_rel.is_none_or(|limit| error <= limit * value.abs())
+        self.abs.is_none_or(|limit| error <= limit)
+            && self.pw_rel.is_none_or(|limit| error <= limit * value.abs())
+            && self.decades.is_none_or(|limit| value == back || (back / value).log10().abs() <= limit)
+    }
+
+    /// Factor by which magnitudes may be too large, less 1, if they are limited on a logarithmic scale.
+    pub(super) fn relative(&self) -> Option<f64> {
+        let of_decades = self.decades.map(|decades| 10f64.powf(decades) - 1.0);
+        self.pw_rel.into_iter().chain(of_decades).reduce(f64::min)
     }
 
     pub(super) fn check(&self) -> Result<(), CodecError> {
-        for (name, value) in [("abs", self.abs), ("pw_rel", self.pw_rel), ("psnr", self.rmse)] {
+        let parts = [("abs", self.abs), ("pw_rel", self.pw_rel), ("psnr", self.rmse), ("decades", self.decades)];
+        for (name, value) in parts.into_iter().chain([("iq_sigma", self.rings)]) {
             if let Some(value) = value.filter(|v| !(v.is_finite() && *v > 0.0)) {
                 return Err(CodecError::BoundNotPositive { name, value });
             }

@@ -8,13 +8,14 @@
 //! ```text
 //! tile stream: one variable in one box, n = nt nz ny nx values of a stored type of s bytes
 //!  1 version    u8        1
-//!  2 method     u8        0 constant, 1 lossless, 2 lorenzo, 3 interpolation, 4 bare (the prediction itself)
+//!  2 method     u8        0 constant, 1 lossless, 2 lorenzo, 3 interpolation, 4 bare (the prediction itself),
+//!                        5 mirror, 6 counts, 7 rings
 //!  3 flags      u8        1: a prediction is added     2: a mask     4: listed values     8: repairs     16: log scale
 //!  4 patterns   [mask]    varint count, at most 15; s bytes each: what the classes of the mask stand for
 //!                         varint: class whose values the predictors may use (0: none)
 //!  5 listed     [listed]  values that are not coded (see 8)
 //!  6 scale      [log]     f64 knee (infinity: none), then signs: see `warp`
-//!  7 body                 constant: s bytes; lossless, lorenzo, interpolation: see these modules; bare: nothing
+//!  7 body                 constant: s bytes; bare: nothing; the others: see these modules
 //!  8 repairs    [repairs] values that replace what was decoded: varint count, at most n; deflated: the gaps between
 //!                         indices as varints, then s bytes each
 //!
@@ -62,10 +63,26 @@ pub enum Method {
     Interpolation,
     /// No residuals: the prediction itself.
     Bare,
+    /// Half of images that are symmetric about a point, and what the other half differs.
+    Mirror,
+    /// Counts, from what is expected with the noise of counting.
+    Counts,
+    /// Counts of rings around the beam, and waves along them.
+    Rings,
 }
 
 impl Method {
-    const ALL: [Self; 5] = [Self::Constant, Self::Lossless, Self::Lorenzo, Self::Interpolation, Self::Bare];
+    const ALL: [Self; 8] = [
+        Self::Constant,
+        Self::Lossless,
+        Self::Lorenzo,
+        Self::Interpolation,
+        Self::Bare,
+        Self::Mirror,
+        Self::Counts,
+        Self::Rings,
+    ];
+    const NAMES: [&str; 8] = ["constant", "lossless", "lorenzo", "interpolation", "bare", "mirror", "counts", "rings"];
 
     /// Number in the stream and in the index.
     pub fn code(self) -> u8 {
@@ -79,7 +96,7 @@ impl Method {
 
     /// Name for people.
     pub fn name(self) -> &'static str {
-        ["constant", "lossless", "lorenzo", "interpolation", "bare"][usize::from(self.code())]
+        Self::NAMES[usize::from(self.code())]
     }
 }
 
@@ -144,11 +161,11 @@ mod tests {
 
     #[test]
     fn method_codes_are_stable() {
-        for (code, name) in ["constant", "lossless", "lorenzo", "interpolation", "bare"].iter().enumerate() {
+        for (code, name) in Method::NAMES.iter().enumerate() {
             let method = Method::from_code(code as u8).unwrap();
             assert_eq!((method.name(), usize::from(method.code())), (*name, code));
         }
-        assert_eq!(Method::from_code(5), None);
+        assert_eq!(Method::from_code(8), None);
     }
 
     #[test]

@@ -50,7 +50,13 @@ impl Expectation {
     /// The bin for these sums of magnitudes.
     #[inline(always)]
     pub fn bin(self, near: u32, before: u32) -> u8 {
-        bin(self.0[0] + self.0[1] * near + self.0[2] * before)
+        bin(self.of(near, before))
+    }
+
+    /// The expected magnitude, in 1/256.
+    #[inline(always)]
+    pub fn of(self, near: u32, before: u32) -> u32 {
+        self.0[0] + self.0[1] * near + self.0[2] * before
     }
 
     /// Fits |q| = c0 + c1 near + c2 before on rows (near, before, |q|); `n` gives the number of neighbors in each sum.

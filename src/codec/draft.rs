@@ -4,11 +4,14 @@ use super::CodecError;
 use super::bound::{Bound, Limits};
 use super::bytes::Writer;
 use super::container::Method;
+use super::counts;
 use super::field::{Cell, Field};
 use super::interpolate::{self, Options};
 use super::lattice::{Lattice, Work};
 use super::lorenzo;
 use super::lossless;
+use super::mirror::{self, Center};
+use super::rings::{self, RingError};
 use super::sample::Sample;
 use super::tile::{Chart, Predictor, bare};
 use super::warp::{self, Log};
@@ -19,6 +22,8 @@ const CONTEST_VALUES: usize = 1 << 17;
 const INTEGER_MAX: f64 = (1u64 << 50) as f64;
 /// Share of the raw size above which lossless coding is tried as well.
 const LOSSLESS_SHARE: f64 = 0.3;
+/// Pixels along each axis of images that may be symmetric.
+const SYMMETRIC_MIN: usize = 8;
 /// Attempts at meeting a limit on the root mean square.
 const RMSE_ATTEMPTS: usize = 8;
 
@@ -122,17 +127,35 @@ impl<T: Sample> Subject<'_, T> {
         broken.map(|(p, (value, _))| (p, value.pattern())).collect()
     }
 
+    /// How far I(q) of `back` is; `None` if these are no images of counts.
+    pub fn rings_of(&self, back: &[T]) -> Option<RingError> {
+        let bounded = matches!(self.bound, Bound::Within(Limits { rings: Some(_), .. }));
+        let images = self.shape[1] == 1 && (bounded || self.shape[2..].iter().all(|&n| n >= SYMMETRIC_MIN));
+        let numbers = |values: &[T]| -> Vec<f64> { values.iter().map(|v| v.number()).collect() };
+        let counted = |p: usize| self.cell(p) != Cell::Filled;
+        let counts = |values: &[T]| (0..values.len()).all(|p| !counted(p) || values[p].number() >= 0.0);
+        if !((T::INTEGRAL || bounded) && images && counts(self.values) && counts(back)) {
+            return None;
+        }
+        let pair = [numbers(self.values), numbers(back)];
+        Some(rings::compare([&pair[0], &pair[1]], self.shape, self.cells, counted))
+    }
+
     /// The shortest draft.
     pub fn best(&self, predictor: Predictor) -> Result<Draft<T>, CodecError> {
         let exact = !T::INTEGRAL || self.values.iter().all(|v| v.number().abs() <= INTEGER_MAX);
         match self.bound {
             Bound::Unbounded => self.bare(),
+            Bound::Within(Limits { rings: Some(fraction), .. }) => self.rings(fraction, predictor),
             Bound::Lossless if T::INTEGRAL && exact => {
                 let limits = Limits { abs: Some(0.25), ..Limits::default() };
-                Ok(self.constant(limits).unwrap_or_else(|| self.lossy(limits, predictor)))
+                Ok(self.constant(limits).unwrap_or_else(|| self.exact(limits, predictor)))
             }
             Bound::Within(limits) if exact => {
-                Ok(self.constant(limits).unwrap_or_else(|| self.lossy(limits, predictor)))
+                let every_integer =
+                    T::INTEGRAL && limits.relative().is_none() && limits.abs.is_some_and(|abs| abs < 1.0);
+                let code = if every_integer { Self::exact } else { Self::lossy };
+                Ok(self.constant(limits).unwrap_or_else(|| code(self, limits, predictor)))
             }
             Bound::Lossless | Bound::Within(_) => Ok(self.constant_exactly().unwrap_or_else(|| self.lossless())),
         }
@@ -147,6 +170,35 @@ impl<T: Sample> Subject<'_, T> {
     fn lossless(&self) -> Draft<T> {
         let bytes = lossless::encode(self.values, self.shape, self.cells);
         Draft { method: Method::Lossless, predicted: false, log: false, bytes, decoded: self.values.to_vec() }
+    }
+
+    /// Integers, all of them: as counts where that is shorter.
+    fn exact(&self, limits: Limits, predictor: Predictor) -> Draft<T> {
+        let draft = self.lossy(limits, predictor);
+        if predictor != Predictor::Auto || self.shape[2..].iter().any(|&n| n < SYMMETRIC_MIN) {
+            return draft;
+        }
+        let numbers: Vec<f64> = self.values.iter().map(|v| v.number()).collect();
+        let counts = counts::encode(&numbers, self.shape, self.cells).filter(|bytes| bytes.len() < draft.bytes.len());
+        counts.map_or(draft, |bytes| {
+            let decoded = self.values.to_vec();
+            Draft { method: Method::Counts, predicted: false, log: false, bytes, decoded }
+        })
+    }
+
+    /// Counts, within a part of the noise of the rings around the beam.
+    fn rings(&self, fraction: f64, predictor: Predictor) -> Result<Draft<T>, CodecError> {
+        let numbers: Vec<f64> = self.values.iter().map(|v| v.number()).collect();
+        let given = self.prediction.filter(|_| matches!(predictor, Predictor::Auto | Predictor::Given));
+        let free = (predictor != Predictor::Given || given.is_none()).then_some(None);
+        let code = |prediction: Option<&[f32]>| {
+            let known = (self.cells, prediction);
+            let (bytes, back) = rings::encode(&numbers, self.shape, known, (fraction, T::INTEGRAL))?;
+            let decoded = back.into_iter().map(T::from_number).collect();
+            Some(Draft { method: Method::Rings, predicted: prediction.is_some(), log: false, bytes, decoded })
+        };
+        let drafts = free.into_iter().chain(given.map(Some)).map(code);
+        drafts.flatten().min_by_key(|draft| draft.bytes.len()).ok_or(CodecError::NotCounts)
     }
 
     /// All coded values alike, bit for bit.
@@ -191,7 +243,7 @@ impl<T: Sample> Subject<'_, T> {
     }
 
     fn lossy(&self, limits: Limits, predictor: Predictor) -> Draft<T> {
-        let draft = match limits.pw_rel {
+        let draft = match limits.relative() {
             None => self.linear(limits, predictor),
             Some(relative) => self.logarithmic(limits, relative, predictor),
         };
@@ -286,12 +338,12 @@ impl<T: Sample> Subject<'_, T> {
             out.f64(log.knee);
             warp::write_signs(&signs, self.shape, self.cells, &mut out);
         }
-        let (body, work) = coder.encode(&field(targets));
+        let (method, body, work) = encode(coder, &field(targets));
         out.bytes.extend(body);
         let chart = chart(*prediction);
         let decoded = work.iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &signs)).collect();
         let predicted = prediction.is_some();
-        Draft { method: coder.method(), predicted, log: log.is_some(), bytes: out.bytes, decoded }
+        Draft { method, predicted, log: log.is_some(), bytes: out.bytes, decoded }
     }
 
     /// Sign classes of the coded values, 0 for the others.
@@ -299,6 +351,25 @@ impl<T: Sample> Subject<'_, T> {
         let sign = |(p, v): (usize, &T)| if self.cell(p) == Cell::Coded { warp::sign(v.number()) } else { 0 };
         self.values.iter().enumerate().map(sign).collect()
     }
+}
+
+/// Codes all of a field; images that are symmetric about a point, by half if that is shorter.
+fn encode<W: Work>(coder: Coder, field: &Field<W>) -> (Method, Vec<u8>, Vec<W>) {
+    let whole = |coder: Coder, field: &Field<W>| {
+        let (body, work) = coder.encode(field);
+        (coder.method(), body, work)
+    };
+    let coded = whole(coder, field);
+    if field.shape[1] != 1 || field.shape[2..].iter().any(|&n| n < SYMMETRIC_MIN) {
+        return coded;
+    }
+    let numbers: Vec<f64> = field.targets.iter().map(|w| w.get()).collect();
+    let center = Center::find(&numbers, field.shape, field.cells);
+    if !center.pays(&numbers, field.shape, field.cells) {
+        return coded;
+    }
+    let (body, work) = mirror::encode(field, center, |half| whole(coder, half));
+    if body.len() < coded.1.len() { (Method::Mirror, body, work) } else { coded }
 }
 
 /// Half the distance of neighboring floats at `magnitude`.

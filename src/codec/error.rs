@@ -60,11 +60,16 @@ pub enum CodecError {
     /// A bound that is not a positive finite number.
     #[error("error bound {name} is {value}: it must be finite and above 0")]
     BoundNotPositive {
-        /// `abs`, `pw_rel` or `psnr`.
+        /// The key of the job file.
         name: &'static str,
         /// What was given.
         value: f64,
     },
+    /// A bound on I(q) over values that are no images of counts.
+    #[error(
+        "error_bound.iq_sigma is for images (y, x) of counts, numbers of 0 to 4294967295; choose another bound for this variable"
+    )]
+    NotCounts,
     /// The decoder did not give back what the encoder promised (a bug; nothing was written).
     #[error(
         "verification on write failed for {violations} of the {values} values of a tile, first {index}: please report this"

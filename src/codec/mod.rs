@@ -8,22 +8,25 @@
 //! * `tile` puts a stream together and verifies it, `draft` chooses how (encoder only), `container` specifies the bytes;
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
-//! * `interpolate` (over `ladder` and `stencil`), `lorenzo` and `lossless` predict; `fit` finds their weights;
+//! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts`
+//!   (images of a detector) predict; `fit` finds their weights; `rings` (over `geometry`) keeps what a measurement is worth;
 //! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents.
 //!
-//! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division
-//! and comparison and integer tables that are stored, so it gives the same bits on every machine; nothing read from a
+//! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division,
+//! square roots and comparison and integer tables that are stored, so it gives the same bits on every machine; nothing read from a
 //! stream is trusted before it is checked.
 
 mod bound;
 mod bytes;
 mod container;
 mod context;
+mod counts;
 mod draft;
 mod entropy;
 mod error;
 mod field;
 mod fit;
+mod geometry;
 mod interpolate;
 mod ladder;
 mod latent;
@@ -32,6 +35,8 @@ mod lines;
 mod lorenzo;
 mod lossless;
 mod mask;
+mod mirror;
+mod rings;
 mod sample;
 mod stencil;
 mod symbol;
@@ -44,5 +49,6 @@ pub use container::{Hash, Method, check, hash};
 pub use error::CodecError;
 pub use latent::{LatentShape, decode_latent, encode_latent};
 pub use mask::Mask;
+pub use rings::RingError;
 pub use tile::{CodedTile, Predictor, TileFrame, TileReport, TileSpec};
 pub use tile::{decode_tile, decoding_bytes, encode_tile, needs_prediction, work_bytes};

@@ -20,9 +20,10 @@ use super::container::{self, Method, TILE, VERSION, flags};
 use super::draft::{Missing, Subject};
 use super::field::Cell;
 use super::mask::{self, Mask};
+use super::rings::{self, RingError};
 use super::sample::{Sample, with_samples};
 use super::warp::{self, Log};
-use super::{interpolate, lorenzo, lossless};
+use super::{counts, interpolate, lorenzo, lossless, mirror};
 
 /// Which predictors may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,8 @@ pub struct TileReport {
     pub sum_squared_error: f64,
     /// Numbers that break the bound, as decoded: a tile with any is never returned.
     pub violations: usize,
+    /// How far I(q) came back; of images of integers from 0.
+    pub rings: Option<RingError>,
 }
 
 /// Codes the values of a tile, row-major over `spec.shape`; `prediction` are values expected by a model, in the unit of
@@ -215,6 +218,7 @@ fn verify<T: Sample>(subject: &Subject<T>, back: &[T]) -> Result<TileReport, Cod
         max_abs_error: 0.0,
         sum_squared_error: 0.0,
         violations: 0,
+        rings: subject.rings_of(back),
     };
     let mut first = None;
     let limits = match subject.bound {
@@ -240,7 +244,9 @@ fn verify<T: Sample>(subject: &Subject<T>, back: &[T]) -> Result<TileReport, Cod
         }
     }
     let rmse = (report.sum_squared_error / report.numbers.max(1) as f64).sqrt();
-    let over = limits.and_then(|l| l.rmse).is_some_and(|limit| rmse > limit);
+    let rings = report.rings.unwrap_or_default().largest;
+    let over = limits.and_then(|l| l.rmse).is_some_and(|limit| rmse > limit)
+        || limits.and_then(|l| l.rings).is_some_and(|limit| rings > limit);
     if over || report.violations > 0 {
         let (values, violations) = (back.len(), report.violations);
         return Err(CodecError::Verification { values, violations, index: first.unwrap_or(0) });
@@ -291,7 +297,7 @@ fn decode<T: Sample>(
         return Err(CodecError::Version { stream: TILE, found: version, supported: VERSION });
     }
     let code = reader.u8("method")?;
-    let method = Method::from_code(code).ok_or_else(|| reader.out_of_range("method", u64::from(code), 4))?;
+    let method = Method::from_code(code).ok_or_else(|| reader.out_of_range("method", u64::from(code), 7))?;
     let set = reader.u8("flags")?;
     if set > flags::ALL {
         return Err(reader.out_of_range("flags", u64::from(set), u64::from(flags::ALL)));
@@ -373,7 +379,15 @@ impl Body<'_> {
                 values.iter_mut().zip(prediction).for_each(|(v, &p)| *v = bare(p));
                 Ok(())
             }
-            Method::Lorenzo | Method::Interpolation if self.log => {
+            Method::Counts => {
+                let put = |p: usize, count: i64| values[p] = T::from_number(count as f64);
+                counts::decode(reader, self.shape, self.cells, put)
+            }
+            Method::Rings => {
+                let put = |p: usize, count: f64| values[p] = T::from_number(count);
+                rings::decode(reader, self.shape, (self.cells, self.prediction, T::INTEGRAL), put)
+            }
+            Method::Lorenzo | Method::Interpolation | Method::Mirror if self.log => {
                 let log = Log { knee: reader.f64("knee")? };
                 let signs = warp::read_signs(reader, self.shape, self.cells)?;
                 let chart = Chart { prediction: self.prediction, log: Some(log), integral: false };
@@ -381,7 +395,7 @@ impl Body<'_> {
                 let body = Body { cells: cells.as_deref(), ..*self };
                 body.residuals::<T, f64>(reader, values, (&chart, &signs))
             }
-            Method::Lorenzo | Method::Interpolation => {
+            Method::Lorenzo | Method::Interpolation | Method::Mirror => {
                 let chart = Chart { prediction: self.prediction, log: None, integral: T::INTEGRAL };
                 self.residuals::<T, T::Work>(reader, values, (&chart, &[]))
             }
@@ -401,6 +415,7 @@ impl Body<'_> {
         let mut work: Vec<W> = values.iter().enumerate().map(known).collect();
         match self.method {
             Method::Lorenzo => lorenzo::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
+            Method::Mirror => mirror::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
             _ => interpolate::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
         }
         for (p, (value, work)) in values.iter_mut().zip(&work).enumerate() {

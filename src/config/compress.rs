@@ -64,6 +64,11 @@ pub struct ErrorBound {
     pub pw_rel: Option<f64>,
     /// Peak signal-to-noise ratio at least this, dB: -20 log10(RMSE / value range).
     pub psnr: Option<f64>,
+    /// |log10 |x| - log10 |x'|| at most this: decades of an intensity.
+    pub decades: Option<f64>,
+    /// Of images of counts: I(q), over rings of half a pixel around the beam, within this part of the noise of counting,
+    /// sqrt(counts of the ring); of the pattern along the rings what stands out of the noise. No other bound beside it.
+    pub iq_sigma: Option<f64>,
 }
 
 /// How tiles are predicted; the residual repairs what the prediction missed.
@@ -105,13 +110,31 @@ impl ErrorBound {
         *self == Self::default()
     }
 
+    /// The bounds by their keys.
+    pub fn parts(&self) -> [(&'static str, Option<f64>); 6] {
+        [
+            ("abs", self.abs),
+            ("rel", self.rel),
+            ("pw_rel", self.pw_rel),
+            ("psnr", self.psnr),
+            ("decades", self.decades),
+            ("iq_sigma", self.iq_sigma),
+        ]
+    }
+
     fn check(&self, checks: &mut Checks, at: &str) {
-        let parts = [("abs", self.abs), ("rel", self.rel), ("pw_rel", self.pw_rel), ("psnr", self.psnr)];
-        for (key, value) in parts {
+        for (key, value) in self.parts() {
             let ok = value.is_none_or(|v| v.is_finite() && v > 0.0);
             checks.require(ok, &format!("{at}.{key}"), || "a finite number above 0; leave the key out for none".into());
         }
         checks.require(self.pw_rel.is_none_or(|v| v < 1.0), &format!("{at}.pw_rel"), || "a fraction below 1".into());
+        checks.require(self.iq_sigma.is_none_or(|v| v <= 1.0), &format!("{at}.iq_sigma"), || {
+            "a part of the noise, at most 1".into()
+        });
+        let given = self.parts().iter().filter(|(_, value)| value.is_some()).count();
+        checks.require(self.iq_sigma.is_none() || given == 1, &format!("{at}.iq_sigma"), || {
+            "stands alone: leave out the other bounds".into()
+        });
         checks.require(self.rel.is_none_or(|v| v <= 1.0), &format!("{at}.rel"), || "a fraction, at most 1".into());
     }
 }

@@ -19,7 +19,8 @@ pub struct Data {
     pub on_bad_file: OnBadFile,
     /// Time that opening one file may take before it counts as malformed, s; files on tape need more. Default: 60.
     pub open_limit_s: f64,
-    /// `all` (every field of floating or integer numbers that is not a coordinate), or a list of names. Default: `all`.
+    /// `all` (every field of floating or integer numbers that is not a coordinate), `images` (those on (n, y, x)), or a
+    /// list of names. Default: `all`.
     pub variables: Variables,
     /// Variables coded by one model, each list the channels of one. Default: every variable on its own.
     pub groups: Vec<Vec<String>>,
@@ -30,6 +31,8 @@ pub struct Data {
     /// Over what mean and standard deviation are taken, from the training part only. Default: `voxel` (VarDACAE), with
     /// `sample.cells` `global`.
     pub normalize: Option<Normalize>,
+    /// What a model sees of a value, before mean and standard deviation; undone where it predicts. Default: `none`.
+    pub scale: Scale,
     /// Changes made to training samples.
     pub augment: Augment,
 }
@@ -47,10 +50,12 @@ pub enum OnBadFile {
 
 /// Which variables of the inputs are used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected `all` or a list of variable names")]
+#[serde(untagged, expecting = "expected `all`, `images` or a list of variable names")]
 pub enum Variables {
     /// The word `all`.
     All(All),
+    /// The word `images`.
+    Images(Images),
     /// Variable names.
     List(Vec<String>),
 }
@@ -63,6 +68,14 @@ pub enum All {
     All,
 }
 
+/// The word `images`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Images {
+    /// One image for each step: (n, y, x).
+    Images,
+}
+
 impl Default for Variables {
     fn default() -> Self {
         Self::All(All::All)
@@ -73,7 +86,7 @@ impl Variables {
     /// Whether the variable `name` is asked for.
     pub fn contains(&self, name: &str) -> bool {
         match self {
-            Self::All(_) => true,
+            Self::All(_) | Self::Images(_) => true,
             Self::List(names) => names.iter().any(|n| n == name),
         }
     }
@@ -160,6 +173,19 @@ pub enum Normalize {
     Global,
 }
 
+/// What a model sees of a value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scale {
+    /// The value.
+    #[default]
+    None,
+    /// 2 sqrt(x + 3/8), for counts: their noise becomes 1 (Anscombe 1948). Numbers below 0 count as 0.
+    Anscombe,
+    /// ln(1 + x), for intensities over many decades. Numbers below 0 count as 0.
+    Log,
+}
+
 /// Changes made to training samples.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -181,6 +207,7 @@ impl Default for Data {
             sample: Sample::default(),
             split: Split::default(),
             normalize: None,
+            scale: Scale::None,
             augment: Augment::default(),
         }
     }

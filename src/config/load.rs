@@ -94,6 +94,7 @@ pub fn parse(path: &Path, text: &str, sets: &[String]) -> Result<Job, ConfigErro
     let mut value: Value =
         serde_yaml::from_str(text).map_err(|e| syntax(refuse_duplicates(text).err().unwrap_or(e)))?;
     let origin = Origin { path, text, value: value.clone(), sets: apply_sets(&mut value, sets)? };
+    stand_in(&mut value, &origin.sets);
     fill_empty_sections(&mut value);
     let mut job: Job = serde_path_to_error::deserialize(value).map_err(|error| origin.refuse(vec![explain(&error)]))?;
     let problems = job.check().problems;
@@ -118,6 +119,21 @@ fn fill_empty_sections(value: &mut Value) {
     for (_, section) in value.as_mapping_mut().into_iter().flatten() {
         if section.is_null() {
             *section = Value::Mapping(Mapping::new());
+        }
+    }
+}
+
+/// What is given on the command line stands in for the stage of the file that would have made it, unless that is set as well.
+fn stand_in(value: &mut Value, sets: &[(KeyPath, String)]) {
+    const MADE_BY: [(&str, &str); 2] = [("data.inputs", "generate"), ("compress.model", "train")];
+    let path = |text: &str| KeyPath::parse(text).expect("a path");
+    for (given, stage) in MADE_BY {
+        let set = |whole: &str| sets.iter().any(|(at, _)| at.is_within(&path(whole)));
+        if set(given)
+            && !set(stage)
+            && let Some(sections) = value.as_mapping_mut()
+        {
+            sections.remove(stage);
         }
     }
 }
@@ -343,6 +359,17 @@ mod tests {
         let assimilate = job.assimilate.unwrap();
         assert_eq!(assimilate.methods[0].form, Some(crate::config::Form::Fair));
         assert_eq!(assimilate.observations.count, Some(Count::Fraction(0.5)));
+    }
+
+    #[test]
+    fn set_inputs_and_models_stand_in_for_the_stages_that_make_them() {
+        let file = "generate: {}\ntrain: {}\ncompress: {}\n";
+        let job = with(file, &["data.inputs=[x.nc]"]).unwrap();
+        assert!(job.generate.is_none() && job.train.is_some());
+        let job = with(file, &["data.inputs=[x.nc]", "compress.model=m.h5"]).unwrap();
+        assert!(job.generate.is_none() && job.train.is_none());
+        let both = refusal(file, &["data.inputs=[x.nc]", "generate.snapshots=3"]);
+        assert!(both.contains("keep one of the two"), "{both}");
     }
 
     #[test]

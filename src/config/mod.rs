@@ -23,7 +23,7 @@ pub use assimilate::{
     Observations,
 };
 pub use compress::{Compress, ErrorBound, Latent, Predictor, Tile, VariableOverride};
-pub use data::{All, Augment, Axis, Data, Normalize, OnBadFile, Order, Sample, Split, Variables};
+pub use data::{All, Augment, Axis, Data, Images, Normalize, OnBadFile, Order, Sample, Scale, Split, Variables};
 pub use decompress::Decompress;
 pub use general::{Device, General, Precision, Reduction};
 pub use generate::{
@@ -160,6 +160,9 @@ impl Job {
             });
         }
         if let Some(assimilate) = &self.assimilate {
+            checks.require(self.data.scale == Scale::None, "data.scale", || {
+                "`assimilate` finds states in their own units: leave it out".into()
+            });
             checks.require(self.data.sample.cells.is_none(), "data.sample.cells", || {
                 "`assimilate` finds whole states: leave it out".into()
             });

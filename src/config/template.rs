@@ -34,6 +34,11 @@ pub const TEMPLATES: &[Template] = &[
         text: include_str!("../../configs/turbulence.yaml"),
     },
     Template {
+        name: "sas",
+        about: "images of small-angle scattering: I(q) within the noise of its measurement, at a hundredth of the bytes",
+        text: include_str!("../../configs/sas.yaml"),
+    },
+    Template {
         name: "assimilate",
         about: "3D-Var on a series of your fields",
         text: include_str!("../../configs/assimilate.yaml"),

@@ -251,7 +251,7 @@ fn read_all(
 mod tests {
     use super::super::source::ArraySamples;
     use super::*;
-    use crate::config::Normalize;
+    use crate::config::{Normalize, Scale};
 
     fn toy() -> ArraySamples {
         let values = Array5::from_shape_fn((11, 2, 1, 3, 2), |(n, z, _, x, c)| {
@@ -262,7 +262,7 @@ mod tests {
 
     fn fitted() -> Arc<Normalizer> {
         let train: Vec<usize> = (0..9).collect();
-        Arc::new(Normalizer::fit(&World::serial(), &mut toy(), &train, Normalize::Voxel).unwrap())
+        Arc::new(Normalizer::fit(&World::serial(), &mut toy(), &train, (Normalize::Voxel, Scale::None)).unwrap())
     }
 
     fn plan() -> Plan {

@@ -1,6 +1,6 @@
 //! The only change of units: physical to normalized and back.
 //!
-//! x̃ = (x − mean) / std over the training samples, per voxel or over all of them; std 0 becomes 1, so that a constant
+//! x̃ = (s(x) − mean) / std, s the scale of the job file or x itself, over the training samples, per voxel or over all of them; std 0 becomes 1, so that a constant
 //! cell is 0, and a voxel's std is at least [`STD_FLOOR`] of its channel's. Cells that are valid in no training sample
 //! have mean 0 and std 1. Statistics are exact functions of the data: samples belong to [`CHUNKS`] virtual chunks
 //! whatever the rank count, and chunk sums meet in the fixed tree.
@@ -9,24 +9,47 @@ use std::ops::Range;
 
 use super::DatasetError;
 use super::source::{Extent, SampleSource};
-use crate::config::Normalize;
+use crate::config::{Normalize, Scale};
 use crate::world::{World, shard};
 
 /// Mean and standard deviation of the training part, as plain arrays.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalizer {
+    /// What is done to values first.
+    pub scale: Scale,
     /// Per voxel or per channel.
     pub scope: Normalize,
     /// Grid of a sample, (d, h, w).
     pub grid: [usize; 3],
-    /// (d, h, w, c) or (c), physical units.
+    /// (d, h, w, c) or (c), physical units on the scale.
     pub mean: Vec<f32>,
-    /// (d, h, w, c) or (c), physical units, > 0.
+    /// (d, h, w, c) or (c), physical units on the scale, > 0.
     pub std: Vec<f32>,
     /// (d, h, w, c): whether the cell is valid in any training sample.
     pub mask: Vec<bool>,
     /// Unit of each channel.
     pub units: Vec<String>,
+}
+
+impl Scale {
+    /// The value on the scale; what is not finite stays what it is. The same bits on every machine.
+    pub fn forward(self, x: f64) -> f64 {
+        match self {
+            Self::None => x,
+            _ if !x.is_finite() => x,
+            Self::Anscombe => 2.0 * (x.max(0.0) + 0.375).sqrt(),
+            Self::Log => libm::log1p(x.max(0.0)),
+        }
+    }
+
+    /// The value at a place of the scale, at least 0 where the scale begins there.
+    pub fn inverse(self, y: f64) -> f64 {
+        match self {
+            Self::None => y,
+            Self::Anscombe => (0.25 * y * y.abs() - 0.375).max(0.0),
+            Self::Log => libm::expm1(y.clamp(0.0, 700.0)),
+        }
+    }
 }
 
 impl Normalizer {
@@ -38,10 +61,11 @@ impl Normalizer {
         world: &World,
         source: &mut dyn SampleSource,
         train: &[usize],
-        scope: Normalize,
+        (scope, scale): (Normalize, Scale),
     ) -> Result<Self, DatasetError> {
         let extent = source.extent();
         let mut fitted = Self {
+            scale,
             scope,
             grid: extent.grid,
             mean: Vec::new(),
@@ -51,7 +75,7 @@ impl Normalizer {
         };
         let mut channels = vec![Moments::default(); extent.channels];
         for planes in slabs(&extent) {
-            for (i, voxel) in slab_moments(world, source, train, planes)?.into_iter().enumerate() {
+            for (i, voxel) in slab_moments((world, scale), source, train, planes)?.into_iter().enumerate() {
                 fitted.mask.push(voxel.n > 0.0);
                 match scope {
                     Normalize::Voxel => fitted.push(voxel),
@@ -104,7 +128,8 @@ impl Normalizer {
         for (i, (out, &x)) in out.iter_mut().zip(sample).enumerate() {
             let (mean, std) = self.at(i);
             // In f64: a small signal on a large mean survives.
-            *out = if x.is_finite() { ((x - f64::from(mean)) / f64::from(std)) as f32 } else { 0.0 };
+            *out =
+                if x.is_finite() { ((self.scale.forward(x) - f64::from(mean)) / f64::from(std)) as f32 } else { 0.0 };
         }
     }
 
@@ -113,7 +138,7 @@ impl Normalizer {
         self.assert_sample(sample.len(), out.len());
         for (i, (out, &x)) in out.iter_mut().zip(sample).enumerate() {
             let (mean, std) = self.at(i);
-            *out = f64::from(mean) + f64::from(std) * f64::from(x);
+            *out = self.scale.inverse(f64::from(mean) + f64::from(std) * f64::from(x));
         }
     }
 
@@ -121,7 +146,7 @@ impl Normalizer {
     pub fn apply64(&self, first: usize, values: &[f64]) -> Vec<f64> {
         let normalized = |(i, &x): (usize, &f64)| {
             let (mean, std) = self.at(first + i);
-            if x.is_finite() { (x - f64::from(mean)) / f64::from(std) } else { 0.0 }
+            if x.is_finite() { (self.scale.forward(x) - f64::from(mean)) / f64::from(std) } else { 0.0 }
         };
         values.iter().enumerate().map(normalized).collect()
     }
@@ -130,7 +155,7 @@ impl Normalizer {
     pub fn invert64(&self, first: usize, values: &[f64]) -> Vec<f64> {
         let physical = |(i, &x): (usize, &f64)| {
             let (mean, std) = self.at(first + i);
-            f64::from(mean) + f64::from(std) * x
+            self.scale.inverse(f64::from(mean) + f64::from(std) * x)
         };
         values.iter().enumerate().map(physical).collect()
     }
@@ -159,7 +184,7 @@ fn slabs(extent: &Extent) -> impl Iterator<Item = Range<usize>> + use<> {
 
 /// Moments of every value in the z planes `planes` over the samples `train`, on every rank.
 fn slab_moments(
-    world: &World,
+    (world, scale): (&World, Scale),
     source: &mut dyn SampleSource,
     train: &[usize],
     planes: Range<usize>,
@@ -170,6 +195,7 @@ fn slab_moments(
     let mut shift = vec![0f64; len];
     if let Some(&first) = train.first() {
         source.read(first, planes.clone(), &mut shift)?;
+        shift.iter_mut().for_each(|x| *x = scale.forward(*x));
         fill_masked(&mut shift, source.extent().channels);
     }
     let owned = shard::range(CHUNKS, world.size(), world.rank());
@@ -178,6 +204,7 @@ fn slab_moments(
         let mut sum = vec![0f64; 3 * len];
         for &index in &train[shard::range(train.len(), CHUNKS, chunk)] {
             source.read(index, planes.clone(), &mut values)?;
+            values.iter_mut().for_each(|x| *x = scale.forward(*x));
             add_sample(&mut sum, &values, &shift);
         }
         sums.push(sum);
@@ -281,7 +308,7 @@ mod tests {
     fn voxel_statistics_equal_the_two_pass_formula_on_valid_values() {
         let mut source = toy();
         let train: Vec<usize> = (0..9).collect();
-        let fitted = Normalizer::fit(&World::serial(), &mut source, &train, Normalize::Voxel).unwrap();
+        let fitted = Normalizer::fit(&World::serial(), &mut source, &train, (Normalize::Voxel, Scale::None)).unwrap();
         for (i, ((z, y, x, c), _)) in source.values.index_axis(ndarray::Axis(0), 0).indexed_iter().enumerate() {
             let valid: Vec<f64> =
                 train.iter().map(|&n| source.values[(n, z, y, x, c)]).filter(|v| v.is_finite()).collect();
@@ -297,7 +324,7 @@ mod tests {
     fn channel_statistics_equal_the_two_pass_formula_on_valid_values() {
         let mut source = toy();
         let train: Vec<usize> = (2..12).collect();
-        let fitted = Normalizer::fit(&World::serial(), &mut source, &train, Normalize::Global).unwrap();
+        let fitted = Normalizer::fit(&World::serial(), &mut source, &train, (Normalize::Global, Scale::None)).unwrap();
         for c in 0..2 {
             let all = source.values.slice(ndarray::s![2.., .., .., .., c]);
             let valid: Vec<f64> = all.iter().copied().filter(|v| v.is_finite()).collect();
@@ -312,7 +339,7 @@ mod tests {
         let values = Array5::from_shape_fn((8, 1, 1, 3, 1), |(n, _, _, x, _)| [1.0, 1e-9, 0.0][x] * n as f64);
         let mut source = ArraySamples { values, units: vec!["1".into()] };
         let train: Vec<usize> = (0..8).collect();
-        let voxel = Normalizer::fit(&World::serial(), &mut source, &train, Normalize::Voxel).unwrap();
+        let voxel = Normalizer::fit(&World::serial(), &mut source, &train, (Normalize::Voxel, Scale::None)).unwrap();
         let floor = STD_FLOOR * voxel.std[0] / 2f32.sqrt();
         assert!((voxel.std[1] / floor - 1.0).abs() < 1e-6, "{:?}", voxel.std);
         assert_eq!(voxel.std[2], 1.0);
@@ -323,7 +350,7 @@ mod tests {
         let mut source = toy();
         let train: Vec<usize> = (0..12).collect();
         for scope in [Normalize::Voxel, Normalize::Global] {
-            let fitted = Normalizer::fit(&World::serial(), &mut source, &train, scope).unwrap();
+            let fitted = Normalizer::fit(&World::serial(), &mut source, &train, (scope, Scale::None)).unwrap();
             let len = source.extent().sample();
             let (mut physical, mut back, mut normalized) = (vec![0.0; len], vec![0.0; len], vec![0f32; len]);
             source.read(0, 0..3, &mut physical).unwrap();
@@ -341,10 +368,22 @@ mod tests {
     }
 
     #[test]
+    fn scales_are_undone_and_begin_at_no_counts() {
+        for scale in [Scale::None, Scale::Anscombe, Scale::Log] {
+            for x in [0.0, 1.0, 17.0, 1e3, 4e9] {
+                assert!((scale.inverse(scale.forward(x)) - x).abs() <= 1e-12 * x.max(1.0), "{scale:?} {x}");
+            }
+            assert!(scale.forward(f64::NAN).is_nan() && (scale == Scale::None || scale.inverse(-5.0) == 0.0));
+        }
+        assert!((Scale::Anscombe.forward(10_100.0) - Scale::Anscombe.forward(10_000.0) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
     fn constant_cell_is_normalized_to_0_with_std_1() {
         let values = Array5::from_elem((7, 1, 1, 1, 1), 0.1);
         let mut source = ArraySamples { values, units: vec!["1".into()] };
-        let fitted = Normalizer::fit(&World::serial(), &mut source, &[0, 3, 6], Normalize::Voxel).unwrap();
+        let fitted =
+            Normalizer::fit(&World::serial(), &mut source, &[0, 3, 6], (Normalize::Voxel, Scale::None)).unwrap();
         assert_eq!(fitted.std, [1.0]);
         let mut out = [f32::NAN];
         fitted.apply(&[0.1], &mut out);

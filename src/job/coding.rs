@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::archive::{Box4, Field, IndexRecord, Source, Stored, Variable};
-use crate::codec::{self, Bound, LatentShape, Limits, Mask, Method, TileSpec};
+use crate::codec::{self, Bound, LatentShape, Limits, Mask, Method, RingError, TileSpec};
 use crate::config::{self, Compress, ErrorBound};
 use crate::report::metrics::Quality;
 
@@ -14,7 +14,7 @@ use super::prediction::{Predictor, space};
 /// Classes of predictors in the metrics.
 pub(super) const CLASSES: [&str; 5] = ["learned", "linear", "classical", "constant", "lossless"];
 /// Numbers of [`CodedVariable::sums`].
-pub(super) const SUMS: usize = 5 + CLASSES.len();
+pub(super) const SUMS: usize = 7 + CLASSES.len();
 /// Bytes of a tile in the index of the archive.
 const RECORD_BYTES: u64 = size_of::<IndexRecord>() as u64;
 
@@ -105,7 +105,13 @@ impl<'a> Plan<'a> {
         let scale = |v: &VariablePlan<'a>| {
             let Bound::Within(limits) = v.bound else { return None };
             let times = |limit: Option<f64>| limit.map(|x| x * factor);
-            let limits = Limits { abs: times(limits.abs), pw_rel: times(limits.pw_rel), rmse: times(limits.rmse) };
+            let limits = Limits {
+                abs: times(limits.abs),
+                pw_rel: times(limits.pw_rel),
+                rmse: times(limits.rmse),
+                decades: times(limits.decades),
+                rings: times(limits.rings),
+            };
             limits.pw_rel.is_none_or(|f| f < 1.0).then(|| VariablePlan { bound: limits.bound(), ..v.clone() })
         };
         let variables = self.variables.iter().map(scale).collect::<Option<_>>()?;
@@ -152,27 +158,33 @@ impl VariablePlan<'_> {
 /// The limits of the job file in the unit of the stored numbers.
 fn limits_of(bound: &ErrorBound, variable: &Variable, measured: &Measured) -> Limits {
     let Some(packing) = variable.packing else {
-        return Limits::resolve(bound.abs, bound.rel, (bound.pw_rel, bound.psnr), measured.span());
+        let limits = Limits::resolve(bound.abs, bound.rel, (bound.pw_rel, bound.psnr), measured.span());
+        return Limits { decades: bound.decades, rings: bound.iq_sigma, ..limits };
     };
     // Rounding in x = scale n + offset must not push a value over the edge.
     const INSIDE: f64 = 1.0 - 1.0e-12;
     let scale = packing.scale.abs().max(f64::MIN_POSITIVE);
     // With an offset |x| is no multiple of |n|: the smallest |x| decides for all.
-    let pointwise = bound.pw_rel.filter(|_| packing.offset != 0.0).map(|f| f * measured.least.unwrap_or(0.0));
+    // Fewer decades are a smaller fraction: 1 - 10^-d of |x| to either side.
+    let fraction = bound.decades.map(|d| 1.0 - 10f64.powf(-d)).into_iter().chain(bound.pw_rel).reduce(f64::min);
+    let pointwise = fraction.filter(|_| packing.offset != 0.0).map(|f| f * measured.least.unwrap_or(0.0));
     let abs = bound.abs.into_iter().chain(pointwise).reduce(f64::min).map(|x| INSIDE * x / scale);
-    let pw_rel = bound.pw_rel.filter(|_| packing.offset == 0.0).map(|f| INSIDE * f);
-    Limits::resolve(abs, bound.rel.map(|rel| INSIDE * rel), (pw_rel, bound.psnr), measured.span() / scale)
+    let pw_rel = fraction.filter(|_| packing.offset == 0.0).map(|f| INSIDE * f);
+    let limits = Limits::resolve(abs, bound.rel.map(|rel| INSIDE * rel), (pw_rel, bound.psnr), measured.span() / scale);
+    // Counts are not packed: a bound on their noise is refused by the codec where steps are no counts.
+    Limits { rings: bound.iq_sigma, ..limits }
 }
 
 fn largest_error(limits: &Limits, variable: &Variable, measured: &Measured) -> f64 {
     let unit = variable.packing.map_or(1.0, |p| p.scale.abs());
     let largest = measured.range.map_or(0.0, |(low, high)| low.abs().max(high.abs()));
-    let parts = [limits.abs.map(|x| x * unit), limits.pw_rel.map(|f| f * largest), limits.rmse.map(|_| f64::INFINITY)];
+    let decades = limits.decades.map(|d| (10f64.powf(d) - 1.0) * largest);
+    let parts = [limits.abs.map(|x| x * unit), limits.pw_rel.map(|f| f * largest), decades];
     parts.into_iter().flatten().reduce(f64::min).unwrap_or(f64::INFINITY)
 }
 
 fn mode_of(bound: &ErrorBound) -> String {
-    let parts = [("abs", bound.abs), ("rel", bound.rel), ("pw_rel", bound.pw_rel), ("psnr", bound.psnr)];
+    let parts = bound.parts();
     let named: Vec<&str> = parts.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
     if named.is_empty() { "none".into() } else { named.join("+") }
 }
@@ -246,7 +258,7 @@ fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) ->
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
     let valid_range = plan.variable.valid_range;
     let spec = TileSpec { shape: stored.shape, bound: plan.bound, fills: &plan.fills, valid_range, predictor };
-    let coded = codec::encode_tile(&stored.values, prediction, &spec)?;
+    let mut coded = codec::encode_tile(&stored.values, prediction, &spec)?;
     let unit = plan.unit();
     let mut quality = Quality::default();
     for i in 0..stored.values.len() {
@@ -257,6 +269,8 @@ fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) ->
     }
     quality.squared_error = coded.report.sum_squared_error * unit * unit;
     quality.max_abs_error = coded.report.max_abs_error * unit;
+    // Packed numbers are no counts.
+    coded.report.rings = coded.report.rings.filter(|_| plan.variable.packing.is_none());
     Ok(CodedVariable { coded, quality })
 }
 
@@ -277,16 +291,28 @@ impl CodedVariable {
         stream_code(self.coded.report.method, self.coded.report.predicted, mask)
     }
 
-    /// n, squared error, squared value, bytes, violations, then one count per class of [`CLASSES`].
+    /// How far I(q) came back, of images of counts.
+    pub fn rings(&self) -> Option<RingError> {
+        self.coded.report.rings
+    }
+
+    /// Largest error, -smallest and largest value, largest error of I(q).
+    pub fn extremes(&self) -> [f64; 4] {
+        let q = &self.quality;
+        [q.max_abs_error, -q.min, q.max, self.rings().map_or(0.0, |rings| rings.largest)]
+    }
+
+    /// n, squared error, squared value, bytes, violations, rings and their squared errors, then one count per class of [`CLASSES`].
     pub fn sums(&self, shared_bytes: f64) -> Vec<f64> {
         let q = &self.quality;
         let bytes = (self.coded.stream.len() as u64 + RECORD_BYTES) as f64 + shared_bytes;
         let violations = self.coded.report.violations as f64;
-        let mut sums = vec![q.n as f64, q.squared_error, q.squared_value, bytes, violations];
+        let (rings, of_rings) = self.rings().map_or((0.0, 0.0), |r| (r.rings as f64, r.sum_squares));
+        let mut sums = vec![q.n as f64, q.squared_error, q.squared_value, bytes, violations, rings, of_rings];
         let class = match self.coded.report.method {
             _ if self.coded.report.predicted => 0,
             Method::Bare => 0,
-            Method::Interpolation | Method::Lorenzo => 2,
+            Method::Interpolation | Method::Lorenzo | Method::Mirror | Method::Counts | Method::Rings => 2,
             Method::Constant => 3,
             Method::Lossless => 4,
         };

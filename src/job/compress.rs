@@ -466,10 +466,9 @@ impl File<'_, '_> {
         for (v, name) in group.variables.iter().enumerate() {
             let sums: Vec<Vec<f64>> = tiles.iter().map(|t| t.variables[v].sums(t.latent_share())).collect();
             let sum = world.tree_sum(boxes.len(), &owned, &sums, coding::SUMS);
-            let mut extremes = tiles.iter().fold([0.0, f64::NEG_INFINITY, f64::NEG_INFINITY], |e: [f64; 3], t| {
-                let q = &t.variables[v].quality;
-                [e[0].max(q.max_abs_error), e[1].max(-q.min), e[2].max(q.max)]
-            });
+            let least = [0.0, f64::NEG_INFINITY, f64::NEG_INFINITY, 0.0];
+            let larger = |a: [f64; 4], b: [f64; 4]| std::array::from_fn(|i| a[i].max(b[i]));
+            let mut extremes = tiles.iter().map(|t| t.variables[v].extremes()).fold(least, larger);
             world.max(&mut extremes);
             let quality = Quality {
                 n: sum[0] as u64,
@@ -487,9 +486,10 @@ impl File<'_, '_> {
                 violations: sum[4] as u64,
                 bound: plan.variables[v].bound_abs,
                 mode: plan.variables[v].mode.clone(),
+                iq: [sum[5], sum[6], extremes[3]],
                 tiles: coding::CLASSES
                     .iter()
-                    .zip(&sum[5..])
+                    .zip(&sum[7..])
                     .map(|(&class, &count)| (class.to_string(), count as u64))
                     .collect(),
             };

@@ -330,7 +330,7 @@ fn network(job: &Job, section: &Compress, group: &[&Shaped]) -> Result<Option<(W
 }
 
 fn bound_text(bound: &crate::config::ErrorBound) -> String {
-    let parts = [("abs", bound.abs), ("rel", bound.rel), ("pw_rel", bound.pw_rel), ("psnr", bound.psnr)];
+    let parts = bound.parts();
     let given: Vec<String> = parts.iter().filter_map(|(key, value)| Some(format!("{key} {}", (*value)?))).collect();
     if given.is_empty() { "without a bound".into() } else { format!("within {}", given.join(" and ")) }
 }

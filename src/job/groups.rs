@@ -49,7 +49,8 @@ impl Context<'_> {
         train: &[usize],
         group: &Group,
     ) -> Result<Normalizer, JobError> {
-        let normalizer = Normalizer::fit(self.world, source, train, self.config.data.normalize())?;
+        let normalizer =
+            Normalizer::fit(self.world, source, train, (self.config.data.normalize(), self.config.data.scale))?;
         memory::release();
         let channels = normalizer.channels();
         let empty = |c: &usize| !normalizer.mask.iter().skip(*c).step_by(channels).any(|&valid| valid);
@@ -186,13 +187,14 @@ pub(super) fn window(data: &Data) -> Option<Window> {
 
 /// What the readers must be told of the inputs.
 pub(super) fn reading(data: &Data) -> Reading {
-    Reading { axis: data.sample.axis.as_ref().map(ToString::to_string), raw: data.raw.clone() }
+    let axis = data.sample.axis.as_ref().map(ToString::to_string);
+    Reading { axis, raw: data.raw.clone(), images: matches!(data.variables, Variables::Images(_)) }
 }
 
 /// `data.variables` as the readers take it; `None`: all.
 pub(super) fn names(data: &Data) -> Option<&[String]> {
     match &data.variables {
-        Variables::All(_) => None,
+        Variables::All(_) | Variables::Images(_) => None,
         Variables::List(names) => Some(names),
     }
 }

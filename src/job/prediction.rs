@@ -19,7 +19,7 @@ use ndarray::Axis;
 use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Values};
 use crate::backend::Cpu;
 use crate::codec::{self, CodecError, Limits, Mask, TileFrame, TileSpec};
-use crate::config::{self, Compress, Data};
+use crate::config::{self, Compress, Data, Scale};
 use crate::dataset::Window;
 use crate::model::integer::Quantization;
 use crate::model::weights::TrainedModel;
@@ -44,6 +44,7 @@ const STATISTIC_ERROR: f64 = 1.0 / 2048.0;
 pub(super) struct Prediction {
     decoder: IntegerDecoder,
     window: Window,
+    scale: Scale,
     mean: Statistic,
     std: Statistic,
 }
@@ -173,7 +174,7 @@ impl Predictor {
         let sample = model.graph.sample();
         let mean = Statistic::code(&model.normalizer.mean, sample)?;
         let std = Statistic::code(&model.normalizer.std, sample)?;
-        let reader = Prediction { decoder, window: model.window, mean, std };
+        let reader = Prediction { decoder, window: model.window, scale: model.normalizer.scale, mean, std };
         Ok(Some(Self { model, encode, step, reader }))
     }
 
@@ -292,7 +293,9 @@ impl Prediction {
             let x = self.decoder.decode(&Cpu::<f64>::new(), latent);
             for (c, field) in fields.iter_mut().enumerate() {
                 let statistic = |cell: usize| if mean.len() == sample.len() { c * points + cell } else { c };
-                let value = |&cell: &usize| x[cell * channels + c] * std[statistic(cell)] + mean[statistic(cell)];
+                let value = |&cell: &usize| {
+                    self.scale.inverse(x[cell * channels + c] * std[statistic(cell)] + mean[statistic(cell)])
+                };
                 field.extend(kept.iter().map(value));
             }
         }
@@ -307,6 +310,7 @@ impl Prediction {
             (name("mean"), self.mean.stream.clone()),
             (name("std"), self.std.stream.clone()),
             (name("window"), serde_json::to_vec(&self.window).expect("plain data")),
+            (name("scale"), serde_json::to_vec(&self.scale).expect("plain data")),
         ]
     }
 
@@ -335,7 +339,12 @@ impl Prediction {
         if mean.values.len() != std.values.len() {
             return damaged(format!("statistics of group {group}: mean and std differ in number"));
         }
-        Ok(Some(Self { decoder, window, mean, std }))
+        // Archives of before scales have none.
+        let scaled = archive.parts()?.contains(&name("scale"));
+        let scale =
+            if scaled { serde_json::from_slice(&archive.blob(&name("scale"))?).ok() } else { Some(Scale::None) };
+        let Some(scale) = scale else { return damaged(format!("scale of group {group}: not one that is known")) };
+        Ok(Some(Self { decoder, window, scale, mean, std }))
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) struct Total {
     #[serde(deserialize_with = "or_infinity")]
     pub bound: f64,
     pub mode: String,
+    /// I(q) of images of counts: rings, sum of their squared errors in units of the noise, the largest.
+    #[serde(default)]
+    pub iq: [f64; 3],
     /// Tiles by class of their predictor.
     pub tiles: BTreeMap<String, u64>,
 }
@@ -31,6 +34,7 @@ impl Total {
         self.violations += other.violations;
         self.bound = self.bound.max(other.bound);
         self.mode.clone_from(&other.mode);
+        self.iq = [self.iq[0] + other.iq[0], self.iq[1] + other.iq[1], self.iq[2].max(other.iq[2])];
         for (class, count) in &other.tiles {
             *self.tiles.entry(class.clone()).or_default() += count;
         }
@@ -57,6 +61,8 @@ impl Total {
             "nrmse": q.nrmse(),
             "psnr_db": q.psnr_db(),
             "rel_l2": q.rel_l2(),
+            "iq_error_sigma": (self.iq[0] > 0.0).then(|| (self.iq[1] / self.iq[0]).sqrt()),
+            "iq_error_sigma_max": (self.iq[0] > 0.0).then_some(self.iq[2]),
             "tiles": self.tiles,
             "physics": {},
         })

@@ -290,7 +290,7 @@ fn identity(ctx: &Context, graph: &Graph, normalizer: &Normalizer, split: &Split
     model.update(&serde_json::to_vec(graph).expect("plain data"));
     let mut data = blake3::Hasher::new();
     data.update(bytemuck::cast_slice(&normalizer.mean)).update(bytemuck::cast_slice(&normalizer.std));
-    data.update(&serde_json::to_vec(&(&split.train, &normalizer.units)).expect("plain data"));
+    data.update(&serde_json::to_vec(&(&split.train, &normalizer.units, normalizer.scale)).expect("plain data"));
     let (job, train) = (&ctx.config.job, ctx.config.train.as_ref().expect("the stage runs: its section is there"));
     let mut settings = blake3::Hasher::new();
     let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction, job.precision);

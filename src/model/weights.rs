@@ -5,7 +5,7 @@
 //! graph             JSON, the op list            variables      JSON, names of the channels
 //! weights/NAME      f32, shapes of the table     scales/NAME    f32, max |weight| / 127: symmetric 8 bits, zero point 0
 //! window            JSON, cells and halo of the boxes of a field that it sees
-//! normalizer/scope, units (JSON), mean, std (f32), mask (u8, 1 = valid in training)
+//! normalizer/scale, scope, units (JSON), mean, std (f32), mask (u8, 1 = valid in training)
 //! digest            BLAKE3 over all the entries above
 //! ```
 
@@ -14,7 +14,7 @@ use std::path::Path;
 use super::{Autoencoder, Graph, ModelError, Shape};
 use crate::archive::{Tree, tree::Entry};
 use crate::backend::Backend;
-use crate::config::Normalize;
+use crate::config::{Normalize, Scale};
 use crate::dataset::{Normalizer, Window};
 
 /// First entry of every model file.
@@ -110,6 +110,7 @@ impl TrainedModel {
         }
         let normalizer = &self.normalizer;
         let shape = statistics_shape(normalizer.mean.len(), self.graph.sample());
+        tree.put_json("normalizer/scale", &normalizer.scale);
         tree.put_json("normalizer/scope", &normalizer.scope);
         tree.put_json("normalizer/units", &normalizer.units);
         tree.put("normalizer/mean", &shape, normalizer.mean.clone());
@@ -134,7 +135,10 @@ fn read_normalizer(tree: &Tree, sample: Shape) -> Result<Normalizer, ModelError>
     let (_, mean) = tree.get::<f32>("normalizer/mean")?;
     let shape = statistics_shape(mean.len(), sample);
     let mask = tree.shaped::<u8>("normalizer/mask", &sample_shape(sample))?;
+    // Models of before scales have none.
+    let scale = if tree.contains("normalizer/scale") { tree.json("normalizer/scale")? } else { Scale::None };
     Ok(Normalizer {
+        scale,
         scope: tree.json("normalizer/scope")?,
         grid: sample.grid,
         mean: tree.shaped::<f32>("normalizer/mean", &shape)?.to_vec(),

@@ -41,7 +41,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
 
 fn raw(shape: &[usize], number: Number, order: ByteOrder) -> Reading {
     let raw = Raw { shape: shape.into(), number, order, variable: "u".into(), units: "m s-1".into() };
-    Reading { axis: None, raw: Some(raw) }
+    Reading { raw: Some(raw), ..Reading::default() }
 }
 
 /// Asserts that boxes of the one variable hold the numbers of [`number`], counted in canonical order.

@@ -2,11 +2,11 @@
 
 use sci_hpc::archive::{ElementType, Values};
 use sci_hpc::codec::{
-    Bound, CodecError, LatentShape, Mask, Predictor, TileFrame, TileSpec, check, decode_latent, decode_tile,
-    encode_latent, encode_tile, hash,
+    Bound, CodecError, LatentShape, Limits, Mask, Method, Predictor, TileFrame, TileSpec, check, decode_latent,
+    decode_tile, encode_latent, encode_tile, hash,
 };
 
-use crate::fields::{spec, wave, within};
+use crate::fields::{noise, spec, wave, within};
 
 const SHAPE: [usize; 4] = [2, 3, 6, 9];
 
@@ -42,6 +42,35 @@ fn streams() -> Vec<Coded> {
 
 fn decode(bytes: &[u8], mask: Option<&Mask>, prediction: Option<&[f32]>) -> Result<Values, CodecError> {
     decode_tile(bytes, &TileFrame { shape: SHAPE, element: ElementType::F32, mask, prediction })
+}
+
+#[test]
+fn images_cut_short_are_errors_and_changed_ones_never_panic() {
+    let shape = [4, 1, 24, 21];
+    let bright = |i: usize| {
+        let [y, x] = [(i % 504 / 21) as f64 - 11.5, (i % 21) as f64 - 10.0];
+        400.0 / (1.0 + 0.1 * (y * y + 0.5 * x * x + 0.3 * y * x))
+    };
+    let count = |i: usize| (bright(i) + (3.0 * bright(i)).sqrt() * noise(i)).max(0.0) as u32;
+    let counts = Values::U32((0..2016).map(count).collect());
+    let smooth = Values::F32((0..2016).map(|i| bright(i) as f32).collect());
+    let rings = Bound::Within(Limits { rings: Some(0.5), ..Limits::default() });
+    for (values, bound, method) in [
+        (&counts, Bound::Lossless, Method::Counts),
+        (&smooth, within(Some(0.01), None), Method::Mirror),
+        (&counts, rings, Method::Rings),
+    ] {
+        let coded = encode_tile(values, None, &spec(shape, bound)).unwrap();
+        assert_eq!(coded.report.method, method);
+        let mask = coded.mask.as_ref();
+        let frame = TileFrame { shape, element: values.element(), mask, prediction: None };
+        for i in 0..coded.stream.len() {
+            assert!(decode_tile(&coded.stream[..i], &frame).is_err(), "{i} of {} bytes", coded.stream.len());
+            let mut changed = coded.stream.clone();
+            changed[i] ^= 1 << (i % 8);
+            let _ = decode_tile(&changed, &frame);
+        }
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub fn stored(element: ElementType, shape: [usize; 4]) -> Values {
 }
 
 pub fn within(abs: Option<f64>, pw_rel: Option<f64>) -> Bound {
-    Bound::Within(Limits { abs, pw_rel, rmse: None })
+    Bound::Within(Limits { abs, pw_rel, ..Limits::default() })
 }
 
 /// Codes, checks the mask stream, decodes, and compares every value with the promise; gives the coded tile.

@@ -33,7 +33,7 @@ fn lines() -> Vec<String> {
         v[700] = 1e30;
         (0..3).for_each(|t| v[t * 504 + 9..t * 504 + 20].fill(1e20));
     }
-    let rms = Bound::Within(Limits { abs: None, pw_rel: None, rmse: Some(0.01) });
+    let rms = Bound::Within(Limits { rmse: Some(0.01), ..Limits::default() });
     let cases = [
         ("interpolation", stored(ElementType::F32, SHAPE), within(Some(1e-2), None), Predictor::Interpolation, false),
         ("interpolation-mask", wild.clone(), within(Some(1e-2), None), Predictor::Interpolation, false),

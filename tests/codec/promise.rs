@@ -279,3 +279,61 @@ fn numbers_outside_of_the_valid_range_come_back_exactly_and_cost_only_themselves
     assert!((0..back.len()).all(|i| is_inside(i) != outside.contains(&i)), "no other value leaves the range");
     assert!(coded.stream.len() < inside + inside / 5 + 64, "{} bytes, {inside} without", coded.stream.len());
 }
+
+/// Images that are bright about a beam, elongated, with or without the noise of counting.
+fn scattering(shape: [usize; 4], noisy: bool) -> Vec<f64> {
+    let value = |i: usize| {
+        let (image, p) = (i / (shape[2] * shape[3]), i % (shape[2] * shape[3]));
+        let [y, x] = [(p / shape[3]) as f64 - 16.5, (p % shape[3]) as f64 - 14.0];
+        let mean = 900.0 / (1.0 + (y * y + 0.2 * y * x + (0.5 + 0.1 * image as f64) * x * x) / 20.0) + 0.4;
+        if noisy { (mean + (3.0 * mean).sqrt() * noise(i)).round().max(0.0) } else { mean.log10() }
+    };
+    (0..shape.iter().product()).map(value).collect()
+}
+
+#[test]
+fn counts_of_a_detector_come_back_in_fewer_bytes_than_by_other_predictors() {
+    let shape = [6, 1, 33, 29];
+    let values = Values::U32(scattering(shape, true).iter().map(|&v| v as u32).collect());
+    let exact = TileSpec { bound: Bound::Lossless, ..spec(shape, within(Some(0.4), None)) };
+    let coded = encode_tile(&values, None, &exact).unwrap();
+    assert_eq!((coded.report.method, coded.report.rings.unwrap().largest), (Method::Counts, 0.0));
+    assert_eq!(decode(&coded, values.element(), shape, None), values);
+    let plain = TileSpec { predictor: Predictor::Lorenzo, ..exact };
+    let plain = encode_tile(&values, None, &plain).unwrap();
+    assert!(coded.stream.len() < plain.stream.len(), "{} {}", coded.stream.len(), plain.stream.len());
+}
+
+#[test]
+fn images_symmetric_about_a_point_take_little_more_than_half() {
+    let shape = [6, 1, 33, 29];
+    let values = Values::F32(scattering(shape, false).iter().map(|&v| v as f32).collect());
+    let coded = round_trip(&values, None, &spec(shape, within(Some(0.003), None)));
+    assert_eq!(coded.report.method, Method::Mirror);
+    assert!(coded.report.max_abs_error <= 0.003);
+    let decades = Bound::Within(Limits { decades: Some(0.01), ..Limits::default() });
+    let linear = Values::F64(scattering(shape, false).iter().map(|&v| -(10f64.powf(v))).collect());
+    let coded = encode_tile(&linear, None, &spec(shape, decades)).unwrap();
+    let back = decode(&coded, linear.element(), shape, None);
+    for i in 0..linear.len() {
+        assert!((back.get_f64(i) / linear.get_f64(i)).log10().abs() <= 0.01);
+    }
+}
+
+#[test]
+fn rings_keep_their_sums_within_a_part_of_their_noise() {
+    let shape = [6, 1, 33, 29];
+    let values = Values::U32(scattering(shape, true).iter().map(|&v| v as u32).collect());
+    for fraction in [0.5, 0.1] {
+        let bound = Bound::Within(Limits { rings: Some(fraction), ..Limits::default() });
+        let coded = encode_tile(&values, None, &spec(shape, bound)).unwrap();
+        let rings = coded.report.rings.unwrap();
+        assert!(rings.largest > 0.0 && rings.largest <= fraction && rings.rings > 150, "{rings:?}");
+        assert!(coded.stream.len() * 15 < values.bytes().len(), "{} bytes", coded.stream.len());
+        decode(&coded, values.element(), shape, None);
+    }
+    let negative = Values::F32((0..33 * 29).map(|i| -(i as f32)).collect());
+    let bound = Bound::Within(Limits { rings: Some(0.5), ..Limits::default() });
+    assert_eq!(encode_tile(&negative, None, &spec([1, 1, 33, 29], bound)), Err(CodecError::NotCounts));
+    assert_eq!(encode_tile(&negative, None, &spec([1, 33, 1, 29], bound)), Err(CodecError::NotCounts));
+}

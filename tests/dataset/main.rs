@@ -14,7 +14,7 @@ use common::mpirun::assert_same_at_every_rank_count;
 use common::noise;
 use ndarray::{Array5, s};
 use sci_hpc::archive::{Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Reading, Values};
-use sci_hpc::config::Normalize;
+use sci_hpc::config::{Normalize, Scale};
 use sci_hpc::dataset::{
     ArraySamples, Batches, Cursor, DatasetError, Extent, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Window,
 };
@@ -46,7 +46,7 @@ fn statistics_and_batches_on_ranks() {
     let mut digest = blake3::Hasher::new();
     let train: Vec<usize> = (0..17).collect();
     for scope in [Normalize::Global, Normalize::Voxel] {
-        let fitted = Normalizer::fit(&world, &mut toy(20), &train, scope).unwrap();
+        let fitted = Normalizer::fit(&world, &mut toy(20), &train, (scope, Scale::None)).unwrap();
         fitted.mean.iter().chain(&fitted.std).for_each(|v| _ = digest.update(&v.to_bits().to_le_bytes()));
         let plan = Plan {
             samples: train.clone(),

@@ -38,6 +38,44 @@ fn scattering_is_coded_without_loss_and_comes_back_whole() {
 }
 
 #[test]
+fn scattering_keeps_its_curve_within_its_noise_also_with_a_model_that_is_there() {
+    let here = folder("sas_curve");
+    let learned = "data: {variables: images, scale: anscombe, normalize: global, split: {train: 0.8, order: time}}
+train: {model: {name: dense, hidden: [16], latent: 4}, epochs: 2, batch: 4, shards: 2}
+compress: {error_bound: {iq_sigma: 0.5}}
+decompress: {}
+";
+    write(&here, "job.yaml", &format!("{JOB}{learned}"));
+    let archive = |run: &str| std::fs::read(here.join(run).join("archive/sas.nc.sci.h5")).unwrap();
+    finish(&here, 1, &[]);
+    let sets = |output: &'static str| ["--set", output, "--set", "data.inputs=[out/generate/sas.nc]"];
+    finish(&here, 2, &[&sets("job.output=again")[..], &["--set", "compress.model=out/model.h5"]].concat());
+    assert!(archive("out") == archive("again"), "2 ranks and a model of before give other bytes");
+    let report = std::fs::read_to_string(here.join("out/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let of = |key: &str| metrics["compress"]["variables"]["sasentry/sasdata/I"][key].as_f64().unwrap();
+    assert!(of("iq_error_sigma") > 0.0 && of("iq_error_sigma_max") <= 0.5 && of("ratio") > 20.0, "{metrics}");
+    let counts = |path: &str| {
+        let source = Source::open(&here.join(path)).unwrap();
+        let variable = source.variable("sasentry/sasdata/I").unwrap().clone();
+        source.read(&variable, &Box4::whole(variable.shape)).unwrap().values.to_f64()
+    };
+    let [made, back] = ["out/generate/sas.nc", "out/decompressed/sas.nc"].map(counts);
+    let masked = f64::from(u32::MAX);
+    assert!(made.iter().zip(&back).all(|(a, b)| (*a == masked) == (*b == masked)), "masked pixels stay what they are");
+    for (made, back) in made.chunks(40 * 48).zip(back.chunks(40 * 48)) {
+        let total = |image: &[f64]| image.iter().filter(|n| **n != masked).sum::<f64>();
+        // By Cauchy and Schwarz, over fewer than 100 rings.
+        assert!((total(made) - total(back)).abs() <= 0.5 * (100.0 * total(made)).sqrt());
+    }
+    let refused = |sets: &[&str], code: i32, words: &[&str]| {
+        mpirun(&here, 1, "", &[&["--config", "job.yaml", "--fresh"], sets].concat()).refused(code, words);
+    };
+    refused(&["--set", "compress.error_bound.abs=1"], 2, &["compress.error_bound.iq_sigma", "stands alone"]);
+    refused(&["--set", "data.scale=sqrt"], 2, &["data.scale", "anscombe"]);
+}
+
+#[test]
 fn scattering_has_the_same_bytes_at_every_rank_count_and_after_a_stop() {
     let here = folder("sas_ranks");
     write(&here, "job.yaml", JOB);

@@ -11,6 +11,7 @@ fn trained(scope: Normalize) -> TrainedModel {
     let graph = zoo::build(&model, sample).unwrap();
     let n = if scope == Normalize::Voxel { sample.len() } else { sample.channels };
     let normalizer = Normalizer {
+        scale: Default::default(),
         scope,
         grid: sample.grid,
         mean: (0..n).map(|i| 0.1 * i as f32).collect(),
