@@ -8,13 +8,13 @@
 //! ```text
 //! tile stream: one variable in one box, n = nt nz ny nx values of a stored type of s bytes
 //!  1 version    u8        1
-//!  2 method     u8        0 constant, 1 lossless, 2 lorenzo, 3 interpolation, 4 bare (the prediction itself)
+//!  2 method     u8        0 constant, 1 lossless, 2 lorenzo, 3 interpolation, 4 bare (the prediction itself), 5 linear
 //!  3 flags      u8        1: a prediction is added     2: a mask     4: listed values     8: repairs     16: log scale
 //!  4 patterns   [mask]    varint count, at most 15; s bytes each: what the classes of the mask stand for
 //!                         varint: class whose values the predictors may use (0: none)
 //!  5 listed     [listed]  values that are not coded (see 8)
 //!  6 scale      [log]     f64 knee (infinity: none), then signs: see `warp`
-//!  7 body                 constant: s bytes; lossless, lorenzo, interpolation: see these modules; bare: nothing
+//!  7 body                 constant: s bytes; lossless, lorenzo, interpolation, linear: see these modules; bare: nothing
 //!  8 repairs    [repairs] values that replace what was decoded: varint count, at most n; deflated: the gaps between
 //!                         indices as varints, then s bytes each
 //!
@@ -60,10 +60,13 @@ pub enum Method {
     Interpolation,
     /// No residuals: the prediction itself.
     Bare,
+    /// Coefficients of a linear transform of blocks, with residuals where single values are promised.
+    Linear,
 }
 
 impl Method {
-    const ALL: [Self; 5] = [Self::Constant, Self::Lossless, Self::Lorenzo, Self::Interpolation, Self::Bare];
+    const ALL: [Self; 6] =
+        [Self::Constant, Self::Lossless, Self::Lorenzo, Self::Interpolation, Self::Bare, Self::Linear];
 
     /// Number in the stream and in the index.
     pub fn code(self) -> u8 {
@@ -77,7 +80,7 @@ impl Method {
 
     /// Name for people.
     pub fn name(self) -> &'static str {
-        ["constant", "lossless", "lorenzo", "interpolation", "bare"][usize::from(self.code())]
+        ["constant", "lossless", "lorenzo", "interpolation", "bare", "linear"][usize::from(self.code())]
     }
 }
 
@@ -142,11 +145,12 @@ mod tests {
 
     #[test]
     fn method_codes_are_stable() {
-        for (code, name) in ["constant", "lossless", "lorenzo", "interpolation", "bare"].iter().enumerate() {
+        let names = ["constant", "lossless", "lorenzo", "interpolation", "bare", "linear"];
+        for (code, name) in names.iter().enumerate() {
             let method = Method::from_code(code as u8).unwrap();
             assert_eq!((method.name(), usize::from(method.code())), (*name, code));
         }
-        assert_eq!(Method::from_code(5), None);
+        assert_eq!(Method::from_code(6), None);
     }
 
     #[test]

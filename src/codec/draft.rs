@@ -4,17 +4,14 @@ use super::CodecError;
 use super::bound::{Bound, Limits};
 use super::bytes::Writer;
 use super::container::Method;
+use super::contest::{self, Aim, Choice, Part};
 use super::field::{Cell, Field};
-use super::interpolate::{self, Options};
 use super::lattice::{Lattice, Work};
-use super::lorenzo;
 use super::lossless;
 use super::sample::Sample;
 use super::tile::{Chart, Predictor, bare};
 use super::warp::{self, Log};
 
-/// Values of the part of a tile on which predictors compete.
-const CONTEST_VALUES: usize = 1 << 17;
 /// Integers up to here are exact in f64 arithmetic with room for residuals.
 const INTEGER_MAX: f64 = (1u64 << 50) as f64;
 /// Share of the raw size above which lossless coding is tried as well.
@@ -23,12 +20,6 @@ const LOSSLESS_SHARE: f64 = 0.3;
 const RMSE_ATTEMPTS: usize = 8;
 /// A root mean square this near to its limit is near enough.
 const RMSE_REACHED: f64 = 0.99;
-/// Parts of a step by which residuals are drawn to zero: the second only where nothing but the mean error counts. On
-/// turbulence at 40 to 60 dB 0.1 to 0.2 are the shortest, within 1 %.
-const SHRINKS: [f64; 2] = [0.0, 0.15];
-/// Growth of accuracy from level to level that interpolation is tried with: (alpha, beta) in quarters.
-const GROWTHS: [(u8, u8); 3] = [(4, 4), (5, 8), (6, 16)];
-
 /// A tile to be coded.
 pub(super) struct Subject<'a, T> {
     /// Stored values.
@@ -73,59 +64,6 @@ pub(super) struct Draft<T> {
     pub bytes: Vec<u8>,
     /// What the decoder will find, before stored values are put in.
     pub decoded: Vec<T>,
-}
-
-/// What a contest is held for.
-#[derive(Clone, Copy)]
-struct Aim {
-    /// Half a step.
-    bound: f64,
-    /// Logarithmic scale.
-    log: Option<Log>,
-    /// Root mean square of the error to reach; with it the step is free.
-    rmse: Option<f64>,
-}
-
-/// What won a contest.
-#[derive(Clone, Copy)]
-struct Choice {
-    /// Which of the fields.
-    field: usize,
-    coder: Coder,
-    /// Part of a step by which residuals are drawn to zero.
-    shrink: f64,
-    /// Half a step.
-    bound: f64,
-}
-
-/// A residual coder with its options.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Coder {
-    Interpolation(Options),
-    Lorenzo(lorenzo::Options),
-}
-
-impl Coder {
-    fn method(self) -> Method {
-        match self {
-            Self::Interpolation(_) => Method::Interpolation,
-            Self::Lorenzo(_) => Method::Lorenzo,
-        }
-    }
-
-    fn encode<W: Work>(self, field: &Field<W>) -> (Vec<u8>, Vec<W>) {
-        match self {
-            Self::Interpolation(options) => interpolate::encode(field, options),
-            Self::Lorenzo(options) => lorenzo::encode(field, options),
-        }
-    }
-
-    fn estimate_bits<W: Work>(self, field: &Field<W>) -> (f64, Vec<W>) {
-        match self {
-            Self::Interpolation(options) => interpolate::estimate_bits(field, options),
-            Self::Lorenzo(options) => lorenzo::estimate_bits(field, options),
-        }
-    }
 }
 
 impl<T: Sample> Subject<'_, T> {
@@ -222,10 +160,11 @@ impl<T: Sample> Subject<'_, T> {
 
     fn lossy(&self, limits: Limits, predictor: Predictor) -> Draft<T> {
         let draft = match limits.pw_rel {
-            None => self.linear(limits, predictor),
+            None => self.uniform(limits, predictor),
             Some(relative) => self.logarithmic(limits, relative, predictor),
         };
-        let size = draft.bytes.len() + (T::SIZE + 2) * self.repairs(&draft.decoded).len();
+        let Some(draft) = draft else { return self.lossless() };
+        let size = self.size(&draft);
         if size as f64 > LOSSLESS_SHARE * (self.values.len() * T::SIZE) as f64 {
             let lossless = self.lossless();
             if lossless.bytes.len() < size {
@@ -235,43 +174,58 @@ impl<T: Sample> Subject<'_, T> {
         draft
     }
 
-    /// Limits that are the same everywhere.
-    fn linear(&self, limits: Limits, predictor: Predictor) -> Draft<T> {
+    /// About how many bytes a draft takes, with its repairs.
+    fn size(&self, draft: &Draft<T>) -> usize {
+        draft.bytes.len() + (T::SIZE + 2) * self.repairs(&draft.decoded).len()
+    }
+
+    /// Limits that are the same everywhere. `None` if the one on the root mean square was not reached.
+    fn uniform(&self, limits: Limits, predictor: Predictor) -> Option<Draft<T>> {
         let abs = limits.abs.unwrap_or(f64::INFINITY);
         let rounding = if T::INTEGRAL { 0.0 } else { half_ulp(self.large(), T::FRACTION_BITS) };
-        let Some(target) = limits.rmse else {
-            let aim = Aim { bound: safe(abs, rounding), log: None, rmse: None };
-            return self.contest::<T::Work>(aim, predictor, None).0;
-        };
+        let most = safe(abs, rounding);
         // A uniform error of half width b has root mean square b / sqrt 3; most real ones are smaller.
-        let bound = safe((target * 3f64.sqrt()).min(abs), rounding);
-        let aim = Aim { bound, log: None, rmse: abs.is_infinite().then_some(target) };
+        let bound = limits.rmse.map_or(most, |target| safe((target * 3f64.sqrt()).min(abs), rounding));
+        let aim = Aim { bound, rmse: limits.rmse.filter(|_| abs.is_infinite()) };
+        let scaled = Scaled::<T, T::Work>::new(self, None, predictor);
+        let drafts = scaled.rivals(predictor, aim).into_iter().filter_map(|choice| match limits.rmse {
+            Some(target) => self.reach(&scaled, choice, (target, most)),
+            None => Some(scaled.draft(choice)),
+        });
+        drafts.min_by_key(|draft| self.size(draft))
+    }
+
+    /// Looks for the step that just keeps a limit on the root mean square; half a step is at most `most`.
+    fn reach<W: Work>(
+        &self,
+        scaled: &Scaled<T, W>,
+        mut choice: Choice,
+        (target, most): (f64, f64),
+    ) -> Option<Draft<T>> {
         let mut best: Option<Draft<T>> = None;
-        let mut choice: Option<Choice> = None;
         let mut last: Option<(f64, f64)> = None;
         let mut power = 1.0;
         for _ in 0..RMSE_ATTEMPTS {
-            let (draft, chosen) = self.contest::<T::Work>(aim, predictor, choice);
+            let draft = scaled.draft(choice);
             let measured = self.rmse(|p, _| draft.decoded[p]);
             let met = measured <= target;
             if met && best.as_ref().is_none_or(|b| draft.bytes.len() < b.bytes.len()) {
                 best = Some(draft);
             }
-            if met && (measured > RMSE_REACHED * target || chosen.bound >= safe(abs, rounding) || measured == 0.0) {
+            if met && (measured > RMSE_REACHED * target || choice.bound >= most || measured == 0.0) {
                 break;
             }
             if let Some((bound, rmse)) = last
                 && measured != rmse
             {
-                let grown = (chosen.bound / bound).ln() / (measured / rmse).ln();
+                let grown = (choice.bound / bound).ln() / (measured / rmse).ln();
                 power = grown.clamp(0.5, 2.0);
             }
-            last = Some((chosen.bound, measured));
+            last = Some((choice.bound, measured));
             let aimed: f64 = 0.5 * (1.0 + RMSE_REACHED) * target / measured;
-            let bound = (chosen.bound * aimed.clamp(0.25, 4.0).powf(power)).min(safe(abs, rounding));
-            choice = Some(Choice { bound, ..chosen });
+            choice.bound = (choice.bound * aimed.clamp(0.25, 4.0).powf(power)).min(most);
         }
-        best.unwrap_or_else(|| self.lossless())
+        best
     }
 
     /// A magnitude that few values exceed, from a sample: those that do are repaired.
@@ -283,73 +237,98 @@ impl<T: Sample> Subject<'_, T> {
         sample.get(sample.len() * 49 / 50).copied().unwrap_or(0.0)
     }
 
-    /// A fraction of each magnitude, and perhaps an absolute limit.
-    fn logarithmic(&self, limits: Limits, relative: f64, predictor: Predictor) -> Draft<T> {
+    /// A fraction of each magnitude, and perhaps an absolute limit. `None` if one on the root mean square was not reached.
+    fn logarithmic(&self, limits: Limits, relative: f64, predictor: Predictor) -> Option<Draft<T>> {
         let log = Log { knee: limits.abs.map_or(f64::INFINITY, |abs| abs / relative) };
         let half = Log { knee: f64::INFINITY }.forward(1.0 + relative);
-        let mut half = safe(half, half_ulp(1.0, T::FRACTION_BITS) * 2.0);
-        let aim = |bound| Aim { bound, log: Some(log), rmse: None };
-        let mut draft = self.contest::<f64>(aim(half), predictor, None).0;
-        for _ in 0..RMSE_ATTEMPTS {
-            let measured = self.rmse(|p, _| draft.decoded[p]);
-            match limits.rmse.filter(|target| measured > *target) {
-                Some(target) => half *= (0.97 * target / measured).max(0.1),
-                None => return draft,
+        let bound = safe(half, half_ulp(1.0, T::FRACTION_BITS) * 2.0);
+        let scaled = Scaled::<T, f64>::new(self, Some(log), predictor);
+        let reach = |mut choice: Choice| {
+            for _ in 0..RMSE_ATTEMPTS {
+                let draft = scaled.draft(choice);
+                let measured = self.rmse(|p, _| draft.decoded[p]);
+                match limits.rmse.filter(|target| measured > *target) {
+                    Some(target) => choice.bound *= (0.97 * target / measured).max(0.1),
+                    None => return Some(draft),
+                }
             }
-            draft = self.contest::<f64>(aim(half), predictor, None).0;
-        }
-        self.lossless()
-    }
-
-    /// Codes with the coder that does best on a part of the tile, or with `choice`.
-    fn contest<W: Work>(&self, aim: Aim, predictor: Predictor, choice: Option<Choice>) -> (Draft<T>, Choice) {
-        let log = aim.log;
-        let integral = T::INTEGRAL && log.is_none();
-        let chart = |prediction| Chart { prediction, log, integral };
-        let signs: Vec<u8> = if log.is_some() { self.signs() } else { Vec::new() };
-        let without_zeros = log.and_then(|_| warp::cells(&signs, self.cells));
-        let cells = if log.is_some() { without_zeros.as_deref() } else { self.cells };
-        let predictions: Vec<Option<&[f32]>> = match (predictor, self.prediction) {
-            (Predictor::Auto, Some(given)) => vec![None, Some(given)],
-            (Predictor::Given, given) => vec![given],
-            _ => vec![None],
+            None
         };
-        let mut fields: Vec<(Option<&[f32]>, Vec<W>)> = Vec::new();
-        for prediction in predictions {
-            let chart = chart(prediction);
-            let target = |(p, v): (usize, &T)| {
-                let number = if self.cell(p) == Cell::Filled { 0.0 } else { v.number() };
-                W::put(chart.forward(p, number))
-            };
-            fields.push((prediction, self.values.iter().enumerate().map(target).collect()));
-        }
-        let field = |targets, bound, shrink| {
-            let lattice = Lattice::within(bound, integral);
-            Field { shape: self.shape, targets, cells, lattice, shrink }
-        };
-        let choice = choice.unwrap_or_else(|| {
-            let parts = fields.iter().map(|(_, targets)| Part::of(&field(targets.as_slice(), aim.bound, 0.0)));
-            choose(&parts.collect::<Vec<_>>(), (self.shape, predictor), aim)
-        });
-        let (prediction, targets) = &fields[choice.field];
-        let mut out = Writer::default();
-        if let Some(log) = log {
-            out.f64(log.knee);
-            warp::write_signs(&signs, self.shape, self.cells, &mut out);
-        }
-        let (body, work) = choice.coder.encode(&field(targets, choice.bound, choice.shrink));
-        out.bytes.extend(body);
-        let chart = chart(*prediction);
-        let decoded = work.iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &signs)).collect();
-        let predicted = prediction.is_some();
-        let method = choice.coder.method();
-        (Draft { method, predicted, log: log.is_some(), bytes: out.bytes, decoded }, choice)
+        let rivals = scaled.rivals(predictor, Aim { bound, rmse: None });
+        rivals.into_iter().filter_map(reach).min_by_key(|draft| self.size(draft))
     }
 
     /// Sign classes of the coded values, 0 for the others.
     fn signs(&self) -> Vec<u8> {
         let sign = |(p, v): (usize, &T)| if self.cell(p) == Cell::Coded { warp::sign(v.number()) } else { 0 };
         self.values.iter().enumerate().map(sign).collect()
+    }
+}
+
+/// A tile as the coders see it: working numbers on a scale, less what is predicted.
+struct Scaled<'s, T, W> {
+    subject: &'s Subject<'s, T>,
+    log: Option<Log>,
+    /// Sign classes, on a logarithmic scale.
+    signs: Vec<u8>,
+    /// What is coded on a logarithmic scale.
+    nonzero: Option<Vec<Cell>>,
+    /// The predictions that may be taken off, and what is left.
+    fields: Vec<(Option<&'s [f32]>, Vec<W>)>,
+}
+
+impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
+    fn new(subject: &'s Subject<'s, T>, log: Option<Log>, predictor: Predictor) -> Self {
+        let signs = if log.is_some() { subject.signs() } else { Vec::new() };
+        let nonzero = log.and_then(|_| warp::cells(&signs, subject.cells));
+        let predictions: Vec<Option<&[f32]>> = match (predictor, subject.prediction) {
+            (Predictor::Auto, Some(given)) => vec![None, Some(given)],
+            (Predictor::Given, given) => vec![given],
+            _ => vec![None],
+        };
+        let mut scaled = Self { subject, log, signs, nonzero, fields: Vec::new() };
+        for prediction in predictions {
+            let chart = scaled.chart(prediction);
+            let target = |(p, v): (usize, &T)| {
+                let number = if subject.cell(p) == Cell::Filled { 0.0 } else { v.number() };
+                W::put(chart.forward(p, number))
+            };
+            scaled.fields.push((prediction, subject.values.iter().enumerate().map(target).collect()));
+        }
+        scaled
+    }
+
+    fn chart(&self, prediction: Option<&'s [f32]>) -> Chart<'s> {
+        Chart { prediction, log: self.log, integral: T::INTEGRAL && self.log.is_none() }
+    }
+
+    /// Field `i` in steps of twice `bound`.
+    fn field(&self, i: usize, bound: f64, shrink: f64) -> Field<'_, W> {
+        let cells = if self.log.is_some() { self.nonzero.as_deref() } else { self.subject.cells };
+        let lattice = Lattice::within(bound, T::INTEGRAL && self.log.is_none());
+        Field { shape: self.subject.shape, targets: &self.fields[i].1, cells, lattice, shrink }
+    }
+
+    /// The coders that may be the best, by a part of the tile.
+    fn rivals(&self, predictor: Predictor, aim: Aim) -> Vec<Choice> {
+        let parts: Vec<Part<W>> = (0..self.fields.len()).map(|i| Part::of(&self.field(i, aim.bound, 0.0))).collect();
+        contest::rivals(&parts, (self.subject.shape, predictor), aim)
+    }
+
+    fn draft(&self, choice: Choice) -> Draft<T> {
+        let subject = self.subject;
+        let mut out = Writer::default();
+        if let Some(log) = self.log {
+            out.f64(log.knee);
+            warp::write_signs(&self.signs, subject.shape, subject.cells, &mut out);
+        }
+        let (body, work) = choice.coder.encode(&self.field(choice.field, choice.bound, choice.shrink));
+        out.bytes.extend(body);
+        let prediction = self.fields[choice.field].0;
+        let chart = self.chart(prediction);
+        let decoded = work.iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &self.signs)).collect();
+        let (method, predicted) = (choice.coder.method(), prediction.is_some());
+        Draft { method, predicted, log: self.log.is_some(), bytes: out.bytes, decoded }
     }
 }
 
@@ -361,104 +340,4 @@ fn half_ulp(magnitude: f64, fraction_bits: i32) -> f64 {
 /// The bound less what rounding to the stored type may add; at least half of it.
 fn safe(bound: f64, rounding: f64) -> f64 {
     (bound * (1.0 - 1e-9) - 1.5 * rounding).max(0.5 * bound)
-}
-
-/// What has the fewest bits on a part of the tile; `parts`: of every field.
-fn choose<W: Work>(parts: &[Part<W>], (shape, predictor): ([usize; 4], Predictor), aim: Aim) -> Choice {
-    // More accuracy on coarse levels and a wider zero pay most where the step is free.
-    let first = usize::from(aim.rmse.is_some());
-    let shrink = SHRINKS[first];
-    let mut coders = Vec::new();
-    if predictor != Predictor::Lorenzo {
-        let batched = if shape[0] > 2 { 0..=1 } else { 0..=0 };
-        let (alpha, beta) = GROWTHS[first];
-        coders.extend(batched.map(|batched| Coder::Interpolation(Options { batched, alpha, beta })));
-    }
-    if predictor != Predictor::Interpolation {
-        coders.extend(lorenzo::Options::candidates(shape).into_iter().map(Coder::Lorenzo));
-    }
-    let all = (0..parts.len()).flat_map(|field| coders.iter().map(move |&coder| (field, coder)));
-    let all = all.map(|(field, coder)| Choice { field, coder, shrink, bound: aim.bound });
-    let mut best = shortest(parts, all, aim.rmse).expect("there is a field and a coder");
-    let Coder::Interpolation(options) = best.1.coder else { return best.1 };
-    let mut others: Vec<Choice> = Vec::new();
-    for (_, &(alpha, beta)) in GROWTHS.iter().enumerate().filter(|(growth, _)| *growth != first) {
-        others.push(Choice { coder: Coder::Interpolation(Options { alpha, beta, ..options }), ..best.1 });
-    }
-    if first > 0 {
-        others.push(Choice { shrink: SHRINKS[0], ..best.1 });
-    }
-    let others = others.into_iter().map(|other| Choice { bound: aim.bound, ..other });
-    best = shortest(parts, others, aim.rmse).filter(|other| other.0 < best.0).unwrap_or(best);
-    best.1
-}
-
-/// The choice with the fewest bits, and these; with the step that leads to `rmse`, if it is given.
-fn shortest<W: Work>(
-    parts: &[Part<W>],
-    choices: impl Iterator<Item = Choice>,
-    rmse: Option<f64>,
-) -> Option<(f64, Choice)> {
-    let tried = choices.map(|choice| {
-        let (bits, factor) = parts[choice.field].trial(choice, rmse);
-        (bits, Choice { bound: choice.bound * factor, ..choice })
-    });
-    tried.min_by(|a, b| a.0.total_cmp(&b.0))
-}
-
-/// A box in the middle of a field, small enough to try things.
-struct Part<W> {
-    shape: [usize; 4],
-    targets: Vec<W>,
-    cells: Option<Vec<Cell>>,
-    lattice: Lattice,
-}
-
-impl<W: Work> Part<W> {
-    fn of(field: &Field<W>) -> Self {
-        let mut shape = field.shape;
-        while shape.iter().product::<usize>() > CONTEST_VALUES {
-            let longest = (0..4).max_by_key(|&a| (shape[a], a)).expect("four axes");
-            shape[longest] = shape[longest].div_ceil(2);
-        }
-        let start: [usize; 4] = std::array::from_fn(|a| (field.shape[a] - shape[a]) / 2);
-        let mut indices = Vec::with_capacity(shape.iter().product());
-        for t in start[0]..start[0] + shape[0] {
-            for z in start[1]..start[1] + shape[1] {
-                for y in start[2]..start[2] + shape[2] {
-                    let row = ((t * field.shape[1] + z) * field.shape[2] + y) * field.shape[3];
-                    indices.extend(row + start[3]..row + start[3] + shape[3]);
-                }
-            }
-        }
-        let targets = indices.iter().map(|&p| field.targets[p]).collect();
-        let cells = field.cells.map(|cells| indices.iter().map(|&p| cells[p]).collect());
-        Self { shape, targets, cells, lattice: field.lattice }
-    }
-
-    /// Bits of a choice, and the factor of the step: 1, or what leads to this root mean square of the error.
-    fn trial(&self, choice: Choice, rmse: Option<f64>) -> (f64, f64) {
-        let (bits, error) = self.estimate(choice, 1.0);
-        let Some(target) = rmse else { return (bits, 1.0) };
-        let factor = (target / error).clamp(0.25, 4.0);
-        let (near, near_error) = self.estimate(choice, factor);
-        // Both on one line of log bits over log error, followed to the target.
-        let power = ((near / bits).ln() / (near_error / error).ln()).clamp(-2.0, 0.0);
-        let rest = (target / near_error).clamp(0.25, 4.0);
-        if power.is_finite() { (near * rest.powf(power), factor * rest) } else { (near, factor) }
-    }
-
-    /// Bits, and the root mean square of the error, with so many times the step.
-    fn estimate(&self, choice: Choice, factor: f64) -> (f64, f64) {
-        let (cells, lattice) = (self.cells.as_deref(), self.lattice.finer(1.0 / factor));
-        let field = Field { shape: self.shape, targets: &self.targets, cells, lattice, shrink: choice.shrink };
-        let (bits, values) = choice.coder.estimate_bits(&field);
-        let (mut sum, mut n) = (0.0, 0usize);
-        for (p, (target, value)) in self.targets.iter().zip(&values).enumerate() {
-            let error = if field.cell(p) == Cell::Coded { target.get() - value.get() } else { 0.0 };
-            sum += error * error;
-            n += usize::from(field.cell(p) != Cell::Filled);
-        }
-        (bits, (sum / n.max(1) as f64).sqrt())
-    }
 }

@@ -5,19 +5,22 @@
 //! tile stream + mask (+ the same expectation) ─► decode_tile ─► Values          symbols ⇄ encode_latent, decode_latent
 //! ```
 //!
-//! * `tile` puts a stream together and verifies it, `draft` chooses how (encoder only), `container` specifies the bytes;
+//! * `tile` puts a stream together and verifies it, `draft` and `contest` choose how (encoder only), `container` specifies the bytes;
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo` and `lossless` predict; `fit` finds their weights;
+//! * `linear` codes what the transform of `lapped` makes of blocks, band by band (`bands`);
 //! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents.
 //!
 //! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division
 //! and comparison and integer tables that are stored, so it gives the same bits on every machine; nothing read from a
 //! stream is trusted before it is checked.
 
+mod bands;
 mod bound;
 mod bytes;
 mod container;
+mod contest;
 mod context;
 mod draft;
 mod entropy;
@@ -26,8 +29,10 @@ mod field;
 mod fit;
 mod interpolate;
 mod ladder;
+mod lapped;
 mod latent;
 mod lattice;
+mod linear;
 mod lines;
 mod lorenzo;
 mod lossless;
