@@ -41,6 +41,7 @@ enum Named {
     Auto,
     Interpolation,
     Lorenzo,
+    Linear,
 }
 
 /// What all tiles add up to.
@@ -113,6 +114,7 @@ fn code(arguments: &Arguments, variable: &Variable, (tiles, bound): (&[Stored], 
         Named::Auto => Predictor::Auto,
         Named::Interpolation => Predictor::Interpolation,
         Named::Lorenzo => Predictor::Lorenzo,
+        Named::Linear => Predictor::Linear,
     };
     let mut total = Total::default();
     for tile in tiles {

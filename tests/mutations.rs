@@ -324,6 +324,7 @@ fn changed_streams_are_read_or_refused() {
     for (name, predictor) in [
         ("stream interpolated", Predictor::Interpolation),
         ("stream by neighbors", Predictor::Lorenzo),
+        ("stream by transform", Predictor::Linear),
         ("stream of residuals", Predictor::Given),
     ] {
         try_changes(name, &with([2, 0, 2, 4, 7, 8], &tile(&values, predictor).stream), 40, read_stream);

@@ -9,7 +9,7 @@
 //! tile stream: one variable in one box, n = nt nz ny nx values of a stored type of s bytes
 //!  1 version    u8        1
 //!  2 method     u8        0 constant, 1 lossless, 2 lorenzo, 3 interpolation, 4 bare (the prediction itself),
-//!                        5 mirror, 6 counts, 7 rings
+//!                        5 mirror, 6 counts, 7 rings, 8 linear
 //!  3 flags      u8        1: a prediction is added     2: a mask     4: listed values     8: repairs     16: log scale
 //!  4 patterns   [mask]    varint count, at most 15; s bytes each: what the classes of the mask stand for
 //!                         varint: class whose values the predictors may use (0: none)
@@ -69,10 +69,12 @@ pub enum Method {
     Counts,
     /// Counts of rings around the beam, and waves along them.
     Rings,
+    /// Coefficients of a linear transform of blocks, with residuals where single values are promised.
+    Linear,
 }
 
 impl Method {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Constant,
         Self::Lossless,
         Self::Lorenzo,
@@ -81,8 +83,10 @@ impl Method {
         Self::Mirror,
         Self::Counts,
         Self::Rings,
+        Self::Linear,
     ];
-    const NAMES: [&str; 8] = ["constant", "lossless", "lorenzo", "interpolation", "bare", "mirror", "counts", "rings"];
+    const NAMES: [&str; 9] =
+        ["constant", "lossless", "lorenzo", "interpolation", "bare", "mirror", "counts", "rings", "linear"];
 
     /// Number in the stream and in the index.
     pub fn code(self) -> u8 {
@@ -165,7 +169,7 @@ mod tests {
             let method = Method::from_code(code as u8).unwrap();
             assert_eq!((method.name(), usize::from(method.code())), (*name, code));
         }
-        assert_eq!(Method::from_code(8), None);
+        assert_eq!(Method::from_code(9), None);
     }
 
     #[test]

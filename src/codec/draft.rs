@@ -4,11 +4,10 @@ use super::CodecError;
 use super::bound::{Bound, Limits};
 use super::bytes::Writer;
 use super::container::Method;
+use super::contest::{self, Aim, Choice, Coder, Part};
 use super::counts;
 use super::field::{Cell, Field};
-use super::interpolate::{self, Options};
 use super::lattice::{Lattice, Work};
-use super::lorenzo;
 use super::lossless;
 use super::mirror::{self, Center};
 use super::rings::{self, RingError};
@@ -16,8 +15,6 @@ use super::sample::Sample;
 use super::tile::{Chart, Predictor, bare};
 use super::warp::{self, Log};
 
-/// Values of the part of a tile on which predictors compete.
-const CONTEST_VALUES: usize = 1 << 17;
 /// Integers up to here are exact in f64 arithmetic with room for residuals.
 const INTEGER_MAX: f64 = (1u64 << 50) as f64;
 /// Share of the raw size above which lossless coding is tried as well.
@@ -26,7 +23,8 @@ const LOSSLESS_SHARE: f64 = 0.3;
 const SYMMETRIC_MIN: usize = 8;
 /// Attempts at meeting a limit on the root mean square.
 const RMSE_ATTEMPTS: usize = 8;
-
+/// A root mean square this near to its limit is near enough.
+const RMSE_REACHED: f64 = 0.99;
 /// A tile to be coded.
 pub(super) struct Subject<'a, T> {
     /// Stored values.
@@ -71,36 +69,6 @@ pub(super) struct Draft<T> {
     pub bytes: Vec<u8>,
     /// What the decoder will find, before stored values are put in.
     pub decoded: Vec<T>,
-}
-
-/// A residual coder with its options.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Coder {
-    Interpolation(Options),
-    Lorenzo(lorenzo::Options),
-}
-
-impl Coder {
-    fn method(self) -> Method {
-        match self {
-            Self::Interpolation(_) => Method::Interpolation,
-            Self::Lorenzo(_) => Method::Lorenzo,
-        }
-    }
-
-    fn encode<W: Work>(self, field: &Field<W>) -> (Vec<u8>, Vec<W>) {
-        match self {
-            Self::Interpolation(options) => interpolate::encode(field, options),
-            Self::Lorenzo(options) => lorenzo::encode(field, options),
-        }
-    }
-
-    fn estimate_bits<W: Work>(self, field: &Field<W>) -> f64 {
-        match self {
-            Self::Interpolation(options) => interpolate::estimate_bits(field, options),
-            Self::Lorenzo(options) => lorenzo::estimate_bits(field, options),
-        }
-    }
 }
 
 impl<T: Sample> Subject<'_, T> {
@@ -235,19 +203,20 @@ impl<T: Sample> Subject<'_, T> {
         self.values.iter().copied().enumerate().filter(|(p, _)| self.cell(*p) == Cell::Coded)
     }
 
-    /// Root mean square of the error of the coded values, `back` giving what comes back.
+    /// Root mean square of the error of the numbers, `back` giving what comes back of the coded ones.
     fn rmse(&self, back: impl Fn(usize, T) -> T) -> f64 {
-        let square = |(p, v): (usize, T)| (v.number() - back(p, v).number()).powi(2);
-        let (sum, n) = self.coded().fold((0.0, 0usize), |(sum, n), at| (sum + square(at), n + 1));
+        let sum: f64 = self.coded().map(|(p, v)| (v.number() - back(p, v).number()).powi(2)).sum();
+        let n = (0..self.values.len()).filter(|&p| self.cell(p) != Cell::Filled).count();
         (sum / n.max(1) as f64).sqrt()
     }
 
     fn lossy(&self, limits: Limits, predictor: Predictor) -> Draft<T> {
         let draft = match limits.relative() {
-            None => self.linear(limits, predictor),
+            None => self.uniform(limits, predictor),
             Some(relative) => self.logarithmic(limits, relative, predictor),
         };
-        let size = draft.bytes.len() + (T::SIZE + 2) * self.repairs(&draft.decoded).len();
+        let Some(draft) = draft else { return self.lossless() };
+        let size = self.size(&draft);
         if size as f64 > LOSSLESS_SHARE * (self.values.len() * T::SIZE) as f64 {
             let lossless = self.lossless();
             if lossless.bytes.len() < size {
@@ -257,29 +226,58 @@ impl<T: Sample> Subject<'_, T> {
         draft
     }
 
-    /// Limits that are the same everywhere.
-    fn linear(&self, limits: Limits, predictor: Predictor) -> Draft<T> {
+    /// About how many bytes a draft takes, with its repairs.
+    fn size(&self, draft: &Draft<T>) -> usize {
+        draft.bytes.len() + (T::SIZE + 2) * self.repairs(&draft.decoded).len()
+    }
+
+    /// Limits that are the same everywhere. `None` if the one on the root mean square was not reached.
+    fn uniform(&self, limits: Limits, predictor: Predictor) -> Option<Draft<T>> {
         let abs = limits.abs.unwrap_or(f64::INFINITY);
         let rounding = if T::INTEGRAL { 0.0 } else { half_ulp(self.large(), T::FRACTION_BITS) };
-        let Some(target) = limits.rmse else {
-            return self.contest::<T::Work>((safe(abs, rounding), None), predictor);
-        };
+        let most = safe(abs, rounding);
         // A uniform error of half width b has root mean square b / sqrt 3; most real ones are smaller.
-        let mut bound = (target * 3f64.sqrt()).min(abs);
+        let bound = limits.rmse.map_or(most, |target| safe((target * 3f64.sqrt()).min(abs), rounding));
+        let aim = Aim { bound, rmse: limits.rmse.filter(|_| abs.is_infinite()) };
+        let scaled = Scaled::<T, T::Work>::new(self, None, predictor);
+        let drafts = scaled.rivals(predictor, aim).into_iter().filter_map(|choice| match limits.rmse {
+            Some(target) => self.reach(&scaled, choice, (target, most)),
+            None => Some(scaled.draft(choice)),
+        });
+        drafts.min_by_key(|draft| self.size(draft))
+    }
+
+    /// Looks for the step that just keeps a limit on the root mean square; half a step is at most `most`.
+    fn reach<W: Work>(
+        &self,
+        scaled: &Scaled<T, W>,
+        mut choice: Choice,
+        (target, most): (f64, f64),
+    ) -> Option<Draft<T>> {
         let mut best: Option<Draft<T>> = None;
+        let mut last: Option<(f64, f64)> = None;
+        let mut power = 1.0;
         for _ in 0..RMSE_ATTEMPTS {
-            let draft = self.contest::<T::Work>((safe(bound, rounding), None), predictor);
+            let draft = scaled.draft(choice);
             let measured = self.rmse(|p, _| draft.decoded[p]);
             let met = measured <= target;
             if met && best.as_ref().is_none_or(|b| draft.bytes.len() < b.bytes.len()) {
                 best = Some(draft);
             }
-            if met && (measured > 0.97 * target || bound >= abs || measured == 0.0) {
+            if met && (measured > RMSE_REACHED * target || choice.bound >= most || measured == 0.0) {
                 break;
             }
-            bound = (bound * (0.985 * target / measured).clamp(0.25, 4.0)).min(abs);
+            if let Some((bound, rmse)) = last
+                && measured != rmse
+            {
+                let grown = (choice.bound / bound).ln() / (measured / rmse).ln();
+                power = grown.clamp(0.5, 2.0);
+            }
+            last = Some((choice.bound, measured));
+            let aimed: f64 = 0.5 * (1.0 + RMSE_REACHED) * target / measured;
+            choice.bound = (choice.bound * aimed.clamp(0.25, 4.0).powf(power)).min(most);
         }
-        best.unwrap_or_else(|| self.lossless())
+        best
     }
 
     /// A magnitude that few values exceed, from a sample: those that do are repaired.
@@ -291,59 +289,25 @@ impl<T: Sample> Subject<'_, T> {
         sample.get(sample.len() * 49 / 50).copied().unwrap_or(0.0)
     }
 
-    /// A fraction of each magnitude, and perhaps an absolute limit.
-    fn logarithmic(&self, limits: Limits, relative: f64, predictor: Predictor) -> Draft<T> {
+    /// A fraction of each magnitude, and perhaps an absolute limit. `None` if one on the root mean square was not reached.
+    fn logarithmic(&self, limits: Limits, relative: f64, predictor: Predictor) -> Option<Draft<T>> {
         let log = Log { knee: limits.abs.map_or(f64::INFINITY, |abs| abs / relative) };
         let half = Log { knee: f64::INFINITY }.forward(1.0 + relative);
-        let mut half = safe(half, half_ulp(1.0, T::FRACTION_BITS) * 2.0);
-        let mut draft = self.contest::<f64>((half, Some(log)), predictor);
-        for _ in 0..RMSE_ATTEMPTS {
-            let measured = self.rmse(|p, _| draft.decoded[p]);
-            match limits.rmse.filter(|target| measured > *target) {
-                Some(target) => half *= (0.97 * target / measured).max(0.1),
-                None => return draft,
+        let bound = safe(half, half_ulp(1.0, T::FRACTION_BITS) * 2.0);
+        let scaled = Scaled::<T, f64>::new(self, Some(log), predictor);
+        let reach = |mut choice: Choice| {
+            for _ in 0..RMSE_ATTEMPTS {
+                let draft = scaled.draft(choice);
+                let measured = self.rmse(|p, _| draft.decoded[p]);
+                match limits.rmse.filter(|target| measured > *target) {
+                    Some(target) => choice.bound *= (0.97 * target / measured).max(0.1),
+                    None => return Some(draft),
+                }
             }
-            draft = self.contest::<f64>((half, Some(log)), predictor);
-        }
-        self.lossless()
-    }
-
-    /// Codes with the coder that does best on a part of the tile.
-    fn contest<W: Work>(&self, (bound, log): (f64, Option<Log>), predictor: Predictor) -> Draft<T> {
-        let lattice = Lattice::within(bound, T::INTEGRAL && log.is_none());
-        let chart = |prediction| Chart { prediction, log, integral: lattice.integral };
-        let signs: Vec<u8> = if log.is_some() { self.signs() } else { Vec::new() };
-        let without_zeros = log.and_then(|_| warp::cells(&signs, self.cells));
-        let cells = if log.is_some() { without_zeros.as_deref() } else { self.cells };
-        let predictions: Vec<Option<&[f32]>> = match (predictor, self.prediction) {
-            (Predictor::Auto, Some(given)) => vec![None, Some(given)],
-            (Predictor::Given, given) => vec![given],
-            _ => vec![None],
+            None
         };
-        let mut fields: Vec<(Option<&[f32]>, Vec<W>)> = Vec::new();
-        for prediction in predictions {
-            let chart = chart(prediction);
-            let target = |(p, v): (usize, &T)| {
-                let number = if self.cell(p) == Cell::Filled { 0.0 } else { v.number() };
-                W::put(chart.forward(p, number))
-            };
-            fields.push((prediction, self.values.iter().enumerate().map(target).collect()));
-        }
-        let field = |targets| Field { shape: self.shape, targets, cells, lattice };
-        let contenders: Vec<Field<W>> = fields.iter().map(|(_, targets)| field(targets.as_slice())).collect();
-        let (winner, coder) = choose(&contenders, predictor);
-        let (prediction, targets) = &fields[winner];
-        let mut out = Writer::default();
-        if let Some(log) = log {
-            out.f64(log.knee);
-            warp::write_signs(&signs, self.shape, self.cells, &mut out);
-        }
-        let (method, body, work) = encode(coder, &field(targets));
-        out.bytes.extend(body);
-        let chart = chart(*prediction);
-        let decoded = work.iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &signs)).collect();
-        let predicted = prediction.is_some();
-        Draft { method, predicted, log: log.is_some(), bytes: out.bytes, decoded }
+        let rivals = scaled.rivals(predictor, Aim { bound, rmse: None });
+        rivals.into_iter().filter_map(reach).min_by_key(|draft| self.size(draft))
     }
 
     /// Sign classes of the coded values, 0 for the others.
@@ -372,6 +336,73 @@ fn encode<W: Work>(coder: Coder, field: &Field<W>) -> (Method, Vec<u8>, Vec<W>) 
     if body.len() < coded.1.len() { (Method::Mirror, body, work) } else { coded }
 }
 
+/// A tile as the coders see it: working numbers on a scale, less what is predicted.
+struct Scaled<'s, T, W> {
+    subject: &'s Subject<'s, T>,
+    log: Option<Log>,
+    /// Sign classes, on a logarithmic scale.
+    signs: Vec<u8>,
+    /// What is coded on a logarithmic scale.
+    nonzero: Option<Vec<Cell>>,
+    /// The predictions that may be taken off, and what is left.
+    fields: Vec<(Option<&'s [f32]>, Vec<W>)>,
+}
+
+impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
+    fn new(subject: &'s Subject<'s, T>, log: Option<Log>, predictor: Predictor) -> Self {
+        let signs = if log.is_some() { subject.signs() } else { Vec::new() };
+        let nonzero = log.and_then(|_| warp::cells(&signs, subject.cells));
+        let predictions: Vec<Option<&[f32]>> = match (predictor, subject.prediction) {
+            (Predictor::Auto, Some(given)) => vec![None, Some(given)],
+            (Predictor::Given, given) => vec![given],
+            _ => vec![None],
+        };
+        let mut scaled = Self { subject, log, signs, nonzero, fields: Vec::new() };
+        for prediction in predictions {
+            let chart = scaled.chart(prediction);
+            let target = |(p, v): (usize, &T)| {
+                let number = if subject.cell(p) == Cell::Filled { 0.0 } else { v.number() };
+                W::put(chart.forward(p, number))
+            };
+            scaled.fields.push((prediction, subject.values.iter().enumerate().map(target).collect()));
+        }
+        scaled
+    }
+
+    fn chart(&self, prediction: Option<&'s [f32]>) -> Chart<'s> {
+        Chart { prediction, log: self.log, integral: T::INTEGRAL && self.log.is_none() }
+    }
+
+    /// Field `i` in steps of twice `bound`.
+    fn field(&self, i: usize, bound: f64, shrink: f64) -> Field<'_, W> {
+        let cells = if self.log.is_some() { self.nonzero.as_deref() } else { self.subject.cells };
+        let lattice = Lattice::within(bound, T::INTEGRAL && self.log.is_none());
+        Field { shape: self.subject.shape, targets: &self.fields[i].1, cells, lattice, shrink }
+    }
+
+    /// The coders that may be the best, by a part of the tile.
+    fn rivals(&self, predictor: Predictor, aim: Aim) -> Vec<Choice> {
+        let parts: Vec<Part<W>> = (0..self.fields.len()).map(|i| Part::of(&self.field(i, aim.bound, 0.0))).collect();
+        contest::rivals(&parts, (self.subject.shape, predictor), aim)
+    }
+
+    fn draft(&self, choice: Choice) -> Draft<T> {
+        let subject = self.subject;
+        let mut out = Writer::default();
+        if let Some(log) = self.log {
+            out.f64(log.knee);
+            warp::write_signs(&self.signs, subject.shape, subject.cells, &mut out);
+        }
+        let (method, body, work) = encode(choice.coder, &self.field(choice.field, choice.bound, choice.shrink));
+        out.bytes.extend(body);
+        let prediction = self.fields[choice.field].0;
+        let chart = self.chart(prediction);
+        let decoded = work.iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &self.signs)).collect();
+        let predicted = prediction.is_some();
+        Draft { method, predicted, log: self.log.is_some(), bytes: out.bytes, decoded }
+    }
+}
+
 /// Half the distance of neighboring floats at `magnitude`.
 fn half_ulp(magnitude: f64, fraction_bits: i32) -> f64 {
     magnitude * 0.5f64.powi(fraction_bits + 1)
@@ -380,67 +411,4 @@ fn half_ulp(magnitude: f64, fraction_bits: i32) -> f64 {
 /// The bound less what rounding to the stored type may add; at least half of it.
 fn safe(bound: f64, rounding: f64) -> f64 {
     (bound * (1.0 - 1e-9) - 1.5 * rounding).max(0.5 * bound)
-}
-
-/// The field and coder with the fewest bits on a part of the tile.
-fn choose<W: Work>(fields: &[Field<W>], predictor: Predictor) -> (usize, Coder) {
-    let parts: Vec<Part<W>> = fields.iter().map(Part::of).collect();
-    let shape = fields[0].shape;
-    let mut coders = Vec::new();
-    if predictor != Predictor::Lorenzo {
-        let batched = if shape[0] > 2 { 0..=1 } else { 0..=0 };
-        coders.extend(batched.map(|batched| Coder::Interpolation(Options { batched, alpha: 4, beta: 4 })));
-    }
-    if predictor != Predictor::Interpolation {
-        coders.extend(lorenzo::Options::candidates(shape).into_iter().map(Coder::Lorenzo));
-    }
-    let all = (0..parts.len()).flat_map(|field| coders.iter().map(move |&coder| (field, coder)));
-    let (bits, field, coder) = shortest(&parts, all).expect("there is a field and a coder");
-    let Coder::Interpolation(options) = coder else { return (field, coder) };
-    let tighter =
-        [(5, 8), (6, 16)].map(|(alpha, beta)| (field, Coder::Interpolation(Options { alpha, beta, ..options })));
-    match shortest(&parts, tighter.into_iter()) {
-        Some((fewer, field, coder)) if fewer < bits => (field, coder),
-        _ => (field, coder),
-    }
-}
-
-fn shortest<W: Work>(parts: &[Part<W>], pairs: impl Iterator<Item = (usize, Coder)>) -> Option<(f64, usize, Coder)> {
-    let tried = pairs.map(|(field, coder)| (coder.estimate_bits(&parts[field].field()), field, coder));
-    tried.min_by(|a, b| a.0.total_cmp(&b.0))
-}
-
-/// A box in the middle of a field, small enough to try things.
-struct Part<W> {
-    shape: [usize; 4],
-    targets: Vec<W>,
-    cells: Option<Vec<Cell>>,
-    lattice: Lattice,
-}
-
-impl<W: Work> Part<W> {
-    fn of(field: &Field<W>) -> Self {
-        let mut shape = field.shape;
-        while shape.iter().product::<usize>() > CONTEST_VALUES {
-            let longest = (0..4).max_by_key(|&a| (shape[a], a)).expect("four axes");
-            shape[longest] = shape[longest].div_ceil(2);
-        }
-        let start: [usize; 4] = std::array::from_fn(|a| (field.shape[a] - shape[a]) / 2);
-        let mut indices = Vec::with_capacity(shape.iter().product());
-        for t in start[0]..start[0] + shape[0] {
-            for z in start[1]..start[1] + shape[1] {
-                for y in start[2]..start[2] + shape[2] {
-                    let row = ((t * field.shape[1] + z) * field.shape[2] + y) * field.shape[3];
-                    indices.extend(row + start[3]..row + start[3] + shape[3]);
-                }
-            }
-        }
-        let targets = indices.iter().map(|&p| field.targets[p]).collect();
-        let cells = field.cells.map(|cells| indices.iter().map(|&p| cells[p]).collect());
-        Self { shape, targets, cells, lattice: field.lattice }
-    }
-
-    fn field(&self) -> Field<'_, W> {
-        Field { shape: self.shape, targets: &self.targets, cells: self.cells.as_deref(), lattice: self.lattice }
-    }
 }

@@ -23,6 +23,8 @@ pub(super) struct Field<'a, W> {
     pub cells: Option<&'a [Cell]>,
     /// Steps of residuals.
     pub lattice: Lattice,
+    /// Where only the mean error counts: the part of a step by which residuals of the finest level are drawn to zero.
+    pub shrink: f64,
 }
 
 impl<W: Work> Field<'_, W> {

@@ -20,13 +20,15 @@ use super::context::{self, Expectation, ResidualReader, Residuals};
 use super::field::{Cell, Field};
 use super::fit::Samples;
 use super::ladder::{AxisSet, Ladder, Level};
-use super::lattice::{Lattice, Work};
+use super::lattice::{Lattice, Quantizer, Work};
 use super::lines;
 use super::stencil::{Stencil, Taps, default_weights};
 use super::weights::{self, WEIGHT_MAX, WEIGHT_ONE};
 
 /// Most sample points for the weights of one class.
-const SAMPLES_MAX: usize = 2048;
+const SAMPLES_MAX: usize = 8192;
+/// Classes of up to so many points are sampled densely, larger ones at every fourth point at most.
+const SAMPLES_DENSE: usize = 2048;
 /// A class with fewer points per group keeps the default weights.
 const POINTS_PER_GROUP_MIN: usize = 48;
 
@@ -132,11 +134,11 @@ pub(super) fn encode<W: Work>(field: &Field<W>, options: Options) -> (Vec<u8>, V
     (out.bytes, values)
 }
 
-/// About how many bits [`encode`] would take.
-pub(super) fn estimate_bits<W: Work>(field: &Field<W>, options: Options) -> f64 {
+/// About how many bits [`encode`] would take, and the values that the decoder would find.
+pub(super) fn estimate_bits<W: Work>(field: &Field<W>, options: Options) -> (f64, Vec<W>) {
     let mut encoder = Encoder::new(field, options);
-    encoder.run();
-    (encoder.weights.finish().len() * 8) as f64 + encoder.residuals.estimate_bits()
+    let values = encoder.run();
+    ((encoder.weights.finish().len() * 8) as f64 + encoder.residuals.estimate_bits(), values)
 }
 
 struct Encoder<'a, W> {
@@ -163,8 +165,9 @@ impl<'a, W: Work> Encoder<'a, W> {
             layer = self.layer(ladder.level(l), Some(&layer));
             let targets = layer.level.gather(shape, self.field.targets);
             let mut coded = vec![0i32; targets.len()];
+            let quantizer = self.lattice(l).quantizer().shrunk(if l == 0 { self.field.shrink } else { 0.0 });
             for step in steps(&layer.level) {
-                self.quantize(&step, &mut layer, (&targets, &mut coded), self.lattice(l));
+                self.quantize(&step, &mut layer, (&targets, &mut coded), quantizer);
                 self.describe(&step, &layer, &coded);
             }
         }
@@ -199,13 +202,12 @@ impl<'a, W: Work> Encoder<'a, W> {
     }
 
     /// Chooses and writes the weights of a class, then quantizes its points.
-    fn quantize(&mut self, step: &Step, layer: &mut Layer<W>, targets: (&[W], &mut [i32]), lattice: Lattice) {
+    fn quantize(&mut self, step: &Step, layer: &mut Layer<W>, targets: (&[W], &mut [i32]), quantizer: Quantizer) {
         let (targets, coded) = targets;
-        let weights = fit_weights(step, layer, targets, lattice);
+        let weights = fit_weights(step, layer, targets, quantizer.lattice);
         write_weights(weights.as_deref(), &mut self.weights);
         let mut table = TapTable::new(step, weights);
         let mut sums = Vec::new();
-        let quantizer = lattice.quantizer();
         step.stencil.for_each_run(|run| {
             let taps = table.get(&step.stencil, run.case);
             lines::weighted(&layer.values, run.start, run.count, &taps.points, &mut sums);
@@ -214,7 +216,7 @@ impl<'a, W: Work> Encoder<'a, W> {
                 let prediction = sum + carried * layer.values[p.wrapping_add_signed(carry)].get();
                 let (q, value) = match layer.cell(p) {
                     Cell::Coded => quantizer.nearest(prediction, targets[p].get()),
-                    Cell::Filled => (0, lattice.value(prediction, 0)),
+                    Cell::Filled => (0, quantizer.lattice.value(prediction, 0)),
                     Cell::Known => continue,
                 };
                 layer.values[p] = W::put(value);
@@ -244,9 +246,10 @@ impl<'a, W: Work> Encoder<'a, W> {
     }
 }
 
-/// Calls `visit` with the points of about [`SAMPLES_MAX`] coded points of a class and their cases.
+/// Calls `visit` with at most about [`SAMPLES_MAX`] coded points of a class and their cases.
 fn for_each_sample<W: Work>(step: &Step, layer: &Layer<W>, mut visit: impl FnMut(usize, usize)) {
-    let every = step.stencil.len().div_ceil(SAMPLES_MAX).max(1);
+    let n = step.stencil.len();
+    let every = n.div_ceil(SAMPLES_MAX).max(n.div_ceil(SAMPLES_DENSE).min(4)).max(1);
     let mut countdown = every / 2;
     step.stencil.for_each_run(|run| {
         while countdown < run.count {

@@ -202,10 +202,11 @@ pub(super) fn encode<W: Work>(field: &Field<W>, options: Options) -> (Vec<u8>, V
     (out.bytes, quantized.values)
 }
 
-/// About how many bits [`encode`] would take.
-pub(super) fn estimate_bits<W: Work>(field: &Field<W>, options: Options) -> f64 {
-    let (residuals, bits) = quantize(field, options).describe(field);
-    (bits.finish().len() * 8) as f64 + residuals.estimate_bits()
+/// About how many bits [`encode`] would take, and the values that the decoder would find.
+pub(super) fn estimate_bits<W: Work>(field: &Field<W>, options: Options) -> (f64, Vec<W>) {
+    let quantized = quantize(field, options);
+    let (residuals, bits) = quantized.describe(field);
+    ((bits.finish().len() * 8) as f64 + residuals.estimate_bits(), quantized.values)
 }
 
 struct Quantized<W> {

@@ -17,7 +17,7 @@ use super::container::Method;
 use super::context::{self, ResidualReader, Residuals};
 use super::field::{Cell, Field};
 use super::lattice::{Lattice, Work};
-use super::{interpolate, lorenzo};
+use super::{interpolate, linear, lorenzo};
 
 /// A center is looked for up to so many half pixels from the middle.
 const SEARCH: usize = 16;
@@ -138,7 +138,8 @@ pub(super) fn encode<W: Work>(
     let shape = [field.shape[0], 1, rows.len(), field.shape[3]];
     let targets = cut(field.targets, field.shape, &rows);
     let cells = field.cells.map(|cells| cut(cells, field.shape, &rows));
-    let half = Field { shape, targets: &targets, cells: cells.as_deref(), lattice: field.lattice };
+    let half =
+        Field { shape, targets: &targets, cells: cells.as_deref(), lattice: field.lattice, shrink: field.shrink };
     let (method, body, decoded) = inner(&half);
     let mut out = Writer::default();
     center.write(&mut out);
@@ -220,7 +221,8 @@ pub(super) fn decode<W: Work>(
         Some(Method::Interpolation) => {
             interpolate::decode(reader, inside, (&mut half, half_cells.as_deref()), integral)?;
         }
-        _ => return Err(reader.out_of_range("method of the half", u64::from(method), 3)),
+        Some(Method::Linear) => linear::decode(reader, inside, (&mut half, half_cells.as_deref()), integral)?,
+        _ => return Err(reader.out_of_range("method of the half", u64::from(method), 8)),
     }
     let mut residuals = ResidualReader::new(reader)?;
     let lattice = Lattice { step: reader.f64("step")?, integral };

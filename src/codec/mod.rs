@@ -5,20 +5,23 @@
 //! tile stream + mask (+ the same expectation) ─► decode_tile ─► Values          symbols ⇄ encode_latent, decode_latent
 //! ```
 //!
-//! * `tile` puts a stream together and verifies it, `draft` chooses how (encoder only), `container` specifies the bytes;
+//! * `tile` puts a stream together and verifies it, `draft` and `contest` choose how (encoder only), `container` specifies the bytes;
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts`
 //!   (images of a detector) predict; `fit` finds their weights; `rings` (over `geometry`) keeps what a measurement is worth;
+//! * `linear` codes what the transform of `lapped` makes of blocks, band by band (`bands`);
 //! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents.
 //!
 //! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division,
 //! square roots and comparison and integer tables that are stored, so it gives the same bits on every machine; nothing read from a
 //! stream is trusted before it is checked.
 
+mod bands;
 mod bound;
 mod bytes;
 mod container;
+mod contest;
 mod context;
 mod counts;
 mod draft;
@@ -29,8 +32,10 @@ mod fit;
 mod geometry;
 mod interpolate;
 mod ladder;
+mod lapped;
 mod latent;
 mod lattice;
+mod linear;
 mod lines;
 mod lorenzo;
 mod lossless;

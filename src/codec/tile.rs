@@ -23,7 +23,7 @@ use super::mask::{self, Mask};
 use super::rings::{self, RingError};
 use super::sample::{Sample, with_samples};
 use super::warp::{self, Log};
-use super::{counts, interpolate, lorenzo, lossless, mirror};
+use super::{counts, interpolate, linear, lorenzo, lossless, mirror};
 
 /// Which predictors may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +36,15 @@ pub enum Predictor {
     Interpolation,
     /// Already decoded neighbors of the values themselves.
     Lorenzo,
+    /// A linear transform of blocks of the values themselves.
+    Linear,
 }
 
 /// Bytes per value that [`encode_tile`] works with, besides the values that it is given: the targets and what is
-/// decoded of them (whole, and of the finest level), symbols, magnitudes.
+/// decoded of them (whole, and of the finest level), integers and their magnitudes, symbols and their tables.
 pub fn work_bytes(element: ElementType) -> usize {
     fn of<T: Sample>(_: &[T]) -> usize {
-        3 * size_of::<T::Work>() + size_of::<i32>() + size_of::<u16>()
+        3 * size_of::<T::Work>() + size_of::<i32>() + size_of::<u16>() + 2 * size_of::<u8>()
     }
     with_samples!(&Values::zeros(element, 0), samples => of(samples))
 }
@@ -297,7 +299,7 @@ fn decode<T: Sample>(
         return Err(CodecError::Version { stream: TILE, found: version, supported: VERSION });
     }
     let code = reader.u8("method")?;
-    let method = Method::from_code(code).ok_or_else(|| reader.out_of_range("method", u64::from(code), 7))?;
+    let method = Method::from_code(code).ok_or_else(|| reader.out_of_range("method", u64::from(code), 8))?;
     let set = reader.u8("flags")?;
     if set > flags::ALL {
         return Err(reader.out_of_range("flags", u64::from(set), u64::from(flags::ALL)));
@@ -387,7 +389,7 @@ impl Body<'_> {
                 let put = |p: usize, count: f64| values[p] = T::from_number(count);
                 rings::decode(reader, self.shape, (self.cells, self.prediction, T::INTEGRAL), put)
             }
-            Method::Lorenzo | Method::Interpolation | Method::Mirror if self.log => {
+            Method::Lorenzo | Method::Interpolation | Method::Mirror | Method::Linear if self.log => {
                 let log = Log { knee: reader.f64("knee")? };
                 let signs = warp::read_signs(reader, self.shape, self.cells)?;
                 let chart = Chart { prediction: self.prediction, log: Some(log), integral: false };
@@ -395,7 +397,7 @@ impl Body<'_> {
                 let body = Body { cells: cells.as_deref(), ..*self };
                 body.residuals::<T, f64>(reader, values, (&chart, &signs))
             }
-            Method::Lorenzo | Method::Interpolation | Method::Mirror => {
+            Method::Lorenzo | Method::Interpolation | Method::Mirror | Method::Linear => {
                 let chart = Chart { prediction: self.prediction, log: None, integral: T::INTEGRAL };
                 self.residuals::<T, T::Work>(reader, values, (&chart, &[]))
             }
@@ -416,6 +418,7 @@ impl Body<'_> {
         match self.method {
             Method::Lorenzo => lorenzo::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
             Method::Mirror => mirror::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
+            Method::Linear => linear::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
             _ => interpolate::decode(reader, self.shape, (&mut work, self.cells), chart.integral)?,
         }
         for (p, (value, work)) in values.iter_mut().zip(&work).enumerate() {

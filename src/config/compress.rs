@@ -83,6 +83,8 @@ pub enum Predictor {
     Interpolation,
     /// From the already decoded neighbors (Lorenzo).
     Lorenzo,
+    /// A lapped linear transform of blocks in space and time.
+    Linear,
 }
 
 /// The space-time box that is coded on its own: reading a step reads the tiles that cover it.

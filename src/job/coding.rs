@@ -145,6 +145,7 @@ impl VariablePlan<'_> {
         match self.predictor {
             config::Predictor::Interpolation => codec::Predictor::Interpolation,
             config::Predictor::Lorenzo => codec::Predictor::Lorenzo,
+            config::Predictor::Linear => codec::Predictor::Linear,
             config::Predictor::Auto | config::Predictor::Learned => codec::Predictor::Auto,
         }
     }
@@ -312,6 +313,7 @@ impl CodedVariable {
         let class = match self.coded.report.method {
             _ if self.coded.report.predicted => 0,
             Method::Bare => 0,
+            Method::Linear => 1,
             Method::Interpolation | Method::Lorenzo | Method::Mirror | Method::Counts | Method::Rings => 2,
             Method::Constant => 3,
             Method::Lossless => 4,

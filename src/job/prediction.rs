@@ -67,7 +67,7 @@ struct Statistic {
 /// The predictors of the groups of this job by their variables: from `compress.model`, or trained in this job. Collective.
 pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<Vec<String>, Predictor>, JobError> {
     let mut found = BTreeMap::new();
-    let classical = |p: config::Predictor| matches!(p, config::Predictor::Interpolation | config::Predictor::Lorenzo);
+    let classical = |p: config::Predictor| !matches!(p, config::Predictor::Auto | config::Predictor::Learned);
     let overridden = section.variables.values().any(|v| v.predictor.is_some_and(|p| !classical(p)));
     if ctx.inputs.is_empty() || classical(section.predictor) && !overridden {
         return Ok(found);

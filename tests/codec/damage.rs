@@ -37,6 +37,7 @@ fn streams() -> Vec<Coded> {
         make(&smooth, None, within(Some(10.0), None), Predictor::Auto),
         make(&smooth, Some(&prediction), within(Some(1e-3), None), Predictor::Given),
         make(&wild, Some(&prediction), Bound::Unbounded, Predictor::Given),
+        make(&wild, None, within(Some(1e-2), None), Predictor::Linear),
     ]
 }
 

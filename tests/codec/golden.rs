@@ -41,6 +41,9 @@ fn lines() -> Vec<String> {
         ("logarithmic", wild.clone(), within(Some(0.05), Some(1e-2)), Predictor::Auto, false),
         ("rmse", stored(ElementType::F32, SHAPE), rms, Predictor::Auto, false),
         ("lossless", wild.clone(), Bound::Lossless, Predictor::Auto, false),
+        ("linear", stored(ElementType::F32, SHAPE), within(Some(1e-3), None), Predictor::Linear, false),
+        ("linear-mask", wild.clone(), rms, Predictor::Linear, false),
+        ("linear-integers", stored(ElementType::I16, SHAPE), within(Some(2.0), None), Predictor::Linear, false),
         ("constant", stored(ElementType::F32, SHAPE), within(Some(50.0), None), Predictor::Auto, false),
         ("integers", stored(ElementType::I16, SHAPE), within(Some(0.4), None), Predictor::Auto, false),
         ("predicted", wild.clone(), within(Some(1e-2), None), Predictor::Given, true),
@@ -88,7 +91,7 @@ fn golden_streams_of_version_1_decode_to_the_same_bits() {
         }
         n += 1;
     }
-    assert_eq!(n, 11);
+    assert_eq!(n, 14);
 }
 
 #[test]

@@ -37,7 +37,9 @@ fn values_of_every_type_and_shape_keep_every_bound() {
             for bound in
                 [Bound::Lossless, within(Some(unit), None), within(None, Some(0.02)), within(Some(unit), Some(0.3))]
             {
-                round_trip(&values, None, &spec(shape, bound));
+                for predictor in [Predictor::Auto, Predictor::Linear] {
+                    round_trip(&values, None, &TileSpec { predictor, ..spec(shape, bound) });
+                }
             }
         }
     }
@@ -47,7 +49,7 @@ fn values_of_every_type_and_shape_keep_every_bound() {
 fn every_predictor_keeps_the_bound() {
     let shape = [6, 8, 17, 30];
     let values = stored(ElementType::F32, shape);
-    for predictor in [Predictor::Interpolation, Predictor::Lorenzo, Predictor::Auto] {
+    for predictor in [Predictor::Interpolation, Predictor::Lorenzo, Predictor::Linear, Predictor::Auto] {
         for bound in [within(Some(0.05), None), within(Some(1e-5), None), within(None, Some(1e-3))] {
             round_trip(&values, None, &TileSpec { predictor, ..spec(shape, bound) });
         }
@@ -125,7 +127,7 @@ fn specials_come_back_bit_for_bit_and_the_rest_keeps_its_bound() {
     let shape = [4, 6, 15, 21];
     let fills = [u64::from(1e20f32.to_bits())];
     for bound in [Bound::Lossless, within(Some(1e-3), None), within(None, Some(1e-2)), within(Some(1e-3), Some(1e-2))] {
-        for predictor in [Predictor::Auto, Predictor::Lorenzo] {
+        for predictor in [Predictor::Auto, Predictor::Lorenzo, Predictor::Linear] {
             round_trip(&wild(shape), None, &TileSpec { fills: &fills, predictor, ..spec(shape, bound) });
         }
     }

@@ -1,0 +1,326 @@
+//! A linear transform of space-time blocks: its coefficients are quantized with one step for all and coded by frequency.
+//!
+//! A step for all is reverse water-filling: what is below the step everywhere costs nothing. The basis is the lapped
+//! transform of `lapped`; a basis learned from the archive (principal components of 8^3 x 4 blocks) was measured against
+//! it: 1.4 to 3.3 times less ratio on canopy flow and turbulence at 40 to 60 dB, before its own bytes.
+//!
+//! ```text
+//! values - middle ─► coefficients ─► integers, by frequency ─► bytes
+//!                      integers x step ─► decoded values ─► residuals, where single values are promised ─► bytes
+//! ```
+//!
+//! How bands of coefficients are coded is in `bands`. The body of a stream of this kind:
+//!
+//! ```text
+//! sizes        u8 u8     most steps and most cells along an axis of a block
+//! middle       f64       taken off every value
+//! step         f64       of coefficients
+//! tails        u8 u8     where |q| = 1 and larger ones are put: that plus an i8 in 1/256 of a step
+//! residual     f64       step of residuals; 0: none
+//! coefficients 9 bytes   3 x 12 bits for E, 3 x 12 bits of expectation of residuals (see `context`)
+//! classes, coefficients, [residuals]       sections, see `context`
+//! ```
+
+use super::CodecError;
+use super::bands::{Band, Grid, Known, ONE, Shares, class};
+use super::bytes::{BitReader, BitWriter, Reader, Writer};
+use super::context::{self, Expectation, ResidualReader, Residuals};
+use super::field::{Cell, Field};
+use super::lapped;
+use super::lattice::{Lattice, Work, round};
+
+/// Most steps of a block, and most cells along an axis: lapped blocks of 8 cells have 15 % less ratio on canopy flow at 40 to
+/// 50 dB, of 24 as much.
+const SIZES: [u8; 2] = [16, 16];
+/// Part of a step by which coefficients are drawn to zero: 0.1 to 0.2 are the shortest at a given error, within 1 %.
+const SHRINK: f64 = 0.15;
+/// Rounds of filling what is not coded.
+const FILL_ROUNDS: u32 = 16;
+/// Rows for the fit of an expectation.
+const SAMPLES_MAX: usize = 16384;
+/// A section without symbols: lengths, and the state that a decoder starts from.
+const SECTION_BITS: f64 = 100.0;
+/// Largest class of a sum: 2^23 blocks of 2^26.
+const CLASS_MAX: u8 = 100;
+
+/// What the encoder chooses.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Options {
+    /// Step of the coefficients, in eighths of that of the lattice.
+    pub eighths: u8,
+    /// Whether residuals repair what single values miss.
+    pub exact: bool,
+}
+
+/// A field on its way into a stream.
+struct Coded<W> {
+    /// Everything before the sections.
+    head: Writer,
+    classes: Residuals,
+    coefficients: Residuals,
+    residuals: Option<Residuals>,
+    /// What the decoder will find.
+    values: Vec<W>,
+}
+
+/// Codes a field: the body of the stream, and the values that the decoder will find.
+pub(super) fn encode<W: Work>(field: &Field<W>, options: Options) -> (Vec<u8>, Vec<W>) {
+    let coded = code(field, options);
+    let mut out = coded.head;
+    coded.classes.write(&mut out);
+    coded.coefficients.write(&mut out);
+    if let Some(residuals) = coded.residuals {
+        residuals.write(&mut out);
+    }
+    (out.bytes, coded.values)
+}
+
+/// About how many bits [`encode`] would take, and the values that the decoder would find.
+pub(super) fn estimate_bits<W: Work>(field: &Field<W>, options: Options) -> (f64, Vec<W>) {
+    let coded = code(field, options);
+    let sections = [&coded.classes, &coded.coefficients].into_iter().chain(&coded.residuals);
+    let bits: f64 = sections.map(|section| SECTION_BITS + section.estimate_bits()).sum();
+    ((coded.head.bytes.len() * 8) as f64 + bits, coded.values)
+}
+
+fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
+    let grid = Grid::new(field.shape, SIZES);
+    let middle = field.middle();
+    let step = field.lattice.step * f64::from(options.eighths) / 8.0;
+    // 1. Coefficients as integers, and where they are put in their intervals.
+    let mut work = continued(field, middle, (&grid, step));
+    lapped::forward(&mut work, field.shape, &grid.cuts);
+    let (quantized, tails) = quantize(&work, &grid, step);
+    // 2. Classes and coefficients.
+    let (classes, coefficients, shares) = describe(&quantized, &grid);
+    // 3. What the decoder will find.
+    work.fill(W::default());
+    for band in grid.bands() {
+        for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
+            let q = quantized[band.index * grid.blocks.len() + b];
+            work[block.first + band.place] = W::put(value(q, step, tails));
+        }
+    }
+    drop(quantized);
+    restore(&mut work, (field.shape, &grid), middle, field.lattice.integral);
+    // 4. Residuals.
+    let (expectation, residuals) = match options.exact {
+        true => repair(field, &mut work),
+        false => (Expectation([0; 3]), None),
+    };
+    let mut head = Writer::default();
+    SIZES.iter().for_each(|&size| head.u8(size));
+    head.f64(middle);
+    head.f64(step);
+    tails.iter().for_each(|tail| head.u8(tail.cast_unsigned()));
+    head.f64(if options.exact { field.lattice.step } else { 0.0 });
+    let mut bits = BitWriter::default();
+    shares.0.iter().for_each(|&share| bits.put(share, 12));
+    expectation.write(&mut bits);
+    head.bytes.extend(bits.finish());
+    Coded { head, classes, coefficients, residuals, values: work }
+}
+
+/// The values less the middle. What is not known is free: it first goes on from what is before it, then becomes what few
+/// coefficients give, all below a falling threshold left out (Elad et al. 2005, Appl. Comput. Harmon. Anal. 19, 340).
+fn continued<W: Work>(field: &Field<W>, middle: f64, (grid, step): (&Grid, f64)) -> Vec<W> {
+    let [nt, nz, ny, nx] = field.shape;
+    let mut values: Vec<W> = field.targets.iter().map(|target| W::put(target.get() - middle)).collect();
+    let free: Vec<usize> = (0..values.len()).filter(|&p| field.cell(p) == Cell::Filled).collect();
+    if free.is_empty() {
+        return values;
+    }
+    for &p in &free {
+        let strides = [(1, nx), (nx, ny), (nx * ny, nz), (nx * ny * nz, nt)];
+        let before = strides.iter().find(|(stride, n)| !(p / stride).is_multiple_of(*n));
+        values[p] = before.map_or(W::default(), |(stride, _)| values[p - stride]);
+    }
+    let mut threshold = 0.0;
+    let mut fall = 0.5;
+    for round in 0..FILL_ROUNDS {
+        let mut sparse = values.clone();
+        lapped::forward(&mut sparse, field.shape, &grid.cuts);
+        let largest = sparse.iter().map(|c| c.get().abs()).fold(0.0, f64::max);
+        if round == 0 {
+            threshold = 0.1 * largest;
+            fall = (0.5 * step / threshold).powf(1.0 / f64::from(FILL_ROUNDS - 1)).min(0.9);
+        }
+        sparse.iter_mut().filter(|c| c.get().abs() < threshold).for_each(|c| *c = W::default());
+        lapped::inverse(&mut sparse, field.shape, &grid.cuts);
+        free.iter().for_each(|&p| values[p] = sparse[p]);
+        threshold *= fall;
+    }
+    values
+}
+
+/// Coefficients in steps, by band and block, and the tails of the intervals of 1 and of larger ones.
+fn quantize<W: Work>(work: &[W], grid: &Grid, step: f64) -> (Vec<i32>, [i8; 2]) {
+    let quantizer = Lattice { step, integral: false }.quantizer().shrunk(SHRINK);
+    let mut quantized = vec![0; grid.room()];
+    let (mut excess, mut counts) = ([0.0; 2], [0usize; 2]);
+    for band in grid.bands() {
+        for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
+            let coefficient = work[block.first + band.place].get();
+            let (q, _) = quantizer.nearest(0.0, coefficient);
+            if q != 0 {
+                let large = usize::from(q.unsigned_abs() > 1);
+                excess[large] += (coefficient / step).abs() - f64::from(q.unsigned_abs());
+                counts[large] += 1;
+            }
+            quantized[band.index * grid.blocks.len() + b] = q;
+        }
+    }
+    let tail = |i: usize| (256.0 * excess[i] / counts[i].max(1) as f64).round().clamp(-127.0, 127.0) as i8;
+    (quantized, [tail(0), tail(1)])
+}
+
+/// The value of a coefficient.
+#[inline(always)]
+fn value(q: i32, step: f64, tails: [i8; 2]) -> f64 {
+    if q == 0 {
+        return 0.0;
+    }
+    let tail = f64::from(tails[usize::from(q.unsigned_abs() > 1)]) / 256.0;
+    let size = (f64::from(q).abs() + tail) * step;
+    if q < 0 { -size } else { size }
+}
+
+/// Walks the bands: classes and coefficients with their tables.
+fn describe(quantized: &[i32], grid: &Grid) -> (Residuals, Residuals, Shares) {
+    let n = grid.blocks.len();
+    let mut known = Known::new(grid);
+    known.magnitudes.iter_mut().zip(quantized).for_each(|(m, &q)| *m = context::magnitude(q));
+    let sum = |band: &[i32]| band.iter().map(|q| u64::from(q.unsigned_abs())).sum();
+    known.classes.iter_mut().zip(quantized.chunks_exact(n)).for_each(|(c, band)| *c = class(sum(band)));
+    let active = |known: &Known, band: &Band| known.classes[band.index] > 0;
+    let every = (known.classes.iter().filter(|&&c| c > 0).count() * n).div_ceil(SAMPLES_MAX) | 1;
+    let mut rows = Vec::new();
+    let mut countdown = 0;
+    for band in grid.bands().filter(|band| active(&known, band)) {
+        let scale = known.scale(&band);
+        for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
+            if countdown == 0 {
+                let [x, y, z] = known.expected(&band, scale, (b, block)).map(|e| e as f64 / ONE as f64);
+                rows.push([x, y, z, f64::from(known.magnitudes[band.index * n + b])]);
+                countdown = every;
+            }
+            countdown -= 1;
+        }
+    }
+    let shares = Shares::fit(&rows);
+    let (mut classes, mut coefficients) = (Residuals::default(), Residuals::default());
+    for band in grid.bands() {
+        classes.push_symbol(known.classes[band.index], known.class_bin(&band));
+        if active(&known, &band) {
+            let scale = known.scale(&band);
+            for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
+                let bin = shares.bin(known.expected(&band, scale, (b, block)));
+                coefficients.push(quantized[band.index * n + b], bin);
+            }
+        }
+    }
+    (classes, coefficients, shares)
+}
+
+/// Coefficients to values.
+fn restore<W: Work>(work: &mut [W], (shape, grid): ([usize; 4], &Grid), middle: f64, integral: bool) {
+    lapped::inverse(work, shape, &grid.cuts);
+    for value in work {
+        let number = value.get() + middle;
+        *value = W::put(if integral { round(number) } else { number });
+    }
+}
+
+/// Magnitudes of residuals before point p, along each axis.
+fn before(magnitudes: &[u16], p: usize, [_, nz, ny, nx]: [usize; 4]) -> u32 {
+    let strides = [(1, nx), (nx, ny), (nx * ny, nz), (nx * ny * nz, usize::MAX)];
+    let there = strides.iter().filter(|(stride, n)| !(p / stride).is_multiple_of(*n));
+    there.map(|(stride, _)| u32::from(magnitudes[p - stride])).sum()
+}
+
+/// Residuals of the decoded values, which become those with the residuals.
+fn repair<W: Work>(field: &Field<W>, values: &mut [W]) -> (Expectation, Option<Residuals>) {
+    let quantizer = field.lattice.quantizer();
+    let mut coded = vec![0i32; values.len()];
+    let mut magnitudes = vec![0u16; values.len()];
+    for p in (0..values.len()).filter(|&p| field.cell(p) == Cell::Coded) {
+        let (q, value) = quantizer.nearest(values[p].get(), field.targets[p].get());
+        (coded[p], magnitudes[p], values[p]) = (q, context::magnitude(q), W::put(value));
+    }
+    let row = |p: usize| [0.0, f64::from(before(&magnitudes, p, field.shape)), f64::from(magnitudes[p])];
+    let every = values.len().div_ceil(SAMPLES_MAX) | 1;
+    let rows: Vec<[f64; 3]> = (0..values.len()).step_by(every).map(row).collect();
+    let expectation = Expectation::fit(&rows, [0, 4]);
+    let mut residuals = Residuals::with_capacity(values.len());
+    for p in (0..values.len()).filter(|&p| field.cell(p) == Cell::Coded) {
+        residuals.push(coded[p], expectation.bin(0, before(&magnitudes, p, field.shape)));
+    }
+    (expectation, Some(residuals))
+}
+
+/// Decodes a field into `values`.
+pub(super) fn decode<W: Work>(
+    reader: &mut Reader,
+    shape: [usize; 4],
+    (values, cells): (&mut [W], Option<&[Cell]>),
+    integral: bool,
+) -> Result<(), CodecError> {
+    let sizes = [reader.u8("steps of a block")?, reader.u8("cells of a block")?];
+    if sizes.contains(&0) {
+        return Err(reader.out_of_range("extent of a block", 0, 1));
+    }
+    let grid = Grid::new(shape, sizes);
+    let middle = reader.f64("middle")?;
+    let step = reader.f64("step")?;
+    let tails = [reader.u8("tail")?.cast_signed(), reader.u8("tail")?.cast_signed()];
+    let lattice = Lattice { step: reader.f64("step of residuals")?, integral };
+    let mut bits = BitReader::new(reader.take(9, "shares")?);
+    let shares = Shares(std::array::from_fn(|_| bits.get(12)));
+    let expectation = Expectation::read(&mut bits);
+    // 1. and 2. Classes and coefficients.
+    values.fill(W::default());
+    read_bands(reader, &grid, shares, |place, q| values[place] = W::put(value(q, step, tails)))?;
+    // 3. Values.
+    restore(values, (shape, &grid), middle, integral);
+    // 4. Residuals.
+    if lattice.step == 0.0 {
+        return Ok(());
+    }
+    let mut residuals = ResidualReader::new(reader)?;
+    let mut magnitudes = vec![0u16; values.len()];
+    for p in (0..values.len()).filter(|&p| cells.is_none_or(|cells| cells[p] == Cell::Coded)) {
+        let q = residuals.next(expectation.bin(0, before(&magnitudes, p, shape)));
+        magnitudes[p] = context::magnitude(q);
+        values[p] = W::put(lattice.value(values[p].get(), q));
+    }
+    residuals.finish(reader)
+}
+
+/// Reads classes and coefficients; `put` takes those that are not 0, by their place.
+fn read_bands(
+    reader: &mut Reader,
+    grid: &Grid,
+    shares: Shares,
+    mut put: impl FnMut(usize, i32),
+) -> Result<(), CodecError> {
+    let mut classes = ResidualReader::new(reader)?;
+    let mut coefficients = ResidualReader::new(reader)?;
+    let mut known = Known::new(grid);
+    for band in grid.bands() {
+        let class = classes.next_symbol(known.class_bin(&band)).min(CLASS_MAX);
+        known.classes[band.index] = class;
+        if class == 0 {
+            continue;
+        }
+        let scale = known.scale(&band);
+        for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
+            let q = coefficients.next(shares.bin(known.expected(&band, scale, (b, block))));
+            known.magnitudes[band.index * grid.blocks.len() + b] = context::magnitude(q);
+            if q != 0 {
+                put(block.first + band.place, q);
+            }
+        }
+    }
+    classes.finish(reader)?;
+    coefficients.finish(reader)
+}
