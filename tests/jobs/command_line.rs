@@ -89,7 +89,7 @@ fn init_prints_job_files_that_load() {
     let here = folder("init");
     let list = sci_hpc(&here, &["init"]);
     let names: Vec<&str> = list.answer().lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["quickstart", "compress", "urban-flow", "turbulence", "assimilate"]);
+    assert_eq!(names, ["quickstart", "compress", "urban-flow", "turbulence", "sas", "assimilate"]);
     for name in names {
         let text = sci_hpc(&here, &["init", name]);
         assert!(text.answer().starts_with("# "), "a job file begins with a comment on what it shows");
