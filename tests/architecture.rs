@@ -47,8 +47,9 @@ const ABSENT: &[(&str, &str)] = &[
 
 /// Every line of src/, unit tests too. design.md section 1 says 35,000; raising it is a decision with a reason: the models of
 /// the zoo and the flat readers came to 2,300 lines, six generators to 3,000, the GPU (driver, compiler, emulation, launchers,
-/// replayed steps, sparse selection) to 2,900. What comes next pays for itself, or moves tests of public items to tests/.
-const SOURCE_LINES_MAX: usize = 44_000;
+/// replayed steps, sparse selection) to 2,900, the lapped transform to 900: it is ahead of all others on most fields. What
+/// comes next pays for itself, or moves tests of public items to tests/.
+const SOURCE_LINES_MAX: usize = 45_000;
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 60;
 
