@@ -9,7 +9,7 @@
 //! tile stream: one variable in one box, n = nt nz ny nx values of a stored type of s bytes
 //!  1 version    u8        1
 //!  2 method     u8        0 constant, 1 lossless, 2 lorenzo, 3 interpolation, 4 bare (the prediction itself),
-//!                        5 mirror, 6 counts, 7 rings, 8 linear
+//!                        5 linear, 6 mirror, 7 counts, 8 rings
 //!  3 flags      u8        1: a prediction is added     2: a mask     4: listed values     8: repairs     16: log scale
 //!  4 patterns   [mask]    varint count, at most 15; s bytes each: what the classes of the mask stand for
 //!                         varint: class whose values the predictors may use (0: none)
@@ -63,14 +63,14 @@ pub enum Method {
     Interpolation,
     /// No residuals: the prediction itself.
     Bare,
+    /// Coefficients of a linear transform of blocks, with residuals where single values are promised.
+    Linear,
     /// Half of images that are symmetric about a point, and what the other half differs.
     Mirror,
     /// Counts, from what is expected with the noise of counting.
     Counts,
     /// Counts of rings around the beam, and waves along them.
     Rings,
-    /// Coefficients of a linear transform of blocks, with residuals where single values are promised.
-    Linear,
 }
 
 impl Method {
@@ -80,13 +80,13 @@ impl Method {
         Self::Lorenzo,
         Self::Interpolation,
         Self::Bare,
+        Self::Linear,
         Self::Mirror,
         Self::Counts,
         Self::Rings,
-        Self::Linear,
     ];
     const NAMES: [&str; 9] =
-        ["constant", "lossless", "lorenzo", "interpolation", "bare", "mirror", "counts", "rings", "linear"];
+        ["constant", "lossless", "lorenzo", "interpolation", "bare", "linear", "mirror", "counts", "rings"];
 
     /// Number in the stream and in the index.
     pub fn code(self) -> u8 {
