@@ -38,8 +38,14 @@ impl Layout {
     pub(crate) fn shape(&self, dims: &[Dimension]) -> [usize; 4] {
         let extent = |d: Option<usize>| d.map_or(1, |d| dims[d].len);
         let [z, y, x] = self.space;
-        [self.time.iter().map(|&d| dims[d].len).product(), extent(z), extent(y), extent(x)]
+        [product(self.time.iter().map(|&d| dims[d].len)), extent(z), extent(y), extent(x)]
     }
+}
+
+/// Product of extents: 0 where one is, however large the others are, and no more than fits.
+pub(crate) fn product(mut extents: impl Iterator<Item = usize>) -> usize {
+    let all = extents.try_fold(1, |all: usize, extent| (extent > 0).then(|| all.saturating_mul(extent)));
+    all.unwrap_or(0)
 }
 
 /// Lays out a variable. `axis` is `data.sample.axis` (a name or an index), `file_has_time` whether any variable of the

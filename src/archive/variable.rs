@@ -3,7 +3,7 @@
 use ndarray::{Array4, ArrayView4};
 
 use super::attributes::Attributes;
-use super::axes::{Dimension, Layout};
+use super::axes::{self, Dimension, Layout};
 use super::{Element, ElementType, Values};
 
 /// Linear packing: physical = stored · scale + offset (CF 1.11, section 8.1), in f64.
@@ -96,12 +96,12 @@ pub(crate) use with_slice;
 impl Variable {
     /// Number of stored numbers.
     pub fn count(&self) -> usize {
-        self.shape.iter().product()
+        axes::product(self.shape.into_iter())
     }
 
     /// Bytes of the stored numbers, uncompressed.
     pub fn bytes(&self) -> usize {
-        self.count() * self.element.size()
+        self.count().saturating_mul(self.element.size())
     }
 
     /// `long_name`, else `standard_name`, else the name.
