@@ -316,7 +316,7 @@ mod tests {
         let message = refusal(&JOB.replace("epochs: 3", "loss: huber"), &[]);
         assert!(message.starts_with("job.yaml:4:9: train.loss: unknown variant `huber`, expected"), "{message}");
         let message = refusal(&JOB.replace("[a.nc]", "[a.nc], variables: some"), &[]);
-        assert!(message.contains("data.variables: expected `all` or a list of variable names"), "{message}");
+        assert!(message.contains("data.variables: expected `all`, `images` or a list of variable names"), "{message}");
     }
 
     #[test]
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn set_inputs_and_models_stand_in_for_the_stages_that_make_them() {
-        let file = "generate: {}\ntrain: {}\ncompress: {}\n";
+        let file = "job: {name: a}\ngenerate: {}\ntrain: {}\ncompress: {}\n";
         let job = with(file, &["data.inputs=[x.nc]"]).unwrap();
         assert!(job.generate.is_none() && job.train.is_some());
         let job = with(file, &["data.inputs=[x.nc]", "compress.model=m.h5"]).unwrap();
