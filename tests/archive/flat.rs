@@ -165,7 +165,8 @@ fn idx_files_that_were_cut_lengthened_or_declare_too_much_are_refused_with_both_
 fn idx_file_without_values_is_empty_however_large_its_other_extents_are() {
     let mut bytes = vec![0, 0, 0x08, 7];
     [u32::MAX, u32::MAX, u32::MAX, u32::MAX, 5, 0, 3].iter().for_each(|n| bytes.extend(n.to_be_bytes()));
-    let path = write(&scratch("flat-empty"), "empty.idx", &bytes);
+    let folder = scratch("flat-empty");
+    let path = write(&folder, "empty.idx", &bytes);
     let source = Source::open(&path).unwrap();
     let error = source.select(Some(&["values".into()])).unwrap_err();
     assert!(matches!(error, ArchiveError::Empty { .. }), "{error}");
