@@ -21,6 +21,8 @@
 //! classes, coefficients, [residuals]       sections, see `context`
 //! ```
 
+use std::ops::RangeInclusive;
+
 use super::CodecError;
 use super::bands::{Band, Grid, Known, ONE, Shares, class};
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
@@ -32,6 +34,8 @@ use super::lattice::{Lattice, Work, round};
 /// Most steps of a block, and most cells along an axis: lapped blocks of 8 cells have 15 % less ratio on canopy flow at 40 to
 /// 50 dB, of 24 as much.
 const SIZES: [u8; 2] = [16, 16];
+/// Extents of blocks that a decoder takes: with less, what is kept of a block would outgrow its values.
+const SIZES_READ: RangeInclusive<u8> = 4..=64;
 /// Part of a step by which coefficients are drawn to zero: 0.1 to 0.2 are the shortest at a given error, within 1 %.
 const SHRINK: f64 = 0.15;
 /// Rounds of filling what is not coded.
@@ -266,8 +270,8 @@ pub(super) fn decode<W: Work>(
     integral: bool,
 ) -> Result<(), CodecError> {
     let sizes = [reader.u8("steps of a block")?, reader.u8("cells of a block")?];
-    if sizes.contains(&0) {
-        return Err(reader.out_of_range("extent of a block", 0, 1));
+    if let Some(&size) = sizes.iter().find(|&&size| !SIZES_READ.contains(&size)) {
+        return Err(reader.out_of_range("extent of a block", u64::from(size), u64::from(*SIZES_READ.end())));
     }
     let grid = Grid::new(shape, sizes);
     let middle = reader.f64("middle")?;

@@ -9,7 +9,7 @@
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts`
-//!   (images of a detector) predict; `fit` finds their weights; `rings` (over `geometry`) keeps what a measurement is worth;
+//!   (images of a detector) predict; `fit` finds their weights; `rings` (over `geometry` and `levels`) keeps what a measurement is worth;
 //! * `linear` codes what the transform of `lapped` makes of blocks, band by band (`bands`);
 //! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents.
 //!
@@ -35,6 +35,7 @@ mod ladder;
 mod lapped;
 mod latent;
 mod lattice;
+mod levels;
 mod linear;
 mod lines;
 mod lorenzo;

@@ -6,7 +6,7 @@ use sci_hpc::codec::{
     decode_tile, encode_latent, encode_tile, hash,
 };
 
-use crate::fields::{noise, spec, wave, within};
+use crate::fields::{IMAGES, images, spec, wave, within};
 
 const SHAPE: [usize; 4] = [2, 3, 6, 9];
 
@@ -47,24 +47,17 @@ fn decode(bytes: &[u8], mask: Option<&Mask>, prediction: Option<&[f32]>) -> Resu
 
 #[test]
 fn images_cut_short_are_errors_and_changed_ones_never_panic() {
-    let shape = [4, 1, 24, 21];
-    let bright = |i: usize| {
-        let [y, x] = [(i % 504 / 21) as f64 - 11.5, (i % 21) as f64 - 10.0];
-        400.0 / (1.0 + 0.1 * (y * y + 0.5 * x * x + 0.3 * y * x))
-    };
-    let count = |i: usize| (bright(i) + (3.0 * bright(i)).sqrt() * noise(i)).max(0.0) as u32;
-    let counts = Values::U32((0..2016).map(count).collect());
-    let smooth = Values::F32((0..2016).map(|i| bright(i) as f32).collect());
+    let (counts, smooth) = images();
     let rings = Bound::Within(Limits { rings: Some(0.5), ..Limits::default() });
     for (values, bound, method) in [
         (&counts, Bound::Lossless, Method::Counts),
         (&smooth, within(Some(0.01), None), Method::Mirror),
         (&counts, rings, Method::Rings),
     ] {
-        let coded = encode_tile(values, None, &spec(shape, bound)).unwrap();
+        let coded = encode_tile(values, None, &spec(IMAGES, bound)).unwrap();
         assert_eq!(coded.report.method, method);
         let mask = coded.mask.as_ref();
-        let frame = TileFrame { shape, element: values.element(), mask, prediction: None };
+        let frame = TileFrame { shape: IMAGES, element: values.element(), mask, prediction: None };
         for i in 0..coded.stream.len() {
             assert!(decode_tile(&coded.stream[..i], &frame).is_err(), "{i} of {} bytes", coded.stream.len());
             let mut changed = coded.stream.clone();
@@ -101,6 +94,20 @@ fn every_truncation_is_an_error_even_without_the_hash() {
         }
         let longer = [stream.as_slice(), &[0]].concat();
         assert!(decode(&longer, mask.as_ref(), prediction.as_deref()).is_err());
+    }
+}
+
+#[test]
+fn blocks_too_small_or_large_for_a_transform_are_refused() {
+    let values = Values::F32(wave(SHAPE).iter().map(|&v| v as f32).collect());
+    let linear = TileSpec { predictor: Predictor::Linear, ..spec(SHAPE, within(Some(1e-3), None)) };
+    let stream = encode_tile(&values, None, &linear).unwrap().stream;
+    assert_eq!(stream[..5], [1, Method::Linear.code(), 0, 16, 16]);
+    for (place, size) in [(3, 0), (3, 1), (4, 3), (4, 65), (3, 255)] {
+        let mut changed = stream.clone();
+        changed[place] = size;
+        let refused = decode(&changed, None, None).unwrap_err().to_string();
+        assert!(refused.contains("extent of a block"), "{refused}");
     }
 }
 

@@ -79,3 +79,17 @@ pub fn decode(coded: &CodedTile, element: ElementType, shape: [usize; 4], predic
 pub fn spec(shape: [usize; 4], bound: Bound) -> TileSpec<'static> {
     TileSpec { shape, bound, fills: &[], valid_range: None, predictor: Predictor::Auto }
 }
+
+/// Shape of [`images`].
+pub const IMAGES: [usize; 4] = [4, 1, 24, 21];
+
+/// Images of a detector about its beam: counts, and what they are expected to be.
+pub fn images() -> (Values, Values) {
+    let bright = |i: usize| {
+        let [y, x] = [(i % 504 / 21) as f64 - 11.5, (i % 21) as f64 - 10.0];
+        400.0 / (1.0 + 0.1 * (y * y + 0.5 * x * x + 0.3 * y * x))
+    };
+    let count = |i: usize| (bright(i) + (3.0 * bright(i)).sqrt() * noise(i)).max(0.0) as u32;
+    let smooth = (0..2016).map(|i| bright(i) as f32).collect();
+    (Values::U32((0..2016).map(count).collect()), Values::F32(smooth))
+}
