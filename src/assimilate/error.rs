@@ -80,6 +80,15 @@ pub enum AssimilateError {
         /// The cost.
         cost: f64,
     },
+    /// An analysis that is not finite although its cost is: what maps it to a state is to blame.
+    #[error(
+        "the analysis of test state {position} holds values that are not finite: the decoder gives them; look at the \
+         losses of the training, and train again with a lower train.learning_rate"
+    )]
+    Analysis {
+        /// Among the test states, from 0.
+        position: usize,
+    },
     /// The line search found no lower point although the stop test does not hold.
     #[error(
         "the line search failed in iteration {iteration} (J {cost:e}, largest gradient component {gradient:e}): \

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Checks;
 use numbers::each_generator;
 
-pub use numbers::{Kolmogorov, KuramotoSivashinsky, Lorenz96, Sas, Turbulence, UrbanFlow};
+pub use numbers::{Kolmogorov, KuramotoSivashinsky, Lorenz96, Sas, Turbulence, UrbanFlow, lots};
 pub use particle::Particle;
 
 /// Section `generate`: simulated data whose files become `data.inputs`.

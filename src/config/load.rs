@@ -145,10 +145,31 @@ fn apply_sets(value: &mut Value, sets: &[String]) -> Result<Vec<(KeyPath, String
             let (left, right) = argument.split_once('=').ok_or_else(|| refuse(SetReason::NoValue))?;
             let path = KeyPath::parse(left.trim()).ok_or_else(|| refuse(SetReason::NotAPath))?;
             let new: Value = serde_yaml::from_str(right).map_err(|e| refuse(SetReason::NotYaml(e)))?;
-            set_value(value, &path, new).map_err(refuse)?;
+            // `KEY=` is the key with nothing in it, as in a file; `KEY=null` takes it out.
+            match new.is_null() && !right.trim().is_empty() {
+                true => remove(value, &path),
+                false => set_value(value, &path, new).map_err(refuse)?,
+            }
             Ok((path, argument.clone()))
         })
         .collect()
+}
+
+/// Takes out what is at `path`, if anything is.
+fn remove(mut at: &mut Value, path: &KeyPath) {
+    for (depth, segment) in path.0.iter().enumerate() {
+        let next = match (segment, at) {
+            (Segment::Key(key), Value::Mapping(map)) if depth + 1 == path.0.len() => {
+                map.remove(key.as_str());
+                None
+            }
+            (Segment::Key(key), Value::Mapping(map)) => map.get_mut(key.as_str()),
+            (Segment::Index(index), Value::Sequence(list)) => list.get_mut(*index),
+            _ => None,
+        };
+        let Some(next) = next else { return };
+        at = next;
+    }
 }
 
 /// Puts `new` at `path`, making the mappings on the way.
@@ -395,10 +416,19 @@ mod tests {
     }
 
     #[test]
+    fn null_on_the_command_line_takes_a_key_out() {
+        let text = "job: {name: a}\ndata: {inputs: [x]}\ncompress: {error_bound: {rel: 1}}\ndecompress: {}\n";
+        let job = with(text, &["decompress=null", "compress.error_bound=~", "train.nothing.there=null"]).unwrap();
+        assert!(job.decompress.is_none() && job.compress.unwrap().error_bound.is_none() && job.train.is_none());
+        assert!(with(text, &["decompress="]).unwrap().decompress.is_some());
+    }
+
+    #[test]
     fn stages_that_do_not_meet_are_refused() {
         for (text, expected) in [
             ("data: {inputs: [x]}", "no stage"),
             ("generate: {}\ndata: {inputs: [x]}", "keep one of the two"),
+            ("generate: {grid: [16, 12, 8], buildings: 24}", "24 buildings leave no streets on 16 x 12 cells"),
             ("train: {}", "data.inputs: missing"),
             ("decompress: {}", "decompress.archives: missing"),
             ("data: {inputs: [x]}\ncompress: {}\ndecompress: {archives: [y]}", "keep one of the two"),

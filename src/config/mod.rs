@@ -28,7 +28,7 @@ pub use decompress::Decompress;
 pub use general::{Device, General, Precision, Reduction};
 pub use generate::{
     Forcing, Generate, Generator, Initial, Kolmogorov, KuramotoSivashinsky, Lorenz96, Particle, Sas, Turbulence,
-    UrbanFlow,
+    UrbanFlow, lots,
 };
 pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
 pub use raw::{ByteOrder, Number, Raw};

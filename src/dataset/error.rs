@@ -55,15 +55,4 @@ pub enum DatasetError {
         /// Least planes of a slab.
         planes: usize,
     },
-    /// Buildings without streets between them.
-    #[error(
-        "generate.buildings: {buildings} buildings leave no streets on {cells:?} cells along x and y; \
-         give fewer buildings or a finer grid"
-    )]
-    CityTooDense {
-        /// Buildings asked for.
-        buildings: usize,
-        /// Cells along x and y.
-        cells: [usize; 2],
-    },
 }

@@ -44,7 +44,7 @@ pub struct RunArguments {
     /// The job file (YAML): its sections are the stages that run
     #[arg(long, value_name = "JOB.YAML")]
     pub config: Option<PathBuf>,
-    /// Override one key, VALUE in YAML; may be repeated
+    /// Override one key, VALUE in YAML (null: as if the key were not there); may be repeated
     #[arg(long, value_name = "PATH=VALUE", requires = "config")]
     pub set: Vec<String>,
     /// Check everything, print shapes, parameters, FLOPs, memory per rank and output bytes; needs no MPI

@@ -391,7 +391,7 @@ impl JobError {
                 _ => Class::Input,
             },
             Self::Train(error) => match error {
-                TrainError::NotFinite { .. } => Class::Numerics,
+                TrainError::NotFinite { .. } | TrainError::Validation { .. } => Class::Numerics,
                 TrainError::OtherRun { .. } | TrainError::LoneValues { .. } => Class::Usage,
                 TrainError::Dataset(error) => of_dataset(error),
                 TrainError::Archive(error) => of_archive(error),
@@ -433,9 +433,7 @@ fn of_dataset(error: &DatasetError) -> Class {
         DatasetError::Archive(error) => of_archive(error),
         DatasetError::NoSamples | DatasetError::GroupMismatch { .. } => Class::Input,
         DatasetError::Diverged { .. } => Class::Numerics,
-        DatasetError::MoreRanksThanShards { .. }
-        | DatasetError::MoreRanksThanSlabs { .. }
-        | DatasetError::CityTooDense { .. } => Class::Usage,
+        DatasetError::MoreRanksThanShards { .. } | DatasetError::MoreRanksThanSlabs { .. } => Class::Usage,
     }
 }
 
@@ -456,6 +454,7 @@ fn of_assimilate(error: &AssimilateError) -> Class {
         | AssimilateError::UnequalColumns { .. }
         | AssimilateError::NoSpread => Class::Input,
         AssimilateError::NotFinite { .. }
+        | AssimilateError::Analysis { .. }
         | AssimilateError::LineSearch { .. }
         | AssimilateError::NotConverged { .. }
         | AssimilateError::NotPositive { .. }

@@ -19,7 +19,7 @@ use crate::model::graph::Program;
 use crate::model::{Cost, Graph, Shape, TrainedModel, init, zoo};
 use crate::report::Figure;
 use crate::report::figure::{Lines, Series};
-use crate::train::{Checkpoint, Epoch, Identity, Method, Optimizer, Running, TrainError, Trainer};
+use crate::train::{Checkpoint, Epoch, Identity, Method, Optimizer, Running, Score, TrainError, Trainer};
 
 /// Runs the stage on all ranks.
 pub fn run<B: Backend<Real = f32>>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
@@ -214,9 +214,12 @@ impl<B: Backend<Real = f32>> Fit<B> {
             gradient_norm,
             seconds,
         };
+        if let Some(value) = score.map(|s| s.loss).filter(|loss| last && !loss.is_finite()) {
+            return Err(TrainError::Validation { epoch: number, value }.into());
+        }
         at.epochs.push(epoch);
         at.next = Cursor { epoch: number, batch: 0 };
-        log_epoch(ctx, self, &epoch, samples)?;
+        log_epoch(ctx, self, (&epoch, score), samples)?;
         if due(self.section.checkpoint_every) {
             self.checkpoint(ctx, trainer, at)?;
         }
@@ -313,16 +316,23 @@ fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
     ));
 }
 
-fn log_epoch<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>, epoch: &Epoch, samples: f64) -> Result<(), JobError> {
+fn log_epoch<B: Backend<Real = f32>>(
+    ctx: &Context,
+    fit: &Fit<B>,
+    (epoch, score): (&Epoch, Option<Score>),
+    samples: f64,
+) -> Result<(), JobError> {
     let left_s = epoch.seconds * (fit.section.epochs as f64 - f64::from(epoch.epoch));
+    let valid = match score {
+        Some(score) => format!("  valid {:.4e}  rel L2 {:.4}", score.loss, score.rel_l2),
+        None => String::new(),
+    };
     ctx.report.log(format_args!(
-        "train {}: epoch {}/{}  loss {:.4e}  valid {:.4e}  rel L2 {:.4}  gradient {:.2e}  {:.1} samples/s  ETA {left_s:.0} s",
+        "train {}: epoch {}/{}  loss {:.4e}{valid}  gradient {:.2e}  {:.1} samples/s  ETA {left_s:.0} s",
         fit.group.name,
         epoch.epoch,
         fit.section.epochs,
         epoch.loss_train,
-        epoch.loss_valid,
-        epoch.rel_l2_valid,
         epoch.gradient_norm,
         samples / epoch.seconds,
     ));
@@ -338,7 +348,7 @@ fn log_epoch<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>, epoch: &Epoch,
 fn curves(name: &str, epochs: &[Epoch]) -> Figure {
     let curve = |name: &str, value: fn(&Epoch) -> f64| Series {
         name: name.into(),
-        points: epochs.iter().map(|e| (f64::from(e.epoch), value(e))).filter(|p| p.1.is_finite()).collect(),
+        points: epochs.iter().map(|e| (f64::from(e.epoch), value(e))).collect(),
         markers: false,
     };
     Figure::Lines(Lines {

@@ -1,6 +1,6 @@
 //! Figures as data: what a stage hands over, independent of how it is drawn.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// One figure of the report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,10 +38,15 @@ pub struct Lines {
 pub struct Series {
     /// Name in the legend.
     pub name: String,
-    /// Points (x, y).
+    /// Points (x, y); those that are not finite are left out.
+    #[serde(serialize_with = "finite")]
     pub points: Vec<(f64, f64)>,
     /// Draw markers only, no line.
     pub markers: bool,
+}
+
+fn finite<S: Serializer>(points: &[(f64, f64)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(points.iter().filter(|(x, y)| x.is_finite() && y.is_finite()))
 }
 
 /// Cuts through fields, one row of panels; each panel has its own color bar.
@@ -87,4 +92,18 @@ pub struct Table {
     pub columns: Vec<String>,
     /// Cells by row.
     pub rows: Vec<Vec<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_that_are_not_finite_are_left_out_of_the_file() {
+        let points = vec![(1.0, 2.0), (2.0, f64::NAN), (f64::INFINITY, 1.0)];
+        let figure = Figure::Lines(Lines { series: vec![Series { points, ..Series::default() }], ..Lines::default() });
+        let back: Figure = serde_json::from_str(&serde_json::to_string(&figure).unwrap()).unwrap();
+        let Figure::Lines(lines) = back else { unreachable!() };
+        assert_eq!(lines.series[0].points, [(1.0, 2.0)]);
+    }
 }

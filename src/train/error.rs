@@ -26,6 +26,17 @@ pub enum TrainError {
         /// Its value.
         value: f64,
     },
+    /// A trained model that gives no numbers on the samples it is checked with.
+    #[error(
+        "epoch {epoch}, the last: the validation loss is {value} although that of the training is not; lower \
+         train.learning_rate, or look for extreme values in the data"
+    )]
+    Validation {
+        /// Epoch, from 1.
+        epoch: u32,
+        /// The loss.
+        value: f64,
+    },
     /// Batch norms that would see one value per channel.
     #[error(
         "train.shards: with {rows} sample in each of {shards} shards a batch norm of the model normalizes single values; \

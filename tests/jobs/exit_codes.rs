@@ -1,5 +1,7 @@
 //! Every exit code, provoked on two ranks; `--help` lists them.
 
+use sci_hpc::model::TrainedModel;
+
 use super::process::{Run, background, folder, kill, mpirun, sci_hpc, write};
 use super::toy::until;
 
@@ -29,6 +31,24 @@ fn every_exit_code_comes_with_what_to_do() {
         assert_eq!(run.stderr.contains("panicked"), code == 70, "{}", run.stderr);
         assert!(help.answer().contains(&format!("{code} ")), "{code} is not in {}", help.stdout);
     }
+}
+
+#[test]
+fn analysis_that_is_no_number_is_4_and_names_its_state() {
+    let here = folder("exit-codes-analysis");
+    let variables = "data: {variables: [u]";
+    write(
+        &here,
+        "job.yaml",
+        &until("compress").replace("data: {variables: [u, w, tracer], groups: [[u, w]]", variables),
+    );
+    mpirun(&here, 1, "", &["--config", "job.yaml"]).answer();
+    let mut model = TrainedModel::read(&here.join("out/model.h5")).unwrap();
+    *model.params.last_mut().unwrap() = f32::NAN; // a bias of the decoder: latents and their cost stay finite
+    model.write(&here.join("damaged.h5")).unwrap();
+    let assimilate = "assimilate={model: damaged.h5, methods: [{name: bi-reduced}]}";
+    let run = mpirun(&here, 2, "", &["--config", "job.yaml", "--set", "train=null", "--set", assimilate]);
+    run.refused(4, &["the analysis of test state 0 holds values that are not finite", "train.learning_rate"]);
 }
 
 #[test]

@@ -117,6 +117,23 @@ fn check_urban_flow(numbers: &UrbanFlow, checks: &mut Checks) {
     checks.require(numbers.building_height_max_m < height_m, "generate.building_height_max_m", || {
         format!("{} m: below the top of the domain ({height_m} m)", numbers.building_height_max_m)
     });
+    let [nx, ny, _] = numbers.grid;
+    let [columns, rows] = lots([nx, ny], numbers.buildings);
+    checks.require(nx / columns >= LOT_CELLS_MIN && ny / rows >= LOT_CELLS_MIN, "generate.buildings", || {
+        format!(
+            "{} buildings leave no streets on {nx} x {ny} cells; give fewer buildings or a finer grid",
+            numbers.buildings
+        )
+    });
+}
+
+/// The smallest lot: a building of two cells and a street of two.
+const LOT_CELLS_MIN: usize = 4;
+
+/// Columns and rows of lots for `n` buildings on so many cells along x and y: about square lots.
+pub fn lots([nx, ny]: [usize; 2], n: usize) -> [usize; 2] {
+    let columns = ((n as f64 * nx as f64 / ny as f64).sqrt().round() as usize).clamp(1, n.max(1));
+    [columns, n.div_ceil(columns).max(1)]
 }
 
 numbers! {

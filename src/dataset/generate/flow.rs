@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn mass_in_a_box_with_buildings_and_force_is_conserved() {
-        let terrain = Terrain::city([20, 16, 10], 4, 6, 1).unwrap();
+        let terrain = Terrain::city([20, 16, 10], 4, 6, 1);
         let grid = Grid { cells: terrain.cells, y: 0..16 };
         let mut flow = Flow::new(&grid, &terrain, |_| [0.08, 0.0, 0.0]);
         let mass = |flow: &Flow| -> f64 { (0..16).flat_map(|y| (0..10).flat_map(move |z| flow.density(y, z))).sum() };

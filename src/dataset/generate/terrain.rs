@@ -1,7 +1,7 @@
 //! Where the buildings are: a height map from the seed.
 
-use super::super::DatasetError;
 use crate::backend::random::{Purpose, Stream};
+use crate::config;
 
 /// Height of the ground obstacles of every column of cells, in cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +29,6 @@ const COVER: [f64; 2] = [0.45, 0.7];
 /// The lowest building is this share of the tallest.
 const LOWEST: f64 = 0.35;
 
-/// The smallest lot: a building of two cells and a street of two.
-const LOT_CELLS_MIN: usize = 4;
-
 impl Terrain {
     /// Flat ground, without slip.
     pub fn flat(cells: [usize; 3]) -> Self {
@@ -40,17 +37,10 @@ impl Terrain {
 
     /// `n` block buildings, one per lot, of random footprint and place; every second row of lots is shifted by half a
     /// lot, so that no street runs straight along the wind. The tallest has `tallest` cells.
-    ///
-    /// Errors: `CityTooDense` if the lots are smaller than four cells.
-    pub fn city(cells: [usize; 3], n: usize, tallest: usize, seed: u64) -> Result<Self, DatasetError> {
+    pub fn city(cells: [usize; 3], n: usize, tallest: usize, seed: u64) -> Self {
         let mut terrain = Self::flat(cells);
         let [nx, ny, _] = cells;
-        // Square lots: columns / rows = nx / ny.
-        let columns = ((n as f64 * nx as f64 / ny as f64).sqrt().round() as usize).clamp(1, n.max(1));
-        let rows = n.div_ceil(columns);
-        if n > 0 && (nx / columns < LOT_CELLS_MIN || ny / rows < LOT_CELLS_MIN) {
-            return Err(DatasetError::CityTooDense { buildings: n, cells: [nx, ny] });
-        }
+        let [columns, rows] = config::lots([nx, ny], n);
         for building in 0..n {
             let (row, column) = (building / columns, building % columns);
             let draw = Draw(Stream::new(seed, Purpose::Geometry, building as u64, 0));
@@ -66,7 +56,7 @@ impl Terrain {
                 }
             }
         }
-        Ok(terrain)
+        terrain
     }
 
     /// Whether cell (x, y, z) is inside a building.
@@ -106,7 +96,7 @@ mod tests {
     #[test]
     fn city_has_its_buildings_streets_and_tallest_tower() {
         for (cells, n) in [([91, 85, 32], 24), ([48, 40, 16], 12), ([16, 16, 8], 4), ([30, 10, 8], 1)] {
-            let city = Terrain::city(cells, n, cells[2] / 2, 5).unwrap();
+            let city = Terrain::city(cells, n, cells[2] / 2, 5);
             let covered = city.heights.iter().filter(|&&h| h > 0).count() as f64 / city.heights.len() as f64;
             assert!((0.1..0.6).contains(&covered), "{cells:?}: covered {covered}");
             assert_eq!(city.heights.iter().max(), Some(&(cells[2] / 2)));
@@ -115,14 +105,13 @@ mod tests {
 
     #[test]
     fn city_follows_the_seed() {
-        let city = |seed| Terrain::city([48, 40, 16], 12, 8, seed).unwrap();
+        let city = |seed| Terrain::city([48, 40, 16], 12, 8, seed);
         assert_eq!(city(1), city(1));
         assert_ne!(city(1), city(2));
     }
 
     #[test]
-    fn city_without_room_for_streets_is_refused() {
-        assert!(matches!(Terrain::city([16, 16, 8], 30, 4, 0), Err(DatasetError::CityTooDense { .. })));
-        assert_eq!(Terrain::city([16, 16, 8], 0, 4, 0).unwrap(), Terrain::flat([16, 16, 8]));
+    fn city_without_buildings_is_flat() {
+        assert_eq!(Terrain::city([16, 16, 8], 0, 4, 0), Terrain::flat([16, 16, 8]));
     }
 }

@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn tracer_in_a_wild_wind_is_conserved_and_never_negative() {
-        let terrain = Terrain::city(CELLS, 2, 5, 1).unwrap();
+        let terrain = Terrain::city(CELLS, 2, 5, 1);
         let grid = Grid { cells: CELLS, y: 0..CELLS[1] };
         let mut tracer = Tracer::new(&grid, &terrain, 0.0);
         // Divergent on purpose, at the largest Courant numbers of the lattice; still at both ends of x.

@@ -96,10 +96,10 @@ impl Scales {
 impl UrbanFlow {
     /// The city of `seed` and a disturbed wind over it, of which `snapshots` will be taken. Collective.
     ///
-    /// Errors: `CityTooDense`; `MoreRanksThanSlabs` if a rank would have fewer than two planes.
+    /// Errors: `MoreRanksThanSlabs` if a rank would have fewer than two planes.
     pub fn new(world: &World, spec: &config::UrbanFlow, (snapshots, seed): (usize, u64)) -> Result<Self, DatasetError> {
         let tallest = (spec.building_height_max_m / Scales::of(spec).cell_m).round() as usize;
-        let terrain = Terrain::city(spec.grid, spec.buildings, tallest.clamp(1, spec.grid[2] - 2), seed)?;
+        let terrain = Terrain::city(spec.grid, spec.buildings, tallest.clamp(1, spec.grid[2] - 2), seed);
         let slabs_max = spec.grid[1] / GHOSTS;
         if world.size() > slabs_max {
             return Err(DatasetError::MoreRanksThanSlabs { ranks: world.size(), slabs: slabs_max, planes: GHOSTS });
@@ -242,7 +242,7 @@ mod tests {
 
     fn slabs(parts: usize) -> Vec<UrbanFlow> {
         let spec = spec();
-        let terrain = Terrain::city(spec.grid, 4, 4, 3).unwrap();
+        let terrain = Terrain::city(spec.grid, 4, 4, 3);
         let slab = |part| UrbanFlow::of_slab(&spec, terrain.clone(), shard::range(spec.grid[1], parts, part), 3);
         let mut all: Vec<UrbanFlow> = (0..parts).map(slab).collect();
         exchange(&mut all);

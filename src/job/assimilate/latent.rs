@@ -151,7 +151,7 @@ pub(super) fn run<B: Backend>(
         let truth = states.whole(states.test[position])?;
         let (analysis, solved) = latent.analyze(ctx, (&serial, &states.normalizer), (&seen, position == done))?;
         let fields = [&analysis[..], &background, &truth];
-        outcomes.add(Outcome::new(&serial, (&whole, fields), position, &solved), &solved);
+        outcomes.add(Outcome::new(&serial, (&whole, fields), position, &solved)?, &solved);
         outcomes.keep_plane(&states.extent, position, &analysis);
         analyses.write_whole(Some((position, &analysis, &truth)))?;
         progress.advance(round.len() as u64);

@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::assimilate::minimizer::TracePoint;
-use crate::assimilate::{Layout, diagnose};
+use crate::assimilate::{AssimilateError, Layout, diagnose};
 use crate::dataset::Extent;
 use crate::world::World;
 
@@ -76,16 +76,21 @@ pub(super) struct TraceLine {
 impl Outcome {
     /// Scores an analysis: `fields` are x_a, x_b and x_t in physical units in the rows of `layout` that `world` shares;
     /// where the truth is masked nothing is compared.
+    ///
+    /// Errors: `Analysis` if x_a is not finite where x_t is.
     pub(super) fn new(
         world: &World,
         (layout, fields): (&Layout, [&[f64]; 3]),
         position: usize,
         solved: &Solved,
-    ) -> Self {
+    ) -> Result<Self, AssimilateError> {
         let [da2, ref2, truth2, mae, mae_reference, improved, n] = sums(world, layout, fields);
+        if !mae.is_finite() {
+            return Err(AssimilateError::Analysis { position });
+        }
         let Solved { minimum, cost, timing } = solved;
         let seen = diagnose::departures(cost, &minimum.w, minimum.last().j());
-        Self {
+        Ok(Self {
             position: position as f64,
             da: (da2 / truth2).sqrt(),
             reference: (ref2 / truth2).sqrt(),
@@ -105,7 +110,7 @@ impl Outcome {
             o_a: [seen.mean_analysis, seen.rms_analysis],
             desroziers: [seen.desroziers_observation, seen.desroziers_background],
             timing: *timing,
-        }
+        })
     }
 }
 

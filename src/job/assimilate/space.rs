@@ -140,7 +140,7 @@ pub(super) fn run(
         // 3. Scores and file.
         let solved = Solved { minimum, cost, timing };
         let fields = [&analysis[..], &background, &truth];
-        outcomes.add(Outcome::new(ctx.world, (&states.layout, fields), position, &solved), &solved);
+        outcomes.add(Outcome::new(ctx.world, (&states.layout, fields), position, &solved)?, &solved);
         if position == 0 {
             let whole = ctx.world.all_gather_varied(&analysis);
             outcomes.keep_plane(&states.extent, 0, &whole);
