@@ -4,10 +4,11 @@ use super::CodecError;
 use super::bound::{Bound, Limits};
 use super::bytes::Writer;
 use super::container::Method;
-use super::contest::{self, Aim, Choice, Coder, Part};
+use super::contest::{self, Aim, Choice, Coder};
 use super::counts;
 use super::field::{Cell, Field};
 use super::lattice::{Lattice, Work};
+use super::linear;
 use super::lossless;
 use super::mirror::{self, Center};
 use super::rings::{self, RingError};
@@ -239,7 +240,7 @@ impl<T: Sample> Subject<'_, T> {
         // A uniform error of half width b has root mean square b / sqrt 3; most real ones are smaller.
         let bound = limits.rmse.map_or(most, |target| safe((target * 3f64.sqrt()).min(abs), rounding));
         let aim = Aim { bound, rmse: limits.rmse.filter(|_| abs.is_infinite()) };
-        let scaled = Scaled::<T, T::Work>::new(self, None, predictor);
+        let scaled = Scaled::<T, T::Work>::new(self, None, (predictor, bound));
         let drafts = scaled.rivals(predictor, aim).into_iter().filter_map(|choice| match limits.rmse {
             Some(target) => self.reach(&scaled, choice, (target, most)),
             None => Some(scaled.draft(choice)),
@@ -257,6 +258,13 @@ impl<T: Sample> Subject<'_, T> {
         let mut best: Option<Draft<T>> = None;
         let mut last: Option<(f64, f64)> = None;
         let mut power = 1.0;
+        if let Coder::Linear(_) = choice.coder
+            && !T::INTEGRAL
+        {
+            let field = scaled.field(choice.field, choice.bound, 0.0);
+            let near = (field.lattice.step, 0.5 * (1.0 + RMSE_REACHED) * target);
+            choice.bound = (choice.bound * linear::step_for(&field, near) / field.lattice.step).min(most);
+        }
         for _ in 0..RMSE_ATTEMPTS {
             let draft = scaled.draft(choice);
             let measured = self.rmse(|p, _| draft.decoded[p]);
@@ -294,7 +302,7 @@ impl<T: Sample> Subject<'_, T> {
         let log = Log { knee: limits.abs.map_or(f64::INFINITY, |abs| abs / relative) };
         let half = Log { knee: f64::INFINITY }.forward(1.0 + relative);
         let bound = safe(half, half_ulp(1.0, T::FRACTION_BITS) * 2.0);
-        let scaled = Scaled::<T, f64>::new(self, Some(log), predictor);
+        let scaled = Scaled::<T, f64>::new(self, Some(log), (predictor, bound));
         let reach = |mut choice: Choice| {
             for _ in 0..RMSE_ATTEMPTS {
                 let draft = scaled.draft(choice);
@@ -349,7 +357,8 @@ struct Scaled<'s, T, W> {
 }
 
 impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
-    fn new(subject: &'s Subject<'s, T>, log: Option<Log>, predictor: Predictor) -> Self {
+    /// `bound`: about half the step that will be asked for.
+    fn new(subject: &'s Subject<'s, T>, log: Option<Log>, (predictor, bound): (Predictor, f64)) -> Self {
         let signs = if log.is_some() { subject.signs() } else { Vec::new() };
         let nonzero = log.and_then(|_| warp::cells(&signs, subject.cells));
         let predictions: Vec<Option<&[f32]>> = match (predictor, subject.prediction) {
@@ -365,6 +374,13 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
                 W::put(chart.forward(p, number))
             };
             scaled.fields.push((prediction, subject.values.iter().enumerate().map(target).collect()));
+        }
+        if !matches!(predictor, Predictor::Interpolation | Predictor::Lorenzo) {
+            for i in 0..scaled.fields.len() {
+                if let Some(values) = linear::continued(&scaled.field(i, bound, 0.0)) {
+                    scaled.fields[i].1 = values;
+                }
+            }
         }
         scaled
     }
@@ -382,8 +398,8 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
 
     /// The coders that may be the best, by a part of the tile.
     fn rivals(&self, predictor: Predictor, aim: Aim) -> Vec<Choice> {
-        let parts: Vec<Part<W>> = (0..self.fields.len()).map(|i| Part::of(&self.field(i, aim.bound, 0.0))).collect();
-        contest::rivals(&parts, (self.subject.shape, predictor), aim)
+        let fields: Vec<Field<W>> = (0..self.fields.len()).map(|i| self.field(i, aim.bound, 0.0)).collect();
+        contest::rivals(&fields, predictor, aim)
     }
 
     fn draft(&self, choice: Choice) -> Draft<T> {

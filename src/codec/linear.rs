@@ -40,6 +40,9 @@ const SIZES_READ: RangeInclusive<u8> = 4..=64;
 const SHRINK: f64 = 0.15;
 /// Rounds of filling what is not coded.
 const FILL_ROUNDS: u32 = 16;
+/// Rounds of looking for a step, and how far from the error asked for it may end.
+const STEP_ATTEMPTS: usize = 6;
+const STEP_OFF: f64 = 0.002;
 /// Rows for the fit of an expectation.
 const SAMPLES_MAX: usize = 16384;
 /// A section without symbols: lengths, and the state that a decoder starts from.
@@ -92,7 +95,7 @@ fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     let middle = field.middle();
     let step = field.lattice.step * f64::from(options.eighths) / 8.0;
     // 1. Coefficients as integers, and where they are put in their intervals.
-    let mut work = continued(field, middle, (&grid, step));
+    let mut work = centered(field, middle);
     lapped::forward(&mut work, field.shape, &grid.cuts);
     let (quantized, tails) = quantize(&work, &grid, step);
     // 2. Classes and coefficients.
@@ -125,15 +128,17 @@ fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     Coded { head, classes, coefficients, residuals, values: work }
 }
 
-/// The values less the middle. What is not known is free: it first goes on from what is before it, then becomes what few
-/// coefficients give, all below a falling threshold left out (Elad et al. 2005, Appl. Comput. Harmon. Anal. 19, 340).
-fn continued<W: Work>(field: &Field<W>, middle: f64, (grid, step): (&Grid, f64)) -> Vec<W> {
+/// The values where cells are filled: what is free to be there. It first goes on from what is before it, then becomes what
+/// few coefficients give, all below a falling threshold left out (Elad et al. 2005, Appl. Comput. Harmon. Anal. 19, 340).
+/// `None` if no cell is.
+pub(super) fn continued<W: Work>(field: &Field<W>) -> Option<Vec<W>> {
     let [nt, nz, ny, nx] = field.shape;
-    let mut values: Vec<W> = field.targets.iter().map(|target| W::put(target.get() - middle)).collect();
-    let free: Vec<usize> = (0..values.len()).filter(|&p| field.cell(p) == Cell::Filled).collect();
-    if free.is_empty() {
-        return values;
+    let free: Vec<usize> = (0..field.targets.len()).filter(|&p| field.cell(p) == Cell::Filled).collect();
+    if free.is_empty() || free.len() == field.targets.len() {
+        return None;
     }
+    let (grid, middle) = (Grid::new(field.shape, SIZES), field.middle());
+    let mut values: Vec<W> = field.targets.iter().map(|target| W::put(target.get() - middle)).collect();
     for &p in &free {
         let strides = [(1, nx), (nx, ny), (nx * ny, nz), (nx * ny * nz, nt)];
         let before = strides.iter().find(|(stride, n)| !(p / stride).is_multiple_of(*n));
@@ -147,14 +152,59 @@ fn continued<W: Work>(field: &Field<W>, middle: f64, (grid, step): (&Grid, f64))
         let largest = sparse.iter().map(|c| c.get().abs()).fold(0.0, f64::max);
         if round == 0 {
             threshold = 0.1 * largest;
-            fall = (0.5 * step / threshold).powf(1.0 / f64::from(FILL_ROUNDS - 1)).min(0.9);
+            fall = (0.5 * field.lattice.step / threshold).powf(1.0 / f64::from(FILL_ROUNDS - 1)).min(0.9);
         }
         sparse.iter_mut().filter(|c| c.get().abs() < threshold).for_each(|c| *c = W::default());
         lapped::inverse(&mut sparse, field.shape, &grid.cuts);
         free.iter().for_each(|&p| values[p] = sparse[p]);
         threshold *= fall;
     }
-    values
+    values.iter_mut().for_each(|value| *value = W::put(value.get() + middle));
+    Some(values)
+}
+
+/// The step at which the root mean square of the error is `target`, near `step`, by the coefficients alone: the transform
+/// keeps sums of squares.
+pub(super) fn step_for<W: Work>(field: &Field<W>, (mut step, target): (f64, f64)) -> f64 {
+    let grid = Grid::new(field.shape, SIZES);
+    let mut work = centered(field, field.middle());
+    lapped::forward(&mut work, field.shape, &grid.cuts);
+    let mut last: Option<(f64, f64)> = None;
+    for _ in 0..STEP_ATTEMPTS {
+        let error = quantization_error(&work, step);
+        if (error / target - 1.0).abs() < STEP_OFF {
+            break;
+        }
+        let power = last.map_or(1.0, |(s, e)| ((step / s).ln() / (error / e).ln()).clamp(0.5, 4.0));
+        last = Some((step, error));
+        let next = step * (target / error).clamp(0.25, 4.0).powf(power);
+        if !(next.is_finite() && next > 0.0) {
+            break;
+        }
+        step = next;
+    }
+    step
+}
+
+/// Root mean square of what quantized coefficients are off, each put where the mean of its kind is.
+fn quantization_error<W: Work>(work: &[W], step: f64) -> f64 {
+    // Of 0, 1 and larger ones: number, sum and sum of squares of |c| / step - |q|.
+    let mut sums = [[0.0; 3]; 3];
+    let inverse = 1.0 / step;
+    for c in work {
+        let size = c.get().abs() * inverse;
+        let q = (size + 0.5 - SHRINK).floor();
+        let (off, kind) = (size - q, usize::from(q > 0.0) + usize::from(q > 1.0));
+        sums[kind] = [sums[kind][0] + 1.0, sums[kind][1] + off, sums[kind][2] + off * off];
+    }
+    let spread = |[n, sum, squares]: [f64; 3]| squares - sum * sum / f64::max(n, 1.0);
+    let squares = sums[0][2] + spread(sums[1]) + spread(sums[2]);
+    step * (squares / work.len() as f64).sqrt()
+}
+
+/// The values less the middle.
+fn centered<W: Work>(field: &Field<W>, middle: f64) -> Vec<W> {
+    field.targets.iter().map(|target| W::put(target.get() - middle)).collect()
 }
 
 /// Coefficients in steps, by band and block, and the tails of the intervals of 1 and of larger ones.

@@ -12,7 +12,7 @@ use super::{Context, JobError};
 /// Multiples of the bound that are tried.
 const FACTORS: [f64; 6] = [8.0, 4.0, 2.0, 1.0, 0.5, 0.25];
 /// Values of a variable in the sample.
-const SAMPLE_VALUES: usize = 1 << 22;
+const SAMPLE_VALUES: usize = 1 << 20;
 /// What is told of one coded sample: bits per value and PSNR.
 const NUMBERS: usize = 2;
 
