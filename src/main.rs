@@ -28,11 +28,15 @@ fn main() -> ExitCode {
     if arguments.run.dry_run {
         return alone(|| job::dry_run(&arguments.run));
     }
+    // Before MPI starts, which may take long: a signal then is one to the job too.
+    let stop = Arc::default();
+    if let Err(error) = failure::listen(&stop) {
+        return alone(|| Err(error));
+    }
     let Some(world) = World::start() else { return alone(|| Err(JobError::NoMpi)) };
     failure::end_all_ranks_on_panic(world.rank());
-    let stop = Arc::default();
-    let outcome = failure::listen(&stop).and_then(|()| job::run(&world, &arguments.run, &stop));
-    exit_code(failure::finish(&world, &stop, outcome))
+    failure::inject_limit(&world);
+    exit_code(failure::finish(&world, &stop, job::run(&world, &arguments.run, &stop)))
     // Dropping the world ends MPI: every rank is here.
 }
 

@@ -75,10 +75,15 @@ fn walk_netcdf(
     }
     for variable in group.variables()? {
         let ids = variable.dimension_ids()?;
-        let find = |id: &i32| known.iter().find(|(k, _)| k == id).map(|(_, dim)| dim.clone());
-        let nameless = |len| Dimension { name: String::new(), len, unlimited: false, axis: None };
-        let shape = variable.shape()?;
-        let dims = ids.iter().zip(shape).map(|(id, len)| find(id).unwrap_or_else(|| nameless(len))).collect();
+        // The library looks through all variables for the length of a dimension without limit: asked once, above.
+        let dimension = |id: &i32| match known.iter().find(|(k, _)| k == id) {
+            Some((_, dim)) => Ok(dim.clone()),
+            None => {
+                let len = group.dimension(*id, false)?.len;
+                Ok(Dimension { name: String::new(), len, unlimited: false, axis: None })
+            }
+        };
+        let dims = ids.iter().map(dimension).collect::<NcResult<_>>()?;
         let element = variable.element()?;
         contents.headers.push(Header {
             name: format!("{prefix}{}", variable.name()?),

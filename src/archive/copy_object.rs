@@ -41,6 +41,7 @@ fn creation_list(from: &Dataset, storage: Storage) -> H5Result<DatasetCreate> {
     let plist = if external { DatasetCreate::try_new()? } else { from.dcpl()? };
     h5::allow_missing_filters(&plist)?;
     let (id, resizable) = (plist.id(), from.space()?.is_resizable());
+    let chunk = chunk_of(&from.get_shape()?, from.dtype()?.size());
     hdf5::sync::sync(|| {
         // SAFETY: the id is alive; these calls only change properties of the list.
         unsafe {
@@ -54,7 +55,10 @@ fn creation_list(from: &Dataset, storage: Storage) -> H5Result<DatasetCreate> {
                 Storage::Skeleton => layout == H5D_CHUNKED,
                 Storage::Space => layout == H5D_CHUNKED && resizable,
             };
-            if !keep {
+            if resizable && layout != H5D_CHUNKED {
+                // Virtual or in other files there: here only chunks can grow.
+                hdf5::h5check(h5p::H5Pset_chunk(id, chunk.len() as i32, chunk.as_ptr()))?;
+            } else if !keep {
                 hdf5::h5check(h5p::H5Pset_layout(id, H5D_CONTIGUOUS))?;
             }
             if storage == Storage::Space {
@@ -68,6 +72,18 @@ fn creation_list(from: &Dataset, storage: Storage) -> H5Result<DatasetCreate> {
         }
     })?;
     Ok(plist)
+}
+
+/// Extents of chunks of at most a megabyte, or one number; the last axes are halved last.
+fn chunk_of(shape: &[usize], bytes: usize) -> Vec<u64> {
+    const CHUNK_BYTES: usize = 1 << 20;
+    let mut chunk: Vec<usize> = shape.iter().map(|&n| n.max(1)).collect();
+    while let Some(axis) = chunk.iter().position(|&n| n > 1)
+        && chunk.iter().fold(bytes, |all, &n| all.saturating_mul(n)) > CHUNK_BYTES
+    {
+        chunk[axis] = chunk[axis].div_ceil(2);
+    }
+    chunk.into_iter().map(|n| n as u64).collect()
 }
 
 /// Copies a committed type; its attributes are the caller's.

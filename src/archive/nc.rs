@@ -270,7 +270,8 @@ impl<'f> NcGroup<'f> {
         ids.into_iter().map(|id| self.dimension(id, unlimited.contains(&id))).collect()
     }
 
-    fn dimension(self, id: c_int, unlimited: bool) -> NcResult<NcDimension> {
+    /// A dimension by its id.
+    pub(crate) fn dimension(self, id: c_int, unlimited: bool) -> NcResult<NcDimension> {
         let mut len = 0;
         // SAFETY: the buffer holds NC_MAX_NAME + 1 bytes; the length pointer is valid.
         let name = name_of(|buffer| unsafe { sys::nc_inq_dim(self.id, id, buffer, &mut len) })?;

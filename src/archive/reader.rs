@@ -136,6 +136,15 @@ impl Archive {
         Ok(names)
     }
 
+    /// Whether there is a part of this name.
+    pub fn has_part(&self, name: &str) -> bool {
+        let mut at = String::from("parts");
+        name.split('/').all(|piece| {
+            at = format!("{at}/{piece}");
+            self.file.link_exists(&at)
+        })
+    }
+
     /// The bytes of a part, checked against their hash.
     pub fn blob(&self, name: &str) -> Result<Vec<u8>, ArchiveError> {
         self.part(name).map(|(bytes, _)| bytes)

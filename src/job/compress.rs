@@ -362,12 +362,13 @@ impl File<'_, '_> {
         }
         writer.put_text(&format!("members/{}", group.name), &group.variables.join("\n"))?;
         writer.write_group(&group.name, streams)?;
+        let before = totals.len();
         self.add_up((group, &variables), (&plan, &boxes, owned), &chosen, totals);
         for name in &group.variables {
             totals.entry(name.clone()).and_modify(|total| total.compressed_bytes += mask_bytes);
         }
         // 3. What other bounds would cost.
-        if let Some(middle) = boxes.get(boxes.len() / 2).filter(|_| self.shown) {
+        if let Some(middle) = boxes.get(boxes.len() / 2).filter(|_| self.shown && before < slices::VARIABLES) {
             let of_all = variables.iter().map(|&v| (v, &totals[&v.name]));
             let reached: Vec<_> = of_all.map(|(v, total)| (v, total.quality, total.bits_per_value())).collect();
             rate::figures((self.ctx, world), (source, &plan), middle, &reached)?;

@@ -162,7 +162,7 @@ impl<'a> GroupDecoder<'a> {
         let variables: Vec<&Variable> =
             members.lines().map(|m| archive.original().variable(m)).collect::<Result<_, _>>()?;
         let prefix = format!("masks/{name}/");
-        let count = archive.parts()?.iter().filter(|part| part.starts_with(&prefix)).count();
+        let count = (0..).take_while(|i| archive.has_part(&format!("{prefix}{i}"))).count();
         let mask = |i: usize| {
             let part = format!("{prefix}{i}");
             Mask::from_bytes(&archive.blob(&part)?).map_err(|source| undecodable(archive, &part, source))

@@ -42,6 +42,8 @@ struct Plan {
     memory: Vec<(Stage, u64)>,
     /// Whether that of decompression is told as if a network predicted every tile.
     guessed: bool,
+    /// Most variables of a file that are coded.
+    variables: usize,
     /// Most bytes of files, by stage.
     written: u64,
     /// Bytes of the inputs with everything in them, as if nothing were deflated.
@@ -88,7 +90,16 @@ impl Plan {
         let mut text = self.lines.join("\n");
         text += &format!("\noutput     at most {}", bytes(self.written));
         let stages: BTreeSet<Stage> = self.memory.iter().map(|(stage, _)| *stage).collect();
-        let of = |stage: Stage| self.memory.iter().filter(|m| m.0 == stage).map(|m| m.1).max().unwrap_or(0);
+        let [coding, decoding] = footprint::variables(self.variables);
+        let beside = |stage: Stage| match stage {
+            Stage::Compress => coding,
+            Stage::Decompress => decoding,
+            _ => 0,
+        };
+        let of = |stage: Stage| {
+            let arrays = self.memory.iter().filter(|m| m.0 == stage).map(|m| m.1).max().unwrap_or(0);
+            arrays + beside(stage)
+        };
         let told = |stage: Stage| format!("{} in {}", bytes(footprint::process(threads) + of(stage)), stage.as_str());
         let told: Vec<String> = stages.into_iter().map(told).collect();
         text += &format!("\nmemory     of a rank: {}\n", told.join(", "));
@@ -201,6 +212,7 @@ impl Plan {
         // Of variables that several files have any may be the largest: all of them, with the largest of each group.
         let names: BTreeSet<String> = variables.iter().map(|v| v.name.clone()).collect();
         let names: Vec<String> = names.into_iter().collect();
+        self.variables = names.len();
         for group in groups::of(&job.data, &names)? {
             let largest = |name: &String| variables.iter().filter(|v| v.name == *name).max_by_key(|v| v.bytes());
             let members: Vec<&Shaped> = group.variables.iter().filter_map(largest).collect();
@@ -266,6 +278,7 @@ impl Plan {
                 let archive = Archive::open(&archive.path)?;
                 whole += archive.coded().iter().map(|v| v.bytes() as u64).sum::<u64>();
                 self.decoding(&archive, workers)?;
+                self.variables = self.variables.max(archive.coded().len());
             }
         }
         self.say("decompress", &format!("{from}: at most {} to write", bytes(whole)));

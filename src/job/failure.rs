@@ -15,7 +15,7 @@ use crate::world::{World, abort_current};
 use super::{Class, JobError};
 
 /// How long a rank other than 0 holds its error back: an error that all ranks share is then told once, by rank 0.
-const ROOT_FIRST: Duration = Duration::from_millis(500);
+const ROOT_FIRST: Duration = Duration::from_millis(900);
 
 /// From now on a panic on any thread of this rank ends all ranks with exit code 70, or 5 where the GPU lacks something.
 ///
@@ -106,6 +106,21 @@ pub(super) fn inject_on(file: &Path) {
 
 /// The step of injection before the first round of tiles of a group; the files of a stage count from 1.
 pub(super) const ROUNDS: u64 = 1_000_000;
+
+/// Failure injection for the tests: with `SCI_HPC_INJECT=limit:4000`, or `limit:4000:rank=1`, no file of this rank grows
+/// beyond so many bytes, as on a full disk.
+pub fn inject_limit(world: &World) {
+    let Ok(order) = std::env::var("SCI_HPC_INJECT") else { return };
+    let Some(limit) = order.strip_prefix("limit:") else { return };
+    let (bytes, rank) = limit.split_once(":rank=").unwrap_or((limit, ""));
+    if !rank.is_empty() && rank != world.rank().to_string() {
+        return;
+    }
+    let most = bytes.parse().expect("SCI_HPC_INJECT=limit: a number of bytes");
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: the struct is alive; only a limit of this process changes.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) }, 0, "SCI_HPC_INJECT={order}");
+}
 
 /// Failure injection for the tests: `SCI_HPC_INJECT=panic:rank=1:stage=train` panics on rank 1 where `train` begins, with
 /// `:step=3` before its third step; `stop:...` raises the stop flag there, as a signal would; `hang:...` stays there.

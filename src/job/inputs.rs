@@ -42,9 +42,14 @@ fn expand_one(key: &'static str, pattern: &str) -> Result<Vec<PathBuf>, JobError
 
 fn check_readable(path: PathBuf) -> Result<PathBuf, JobError> {
     let open = || {
-        if std::fs::File::open(&path)?.metadata()?.is_dir() {
+        // Opening a pipe would wait for somebody to write to it.
+        let kind = std::fs::metadata(&path)?;
+        if kind.is_dir() {
             return Err(std::io::Error::other("it is a folder; name files, as in folder/*.nc"));
+        } else if !kind.is_file() {
+            return Err(std::io::Error::other("it is no file but a pipe, a socket or a device"));
         }
+        std::fs::File::open(&path)?;
         path.canonicalize()
     };
     open().map_err(|source| JobError::Unreadable { path: path.clone(), source })

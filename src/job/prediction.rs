@@ -323,7 +323,7 @@ impl Prediction {
         (field, channels): ([usize; 3], usize),
     ) -> Result<Option<Self>, JobError> {
         let name = |part: &str| format!("decoder/{group}/{part}");
-        if !archive.parts()?.contains(&name("network")) {
+        if !archive.has_part(&name("network")) {
             return Ok(None);
         }
         let decoder = IntegerDecoder::from_bytes(&archive.blob(&name("network"))?)?;
@@ -340,9 +340,11 @@ impl Prediction {
             return damaged(format!("statistics of group {group}: mean and std differ in number"));
         }
         // Archives of before scales have none.
-        let scaled = archive.parts()?.contains(&name("scale"));
-        let scale =
-            if scaled { serde_json::from_slice(&archive.blob(&name("scale"))?).ok() } else { Some(Scale::None) };
+        let scale = if archive.has_part(&name("scale")) {
+            serde_json::from_slice(&archive.blob(&name("scale"))?).ok()
+        } else {
+            Some(Scale::None)
+        };
         let Some(scale) = scale else { return damaged(format!("scale of group {group}: not one that is known")) };
         Ok(Some(Self { decoder, window, scale, mean, std }))
     }

@@ -9,8 +9,8 @@ use crate::report::figure::{Lines, Panel, Series, Slices};
 use super::decompress::GroupDecoder;
 use super::{Context, JobError, tiling};
 
-/// Variables that are shown.
-const VARIABLES: usize = 4;
+/// Variables that are shown, here and where rates are.
+pub(super) const VARIABLES: usize = 4;
 /// Points of a picture along an axis; of longer axes the middle is shown.
 const POINTS: usize = 1024;
 

@@ -47,7 +47,10 @@ fn analysis_that_is_no_number_is_4_and_names_its_state() {
     *model.params.last_mut().unwrap() = f32::NAN; // a bias of the decoder: latents and their cost stay finite
     model.write(&here.join("damaged.h5")).unwrap();
     let assimilate = "assimilate={model: damaged.h5, methods: [{name: bi-reduced}]}";
-    let run = mpirun(&here, 2, "", &["--config", "job.yaml", "--set", "train=null", "--set", assimilate]);
+    let again =
+        ["job.output=again", "generate=null", "data.inputs=[out/generate/urban-flow.nc]", "train=null", assimilate];
+    let sets = again.iter().flat_map(|set| ["--set", set]);
+    let run = mpirun(&here, 2, "", &["--config", "job.yaml"].into_iter().chain(sets).collect::<Vec<_>>());
     run.refused(4, &["the analysis of test state 0 holds values that are not finite", "train.learning_rate"]);
 }
 

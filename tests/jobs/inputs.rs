@@ -142,6 +142,15 @@ fn files_without_fields_or_without_steps_are_named() {
 }
 
 #[test]
+fn pipe_among_the_inputs_is_named_and_not_waited_for() {
+    let here = folder("inputs-pipe");
+    field(&here, "a", CELLS, wave);
+    let made = std::process::Command::new("mkfifo").arg(here.join("pipe.nc")).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo is there (coreutils)");
+    run(&here, &job(&["data", "compress"], "a.nc, pipe.nc")).refused(3, &["pipe.nc", "no file but a pipe"]);
+}
+
+#[test]
 fn observation_files_are_read_before_anything_is_computed() {
     let here = folder("inputs-observations");
     field(&here, "a", CELLS, wave);

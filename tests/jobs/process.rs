@@ -58,17 +58,8 @@ fn mpirun_command(folder: &Path, ranks: usize, inject: &str, arguments: &[&str])
 
 /// The same, where no file of rank `only` (of any rank, if `None`) may grow beyond `bytes`: a full disk, for any user.
 pub fn limited(folder: &Path, ranks: usize, (only, bytes): (Option<usize>, u64), arguments: &[&str]) -> Run {
-    let rank = "${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-0}}";
-    let limit = format!("exec prlimit --fsize={bytes} \"$@\"");
-    let script = match only {
-        Some(only) => format!("if [ {rank} = {only} ]; then {limit}; else exec \"$@\"; fi"),
-        None => limit,
-    };
-    let program = env!("CARGO_BIN_EXE_sci-hpc");
-    let mut words = mpirun_words(folder, ranks, arguments);
-    let at = words.iter().position(|word| word == program).expect("the program is in its command");
-    words.splice(at..at, ["sh", "-c", &script, "sh"].map(String::from));
-    run(Command::new(&words[0]).args(&words[1..]).current_dir(folder))
+    let rank = only.map_or_else(String::new, |rank| format!(":rank={rank}"));
+    mpirun(folder, ranks, &format!("limit:{bytes}{rank}"), arguments)
 }
 
 /// What [`mpirun`] runs, word by word.

@@ -152,6 +152,24 @@ fn virtual_datasets_links_and_compounds_come_back_with_what_is_behind_them() {
 }
 
 #[test]
+fn growing_virtual_dataset_comes_back_as_one_that_can_grow() {
+    let here = folder("readers-growing");
+    let part = hdf5::File::create(here.join("part.h5")).unwrap();
+    part.new_dataset_builder().with_data(&wave()).create("frames").unwrap();
+    let file = hdf5::File::create(here.join("growing.h5")).unwrap();
+    let builder = file.new_dataset::<f32>().shape((6.., 5, 8));
+    builder.virtual_map("part.h5", "frames", (6, 5, 8), .., (6.., 5, 8), ..).create("frames").unwrap();
+    drop((part, file));
+    write(&here, "job.yaml", &job("growing.h5"));
+    sci_hpc(&here, &["--config", "job.yaml"]).answer();
+    let open = |path: &str| hdf5::File::open(here.join(path)).unwrap().dataset("frames").unwrap();
+    let (old, new) = (open("growing.h5"), open("out/decompressed/growing.h5"));
+    assert!(new.is_resizable() && new.is_chunked() && new.shape() == [6, 5, 8]);
+    let values = |dataset: &hdf5::Dataset| Values::F32(dataset.read_raw().unwrap());
+    assert_restored("frames", &values(&old), &values(&new), |_| false);
+}
+
+#[test]
 fn dataset_behind_an_external_link_is_brought_in_where_it_is_asked_for() {
     let here = folder("readers-elsewhere");
     let source = hdf5::File::create(here.join("data_000001.h5")).unwrap();
