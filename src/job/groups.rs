@@ -15,16 +15,10 @@ use super::{Class, Context, Input, JobError, memory};
 /// Variables coded by one model: its channels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// Name of the model: the variables, joined by `-`, without signs that folders do not take.
+    /// What its files are called, [`file_names`] of the variables joined by `-`.
     pub name: String,
     /// Names in the files, in channel order.
     pub variables: Vec<String>,
-}
-
-impl Group {
-    fn new(variables: Vec<String>) -> Self {
-        Self { name: variables.join("-").replace(['/', '\\', ' '], "_"), variables }
-    }
 }
 
 impl Context<'_> {
@@ -163,17 +157,35 @@ pub(super) fn of(data: &Data, available: &[String]) -> Result<Vec<Group>, JobErr
     }
     let grouped = |name: &String| data.groups.iter().flatten().any(|n| n == name);
     let single = available.iter().filter(|name| !grouped(name)).map(|name| vec![name.clone()]);
-    let mut groups: Vec<Group> = data.groups.iter().cloned().chain(single).map(Group::new).collect();
-    // `a/b` and `a_b` would be one file; names that differ in case are one on some file systems.
+    let members: Vec<Vec<String>> = data.groups.iter().cloned().chain(single).collect();
+    let names = file_names(members.iter().map(|variables| variables.join("-")));
+    Ok(names.into_iter().zip(members).map(|(name, variables)| Group { name, variables }).collect())
+}
+
+/// What files about variables of these names are called, in order: short enough for any file system with what stands around
+/// it, without signs that folders do not take, each different from the others also where case does not count.
+fn file_names(variables: impl Iterator<Item = String>) -> Vec<String> {
+    const BYTES_MAX: usize = 120; // of 255, or 143 on encrypted file systems
     let mut taken = BTreeSet::new();
-    for group in &mut groups {
-        let (own, mut number) = (group.name.clone(), 1);
-        while !taken.insert(group.name.to_lowercase()) {
+    let distinct = |variable: String| {
+        let plain = variable.replace(|c: char| "/\\ ".contains(c) || c.is_control(), "_");
+        // The end of a path tells more than its beginning.
+        let own = &plain[plain.ceil_char_boundary(plain.len().saturating_sub(BYTES_MAX))..];
+        let (mut name, mut number) = (own.to_string(), 1);
+        while !taken.insert(name.to_lowercase()) {
             number += 1;
-            group.name = format!("{own}~{number}");
+            name = format!("{own}~{number}");
         }
-    }
-    Ok(groups)
+        name
+    };
+    variables.map(distinct).collect()
+}
+
+/// What a file about one coded variable of `source` is called: [`file_names`] of all of them.
+pub(super) fn file_name(data: &Data, source: &Source, variable: &str) -> Result<String, JobError> {
+    let coded = names_of(source.select(names(data))?.into_iter());
+    let called = file_names(coded.iter().cloned()).into_iter().zip(&coded).find(|(_, name)| *name == variable);
+    Ok(called.expect("it is coded").0)
 }
 
 fn names_of<'a>(variables: impl Iterator<Item = &'a Variable>) -> Vec<String> {
@@ -209,5 +221,14 @@ mod tests {
         let data = Data { groups: vec![vec!["a".into(), "b".into()]], ..Data::default() };
         let names: Vec<String> = of(&data, &available).unwrap().into_iter().map(|group| group.name).collect();
         assert_eq!(names, ["a-b", "g_u", "g_u~2", "G_U~3", "g_u~2~2", "a-b~2"]);
+    }
+
+    #[test]
+    fn files_have_names_that_file_systems_take_whatever_variables_are_called() {
+        let deep = format!("{}u", "ä/".repeat(300));
+        let names = file_names([deep.clone(), deep, "a\nb".into()].into_iter());
+        assert_eq!(names[2], "a_b");
+        assert!(names[0].ends_with("_ä_u") && names[0].len() <= 120, "{}", names[0]);
+        assert_eq!(names[1], format!("{}~2", names[0]));
     }
 }

@@ -74,7 +74,9 @@ pub enum JobError {
     },
     /// Values that span more than a 64-bit number holds.
     #[error(
-        "{path}: `{variable}` reaches from {:e} to {:e}, more than a number spans, so a fraction of its range is no bound: give          compress.variables.{variable}.error_bound {{abs: ...}}, or check its scale_factor and fill value", range.0, range.1
+        "{path}: `{variable}` reaches from {:e} to {:e}, more than a number spans, so a fraction of its range is no \
+         bound: give compress.variables.{variable}.error_bound {{abs: ...}}, or check its scale_factor and fill value",
+        range.0, range.1
     )]
     InfiniteRange {
         /// The input.

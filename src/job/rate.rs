@@ -7,7 +7,7 @@ use crate::report::metrics::Quality;
 use crate::world::World;
 
 use super::coding::{Plan, Tile, Way};
-use super::{Context, JobError};
+use super::{Context, JobError, groups};
 
 /// Multiples of the bound that are tried.
 const FACTORS: [f64; 6] = [8.0, 4.0, 2.0, 1.0, 0.5, 0.25];
@@ -63,7 +63,7 @@ pub(super) fn figures(
         if let Some(psnr) = quality.psnr_db().filter(|psnr| psnr.is_finite()) {
             series.push(Series { name: "whole archive".into(), points: vec![(*bits, psnr)], markers: true });
         }
-        let name = variable.name.replace('/', "_");
+        let name = groups::file_name(&ctx.config.data, source, &variable.name)?;
         ctx.report.figure(&format!("31-rate-{name}"), &Figure::Lines(lines(variable, &sample, series)))?;
     }
     Ok(())

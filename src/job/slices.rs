@@ -7,7 +7,7 @@ use crate::report::Figure;
 use crate::report::figure::{Lines, Panel, Series, Slices};
 
 use super::decompress::GroupDecoder;
-use super::{Context, JobError, tiling};
+use super::{Context, JobError, groups, tiling};
 
 /// Variables that are shown, here and where rates are.
 pub(super) const VARIABLES: usize = 4;
@@ -47,7 +47,8 @@ pub(super) fn figures(
             (Some(slow), fast) => Figure::Slices(slices(variable, &pair, (&axes[slow], &axes[fast], &cut), *bound)),
             (None, fast) => Figure::Lines(lines(variable, &pair, &axes[fast])),
         };
-        ctx.report.figure(&format!("32-slices-{}", name.replace('/', "_")), &figure)?;
+        let name = groups::file_name(&ctx.config.data, source, name)?;
+        ctx.report.figure(&format!("32-slices-{name}"), &figure)?;
     }
     Ok(())
 }

@@ -325,5 +325,27 @@ fn values_that_are_not_there_and_ranges_beyond_numbers_are_refused_by_name() {
     });
     file.new_dataset_builder().with_data(&wide).create("u").unwrap();
     drop(file);
-    refused("wide.h5", &["`u` reaches from -1.797", "compress.variables.u.error_bound {abs: ...}"]);
+    refused("wide.h5", &["`u` reaches from -1.797", "give compress.variables.u.error_bound {abs: ...}"]);
+}
+
+#[test]
+fn figures_of_variables_whose_names_are_long_or_look_alike_are_all_kept() {
+    let here = folder("readers-names");
+    let deep = format!("{}u", "long/".repeat(80));
+    let names = [deep.as_str(), "g_u", "g/u"];
+    let file = hdf5::File::create(here.join("names.h5")).unwrap();
+    names.iter().for_each(|name| drop(file.new_dataset_builder().with_data(&wave()).create(*name).unwrap()));
+    file.close().unwrap();
+    write(&here, "job.yaml", &job("names.h5"));
+    mpirun(&here, 2, "", &["--config", "job.yaml"]).answer();
+    for (kind, before, behind) in [("31-rate-", "distortion of ", "\""), ("32-slices-", "\"", " and its")] {
+        let figures = std::fs::read_dir(here.join("out/figures")).unwrap().map(|entry| entry.unwrap().path());
+        let of_kind = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(kind);
+        let texts: Vec<String> = figures.filter(of_kind).map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        assert_eq!(texts.len(), names.len(), "{kind}");
+        for name in names {
+            let title = format!("{before}{name}{behind}");
+            assert_eq!(texts.iter().filter(|text| text.contains(&title)).count(), 1, "{kind}{name}");
+        }
+    }
 }
