@@ -17,7 +17,7 @@ pub enum ErrorClass {
 #[derive(Debug, Error)]
 pub enum ArchiveError {
     /// No file of this name.
-    #[error("{}: no such file: check the path and the folder the job was started in", path.display())]
+    #[error("{}: no such file, or a link that leads nowhere: check the path and the folder the job was started in", path.display())]
     FileMissing {
         /// The file.
         path: PathBuf,

@@ -74,11 +74,19 @@ pub(crate) fn open_known(path: &Path, format: Format) -> Result<Handle, ArchiveE
 /// The first bytes of a file; zeros behind its end.
 fn first_bytes(path: &Path) -> Result<[u8; 4], ArchiveError> {
     let mut magic = Vec::new();
-    match std::fs::File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic)) {
+    match open_file(path).and_then(|file| file.take(4).read_to_end(&mut magic)) {
         Ok(0) => Err(ArchiveError::unreadable(path, "the file is empty")),
         Ok(_) => Ok(std::array::from_fn(|i| magic.get(i).copied().unwrap_or(0))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(ArchiveError::FileMissing { path: path.into() }),
         Err(e) => Err(ArchiveError::unreadable(path, e)),
+    }
+}
+
+/// Opens a file to read; a pipe would wait for somebody to write to it.
+pub(crate) fn open_file(path: &Path) -> std::io::Result<std::fs::File> {
+    match std::fs::metadata(path)?.is_file() {
+        true => std::fs::File::open(path),
+        false => Err(std::io::Error::other("it is no file but a pipe, a socket or a device")),
     }
 }
 

@@ -124,6 +124,12 @@ impl Archive {
         self.streams.read_stream(group, record)
     }
 
+    /// Checks every stream against its hash.
+    pub fn check_streams(&self) -> Result<(), ArchiveError> {
+        let mut all = self.streams.groups.iter().flat_map(|(name, group)| group.index.iter().map(move |r| (name, r)));
+        all.try_for_each(|(group, record)| self.read_stream(group, record).map(drop))
+    }
+
     /// Names of the parts that [`super::ArchiveWriter::put_blob`] and `put_text` left, sorted.
     pub fn parts(&self) -> Result<Vec<String>, ArchiveError> {
         let mut names = Vec::new();

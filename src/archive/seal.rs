@@ -17,6 +17,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::ArchiveError;
+use super::handle::open_file;
 
 /// What the file is: its last bytes.
 pub(crate) type Magic = [u8; 16];
@@ -62,7 +63,7 @@ pub(crate) fn check(path: &Path, magic: Magic) -> Result<(), ArchiveError> {
         io::ErrorKind::NotFound => ArchiveError::FileMissing { path: path.into() },
         _ => ArchiveError::unreadable(path, e),
     };
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = open_file(path).map_err(failed)?;
     let Some(seal) = read(&mut file, magic).map_err(failed)? else {
         return Err(ArchiveError::NotSealed { path: path.into() });
     };

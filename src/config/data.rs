@@ -15,7 +15,8 @@ pub struct Data {
     pub inputs: Vec<String>,
     /// All inputs are raw arrays: bare numbers that lie as is said here. Default: none is.
     pub raw: Option<Raw>,
-    /// What becomes of a file that cannot be opened, or that crashes the library that opens it. Default: `error`.
+    /// What becomes of an input that cannot be opened, or that crashes the library that opens it, and of an archive of
+    /// `decompress.archives` that is damaged. Default: `error`.
     pub on_bad_file: OnBadFile,
     /// Time that opening one file may take before it counts as malformed, s; files on tape need more. Default: 60.
     pub open_limit_s: f64,

@@ -23,7 +23,7 @@ pub struct Context<'a> {
     pub report: Report,
     /// Input data: the files of `data.inputs`, or those `generate` made; sorted, the same on every rank.
     pub inputs: Vec<Input>,
-    /// Files of `data.inputs` that cannot be opened; with `data.on_bad_file: skip` the others are worked on.
+    /// Inputs and archives that cannot be opened; with `data.on_bad_file: skip` the others are worked on.
     pub left_out: Vec<BadFile>,
     /// Archives to decompress: those of `decompress.archives`, or those `compress` made; sorted.
     pub archives: Vec<Input>,

@@ -68,7 +68,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     teams.iter().for_each(|t| add(&mut sum, serde_json::from_slice(t).expect("written by a rank"), f64::max));
     let numbers = |Amount { bytes, bytes_now, seconds }| json!({ "bytes": bytes, "seconds": seconds, "mb_per_s": bytes_now as f64 * 1e-6 / seconds.max(1e-9) });
     let variables: Map<String, Value> = sum.into_iter().map(|(name, v)| (name, numbers(v))).collect();
-    Ok(ctx.report.metrics("decompress", json!({ "variables": variables }))?)
+    Ok(ctx.report.metrics("decompress", json!({ "variables": variables, "quarantined": ctx.left_out }))?)
 }
 
 /// Adds `more`; `seconds` tells how times join.

@@ -9,7 +9,7 @@ use super::{Input, JobError, Output};
 
 /// The files that `patterns` (file names or globs, the value of `key`) name, sorted, each once.
 ///
-/// Errors: a pattern without a file, a file that cannot be opened.
+/// Errors: a pattern without a file, a folder.
 pub(super) fn expand(key: &'static str, patterns: &[String]) -> Result<Vec<Input>, JobError> {
     let mut paths = Vec::new();
     for pattern in patterns {
@@ -21,7 +21,7 @@ pub(super) fn expand(key: &'static str, patterns: &[String]) -> Result<Vec<Input
         paths.extend(found);
     }
     // Canonical paths: one file named twice counts once, and no `..` gets into the names of the products.
-    let mut paths: Vec<PathBuf> = paths.into_iter().map(check_readable).collect::<Result<_, _>>()?;
+    let mut paths: Vec<PathBuf> = paths.into_iter().map(whole).collect::<Result<_, _>>()?;
     paths.sort();
     paths.dedup();
     Ok(name_all(paths))
@@ -40,19 +40,13 @@ fn expand_one(key: &'static str, pattern: &str) -> Result<Vec<PathBuf>, JobError
         .collect()
 }
 
-fn check_readable(path: PathBuf) -> Result<PathBuf, JobError> {
-    let open = || {
-        // Opening a pipe would wait for somebody to write to it.
-        let kind = std::fs::metadata(&path)?;
-        if kind.is_dir() {
-            return Err(std::io::Error::other("it is a folder; name files, as in folder/*.nc"));
-        } else if !kind.is_file() {
-            return Err(std::io::Error::other("it is no file but a pipe, a socket or a device"));
-        }
-        std::fs::File::open(&path)?;
-        path.canonicalize()
-    };
-    open().map_err(|source| JobError::Unreadable { path: path.clone(), source })
+/// The whole path of a file. One that cannot be opened, as a link that leads nowhere, is a bad file like others.
+fn whole(path: PathBuf) -> Result<PathBuf, JobError> {
+    if path.is_dir() {
+        let source = std::io::Error::other("it is a folder; name files, as in folder/*.nc");
+        return Err(JobError::Unreadable { path, source });
+    }
+    Ok(path.canonicalize().or_else(|_| std::path::absolute(&path)).unwrap_or(path))
 }
 
 /// The files that `generate` made, sorted, as inputs of the stages that follow. Collective.

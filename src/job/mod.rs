@@ -125,9 +125,11 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
     }
     // 4. The report.
     finish(&ctx, &hosts, threads)?;
+    // The archives that this job made are those of its inputs.
+    let archives = if job.compress.is_some() { 0 } else { ctx.archives.len() };
     match ctx.left_out.len() {
         0 => Ok(()),
-        files => Err(JobError::LeftOut { files, done: ctx.inputs.len() }),
+        files => Err(JobError::LeftOut { files, done: ctx.inputs.len() + archives }),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{Archive, Source};
+use crate::archive::Source;
 use crate::config::{self, Compress, Job, Reduction, Stage};
 use crate::report::write_atomic;
 use crate::world::World;
@@ -22,7 +22,7 @@ pub(super) struct Prepared {
     pub(super) job: Job,
     /// `data.inputs`, expanded; empty where `generate` makes them.
     pub(super) inputs: Vec<Input>,
-    /// Files of `data.inputs` that cannot be opened.
+    /// Files of `data.inputs` and `decompress.archives` that cannot be opened.
     pub(super) left_out: Vec<BadFile>,
     /// `decompress.archives`, expanded; empty where `compress` makes them.
     pub(super) archives: Vec<Input>,
@@ -155,7 +155,8 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<Checked, J
         return Err(JobError::TooManyRanks { ranks, shards: train.shards() });
     }
     let inputs = if job.reads_inputs() { inputs::expand("data.inputs", &job.data.inputs)? } else { Vec::new() };
-    let (inputs, left_out) = probe::sort_out(&job, inputs)?;
+    let (inputs, mut left_out) = probe::sort_out(&job, inputs)?;
+    let mut archives = Vec::new();
     groups::check(&job, &inputs)?;
     if let Some(section) = &job.compress {
         prediction::check(section, &job.data, &inputs)?;
@@ -164,12 +165,11 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<Checked, J
     if let Some(section) = &job.assimilate {
         assimilate::check(section)?;
     }
-    let archives = match &job.decompress {
-        Some(section) => distinct(inputs::expand("decompress.archives", &section.archives)?)?,
-        None => Vec::new(),
-    };
-    for archive in &archives {
-        Archive::open(&archive.path)?;
+    if let Some(section) = &job.decompress {
+        let given = distinct(inputs::expand("decompress.archives", &section.archives)?)?;
+        let (good, bad) = probe::sort_out_archives(&job, given)?;
+        archives = good;
+        left_out.extend(bad);
     }
     Ok(Checked { job, inputs, left_out, archives })
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{ArchiveError, Box4, Source, Variable};
+use crate::archive::{Archive, ArchiveError, Box4, Source, Variable};
 use crate::config::{Data, Job, OnBadFile};
 
 use super::command::print;
@@ -47,16 +47,35 @@ struct Request {
 /// Errors: the first that cannot be opened, with `data.on_bad_file: error` or if there is no other; no child can be started.
 pub(super) fn sort_out(job: &Job, inputs: Vec<Input>) -> Result<(Vec<Input>, Vec<BadFile>), JobError> {
     let reasons = examine(job, &inputs)?;
+    divide(job, inputs, reasons)
+}
+
+/// The same of archives: their hashes stand between damage and the library, so that it needs no child.
+///
+/// Errors: as of inputs. Where others would be done without them, their streams are checked too, which reads them whole;
+/// else a damaged stream is found by who decodes it.
+pub(super) fn sort_out_archives(job: &Job, archives: Vec<Input>) -> Result<(Vec<Input>, Vec<BadFile>), JobError> {
+    let skip = job.data.on_bad_file == OnBadFile::Skip;
+    let check = |archive: &Input| {
+        let archive = Archive::open(&archive.path)?;
+        if skip { archive.check_streams() } else { Ok(()) }
+    };
+    let reasons = archives.iter().map(|archive| check(archive).err().map(|e| e.to_string())).collect();
+    divide(job, archives, reasons)
+}
+
+/// Leaves out the files for which there is a reason.
+fn divide(job: &Job, files: Vec<Input>, reasons: Vec<Option<String>>) -> Result<(Vec<Input>, Vec<BadFile>), JobError> {
     let count = reasons.iter().flatten().count();
-    let refuse = count == inputs.len() || job.data.on_bad_file == OnBadFile::Error;
+    let refuse = count == files.len() || job.data.on_bad_file == OnBadFile::Error;
     if let Some(reason) = reasons.iter().flatten().next().filter(|_| refuse) {
         return Err(JobError::BadInput { reason: reason.clone(), others: count - 1 });
     }
     let (mut good, mut bad) = (Vec::new(), Vec::new());
-    for (input, reason) in inputs.into_iter().zip(reasons) {
+    for (file, reason) in files.into_iter().zip(reasons) {
         match reason {
-            None => good.push(input),
-            Some(reason) => bad.push(BadFile { name: input.name, reason }),
+            None => good.push(file),
+            Some(reason) => bad.push(BadFile { name: file.name, reason }),
         }
     }
     Ok((good, bad))

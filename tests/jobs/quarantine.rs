@@ -110,6 +110,55 @@ fn a_job_without_a_single_good_file_starts_nothing() {
 }
 
 #[test]
+fn link_that_leads_nowhere_is_a_bad_file_where_a_pattern_finds_it() {
+    let here = prepare("quarantine-link", &["a.nc"]);
+    std::os::unix::fs::symlink("gone.nc", here.join("link.nc")).unwrap();
+    let run = |set: &str| sci_hpc(&here, &["--config", "job.yaml", "--set", set]);
+    run("data.on_bad_file=error").refused(3, &["link.nc: no such file, or a link that leads nowhere"]);
+    run("data.inputs=[a.nc, link.nc]").refused(3, &["link.nc"]);
+    assert!(!here.join("out").exists());
+    run("data.on_bad_file=skip").refused(3, &["done for 1 inputs; 1 could not be read", "left out: ", "link.nc"]);
+    assert!(here.join("out/decompressed/a.nc").is_file());
+    assert_eq!(metrics(&here)["compress"]["quarantined"][0]["name"], "link.nc");
+}
+
+#[test]
+fn damaged_archives_are_left_out_like_inputs_and_the_others_restored() {
+    let here = prepare("quarantine-archives", &["a.nc"]);
+    finish(&here, 2, &[]);
+    let good = std::fs::read(here.join("out/archive/a.nc.sci.h5")).unwrap();
+    // Before the last 56 bytes: first byte and number of bytes of the last `streams`.
+    let number = |from_end: usize| {
+        let at = good.len() - from_end;
+        usize::try_from(u64::from_le_bytes(good[at..at + 8].try_into().unwrap())).unwrap()
+    };
+    let mut flipped = good.clone();
+    flipped[number(72) + number(64) / 2] ^= 1;
+    std::fs::create_dir(here.join("kept")).unwrap();
+    let keep = |name: &str, bytes: &[u8]| std::fs::write(here.join("kept").join(name), bytes).unwrap();
+    ["a.nc.sci.h5", "d.nc.sci.h5"].iter().for_each(|name| keep(name, &good));
+    keep("b.nc.sci.h5", &good[..good.len() / 3]);
+    keep("c.nc.sci.h5", &flipped);
+    write(&here, "back.yaml", "job: {name: back, output: back}\ndecompress: {archives: ['kept/*.sci.h5']}\n");
+    sci_hpc(&here, &["--config", "back.yaml"]).refused(3, &["b.nc.sci.h5: is no complete archive"]);
+    assert!(!here.join("back").exists());
+    let skip = || mpirun(&here, 2, "", &["--config", "back.yaml", "--set", "data.on_bad_file=skip"]);
+    let words =
+        ["done for 2 inputs; 2 could not be read", "Left out:", "b.nc.sci.h5: is no", "c.nc.sci.h5: stream of tile"];
+    skip().refused(3, &words);
+    let restored = |name: &str| std::fs::read(here.join("back/decompressed").join(name)).unwrap();
+    assert!(restored("a.nc") == restored("d.nc"));
+    let metrics = std::fs::read(here.join("back/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_slice(&metrics).unwrap();
+    let left_out = metrics["decompress"]["quarantined"].as_array().unwrap();
+    assert_eq!(left_out.iter().map(|file| &file["name"]).collect::<Vec<_>>(), ["b.nc.sci.h5", "c.nc.sci.h5"]);
+    // Brought again, they are restored by the same command.
+    ["b.nc.sci.h5", "c.nc.sci.h5"].iter().for_each(|name| keep(name, &good));
+    skip().answer();
+    assert!(restored("b.nc") == restored("a.nc") && restored("c.nc") == restored("a.nc"));
+}
+
+#[test]
 fn the_process_that_opens_files_is_no_command_and_ends_with_the_job() {
     let here = folder("quarantine-probe");
     sci_hpc(&here, &["probe"]).refused(2, &["started by a job", "sci-hpc inspect FILE"]);
