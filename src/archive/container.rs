@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! /                     attributes: format = "sci-hpc archive", format_version = 1, original_format, original_superblock,
-//!                       coded (names of the coded variables, one per line), sample_axis (empty: by convention)
+//!                       coded (the coded variables, see [`names_to_text`]), sample_axis (empty: by convention)
 //! /original/…           the input: its groups, dimensions, attributes and untouched variables, lossless; a coded
 //!                       variable has its header and attributes there, and no data. A file of a single array (IDX, raw)
 //!                       is a dataset; its format says the order of its bytes, and its shape gives the header
@@ -88,6 +88,22 @@ fn widen(n: u32) -> usize {
     usize::try_from(n).expect("32-bit numbers fit")
 }
 
+/// Breaks of lines, and what a name has that looks like one written.
+const BREAKS: [(&str, &str); 3] = [("\\x", "\\x5cx"), ("\n", "\\x0a"), ("\r", "\\x0d")];
+
+/// Names of variables, one per line; breaks of lines in them are `\x0a` and `\x0d`, and their own `\x` is `\x5cx`.
+pub fn names_to_text(names: &[String]) -> String {
+    BREAKS.iter().fold(names.join("\0"), |text, (plain, written)| text.replace(plain, written)).replace('\0', "\n")
+}
+
+/// The names that [`names_to_text`] wrote.
+pub fn names_of_text(text: &str) -> Vec<String> {
+    let name = |line: &str| {
+        BREAKS.iter().rev().fold(line.into(), |name: String, (plain, written)| name.replace(written, plain))
+    };
+    text.lines().map(name).collect()
+}
+
 /// First 8 bytes of BLAKE3, little-endian.
 pub fn hash(bytes: &[u8]) -> u64 {
     let digest = blake3::hash(bytes);
@@ -141,6 +157,14 @@ pub(crate) const BYTE: ElementType = ElementType::U8;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_told_apart_by_lines_whatever_is_in_them() {
+        let names = ["a\nb", "e\r", r"\x0a", r"\x5cx0a\\x", "g/u"].map(String::from);
+        assert_eq!(names_of_text(&names_to_text(&names)), names);
+        assert_eq!(names_to_text(&names[4..]), "g/u");
+        assert_eq!(names_of_text(""), Vec::<String>::new());
+    }
 
     #[test]
     fn index_record_has_no_holes() {

@@ -129,6 +129,7 @@ impl Walk {
         for (name, link) in h5::links(group)? {
             let path = format!("{prefix}{name}");
             match link {
+                _ if h5::is_lost(group, &name) => {} // a defect too
                 LinkType::Hard => {
                     let address = h5::address_of(group, &name)?;
                     if let Some(first) = self.seen.get(&address) {
@@ -138,7 +139,10 @@ impl Walk {
                     self.seen.insert(address, path.clone());
                     match group.loc_type_by_name(&name)? {
                         LocationType::Dataset => {
-                            contents.headers.push(header_of(path, &group.dataset(&name)?, false)?);
+                            // A dataset that cannot be opened is a defect, which the survey has found.
+                            if let Ok(dataset) = group.dataset(&name) {
+                                contents.headers.push(header_of(path, &dataset, false)?);
+                            }
                         }
                         LocationType::Group => groups.push((path, group.group(&name)?)),
                         _ => {}

@@ -62,10 +62,12 @@ fn is_of_system(error: &Error) -> bool {
 
 /// Puts what it is about before what is wrong with it.
 fn named(what: &str, error: Error) -> Error {
-    match error {
-        Error::HDF5(_) if !is_of_system(&error) => Error::Internal(format!("{what}: {error}")),
-        _ => error,
-    }
+    if is_of_system(&error) { error } else { Error::Internal(format!("{what}: {error}")) }
+}
+
+/// The same, unless that is done: what HDF5 says names nothing.
+fn named_once(what: &str, error: Error) -> Error {
+    if matches!(error, Error::HDF5(_)) { named(what, error) } else { error }
 }
 
 struct Copy<'a> {
@@ -91,12 +93,12 @@ impl Copy<'_> {
         for (name, kind) in h5::links(from)? {
             match kind {
                 LinkType::Hard => {
-                    self.object(from, to, prefix, &name).map_err(|e| named(&format!("`{prefix}{name}`"), e))?;
+                    self.object(from, to, prefix, &name).map_err(|e| named_once(&format!("`{prefix}{name}`"), e))?;
                 }
                 LinkType::Soft => to.link_soft(&text_before_nul(&link_value(from, &name)?), &name)?,
                 LinkType::External if self.linked.contains(&format!("{prefix}{name}")) => {
                     self.bring_in(&from.dataset(&name)?, to, &name)
-                        .map_err(|e| named(&format!("`{prefix}{name}`"), e))?;
+                        .map_err(|e| named_once(&format!("`{prefix}{name}`"), e))?;
                 }
                 LinkType::External => {
                     let (file, object) = external_target(from, &name)?;
@@ -189,11 +191,13 @@ impl Copy<'_> {
             let (old, new) = (open_object(from, path)?, open_object(self.to, path)?);
             for name in h5::attribute_names(&old)? {
                 let (a, b) = (old.attr(&name)?, new.attr(&name)?);
-                object::translate(&a, &b, &addresses)?;
+                object::translate(&a, &b, &addresses)
+                    .map_err(|e| named(&format!("attribute `{name}` of `{path}`"), e))?;
             }
             // The crate's casts do not look at the kind of object.
             if old.id_type() == H5I_type_t::H5I_DATASET && !self.coded.contains(&h5::address_of(from, path)?) {
-                object::translate(&old.as_container()?, &new.as_container()?, &addresses)?;
+                object::translate(&old.as_container()?, &new.as_container()?, &addresses)
+                    .map_err(|e| named(&format!("`{path}`"), e))?;
             }
         }
         Ok(())

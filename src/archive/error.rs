@@ -100,6 +100,24 @@ pub enum ArchiveError {
         /// Registered number of the filter.
         filter: i32,
     },
+    /// A dataset that HDF5 does not open.
+    #[error("{}: `{variable}` cannot be opened by HDF5 {}: {reason}; it is damaged, or a newer library wrote it: write it in a form that this one reads (h5py: libver=('earliest', 'v110')); where nothing is compressed, data.variables may name the others", path.display(), super::library_versions()[0].1)]
+    Closed {
+        /// The file.
+        path: PathBuf,
+        /// The dataset.
+        variable: String,
+        /// What the library said.
+        reason: String,
+    },
+    /// The name of a link whose bytes are no text.
+    #[error("{}: the name of `{variable}` is not UTF-8 (each \u{fffd} is a byte that is not): give it another; where nothing is compressed, data.variables may name the others", path.display())]
+    NameNoText {
+        /// The file.
+        path: PathBuf,
+        /// What of the name is text.
+        variable: String,
+    },
     /// A part of a virtual dataset that is not there.
     #[error("{}: `{variable}` is a virtual dataset, and its file {file} is not there: bring it, or store the values in one file (h5repack)", path.display())]
     SourceMissing {

@@ -357,6 +357,11 @@ pub(crate) fn links(group: &Group) -> H5Result<Vec<(String, LinkType)>> {
     Ok(all.into_iter().map(|(name, info)| (name, info.link_type)).collect())
 }
 
+/// Whether a name that [`links`] gave is not the whole name: what is not UTF-8 in it stands as a replacement character.
+pub(crate) fn is_lost(group: &Group, name: &str) -> bool {
+    name.contains(char::REPLACEMENT_CHARACTER) && !group.link_exists(name)
+}
+
 /// Kind of the link at the end of a path below a group; `None` if there is none.
 pub(crate) fn link_type(group: &Group, path: &str) -> H5Result<Option<LinkType>> {
     let (folder, leaf) = path.rsplit_once('/').unwrap_or((".", path));

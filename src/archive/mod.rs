@@ -46,7 +46,7 @@ mod writer;
 
 pub use attributes::{AttributeValue, Attributes, Axis};
 pub use axes::Dimension;
-pub use container::{IndexRecord, Streams, hash};
+pub use container::{IndexRecord, Streams, hash, names_of_text, names_to_text};
 pub use error::{ArchiveError, ErrorClass};
 pub use fields::{CellGrid, FieldSpec, FieldVariable, FieldWriter, cf_attributes};
 pub use reader::{Archive, StreamFile};

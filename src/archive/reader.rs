@@ -56,7 +56,7 @@ impl Archive {
         let format = Format::from_name(&format)
             .ok_or_else(|| ArchiveError::entry(path, "original_format", "a known format", format!("`{format}`")))?;
         let superblock = text(superblock)?.parse().unwrap_or(2);
-        let coded: Vec<String> = text(coded)?.lines().map(str::to_string).collect();
+        let coded = container::names_of_text(&text(coded)?);
         let axis = text(axis)?;
         let reading = Reading { axis: Some(axis).filter(|a| !a.is_empty()), ..Reading::default() };
         let original = Source::open_root(path, "original", &reading, Some(format))?;

@@ -212,6 +212,9 @@ impl Source {
         if let Some([_, file, object]) = self.contents.external.iter().find(|[link, ..]| link == name) {
             return Err(ArchiveError::LinkBroken { path, variable, file: file.clone(), object: object.clone() });
         }
+        if let Some(defect) = self.defects.iter().find(|defect| defect.dataset == name) {
+            return Err(self.refusal(defect));
+        }
         let available = self.fields.iter().map(|v| v.name.clone()).collect();
         Err(ArchiveError::VariableMissing { path, variable, available })
     }
@@ -229,6 +232,10 @@ impl Source {
 
     /// The variables of these names, or all that can be coded.
     pub fn select(&self, names: Option<&[String]>) -> Result<Vec<&Variable>, ArchiveError> {
+        let hidden = |defect: &&Defect| names.is_none() && defect.kind.hides();
+        if let Some(defect) = self.defects.iter().find(hidden) {
+            return Err(self.refusal(defect));
+        }
         let found: Vec<_> = match names {
             Some(names) => names.iter().map(|n| self.variable(n)).collect::<Result<_, _>>()?,
             None => self.fields.iter().collect(),
@@ -248,7 +255,10 @@ impl Source {
     /// is longer than the indices of tiles.
     pub fn check_archivable(&self, coded: &[&Variable]) -> Result<(), ArchiveError> {
         let linked = |name: &str| self.contents.external.iter().any(|[link, ..]| link == name);
-        let lasting = |defect: &&Defect| matches!(defect.kind, DefectKind::Source { .. }) && !linked(&defect.dataset);
+        let lasting = |defect: &&Defect| match defect.kind {
+            DefectKind::Source { .. } | DefectKind::Parts => !linked(&defect.dataset),
+            _ => defect.kind.hides(),
+        };
         if let Some(defect) = self.defects.iter().find(lasting) {
             return Err(self.refusal(defect));
         }
@@ -265,6 +275,12 @@ impl Source {
             &DefectKind::Filter { id } => ArchiveError::FilterMissing { path, variable, filter: id },
             DefectKind::Source { file } => ArchiveError::SourceMissing { path, variable, file: file.clone() },
             &DefectKind::Hollow { declared, stored } => ArchiveError::Hollow { path, variable, declared, stored },
+            DefectKind::Closed { reason } => ArchiveError::Closed { path, variable, reason: reason.clone() },
+            DefectKind::Name => ArchiveError::NameNoText { path, variable },
+            DefectKind::Parts => {
+                let reason = format!("`{variable}`: references to parts of datasets cannot be kept");
+                ArchiveError::NotKept { path, reason }
+            }
         }
     }
 

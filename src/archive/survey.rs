@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use hdf5::dataset::Layout;
 use hdf5::plist::DatasetCreate;
+use hdf5::types::{Reference, TypeDescriptor};
 use hdf5::{Dataset, File, Group, LinkType, LocationType};
 use hdf5_metno_sys::h5p::{H5Pget_virtual_count, H5Pget_virtual_filename};
 
@@ -44,6 +45,19 @@ pub(crate) enum DefectKind {
     Source { file: String },
     /// Bytes that it declares, and the few of them that were ever written.
     Hollow { declared: u64, stored: u64 },
+    /// It cannot be opened: damaged, or of a newer library.
+    Closed { reason: String },
+    /// Its name, or that of a group, is no text.
+    Name,
+    /// It holds references to parts of datasets.
+    Parts,
+}
+
+impl DefectKind {
+    /// Whether the dataset is not even known by its header.
+    pub(crate) fn hides(&self) -> bool {
+        matches!(self, Self::Closed { .. } | Self::Name)
+    }
 }
 
 /// Datasets that declare more bytes than this are looked at,
@@ -73,10 +87,15 @@ impl Survey {
             return Err(hdf5::Error::Internal(format!("groups nested deeper than {DEPTH_MAX}: {prefix}")));
         }
         for (name, link) in h5::links(group)? {
+            let path = format!("{prefix}{name}");
+            if h5::is_lost(group, &name) {
+                self.add(&path, DefectKind::Name);
+                continue;
+            }
             if link == LinkType::External
                 && let Ok(dataset) = group.dataset(&name)
             {
-                self.dataset(&dataset, format!("{prefix}{name}"))?;
+                self.dataset(&dataset, &path)?;
             }
             if link != LinkType::Hard {
                 continue;
@@ -85,36 +104,40 @@ impl Survey {
                 self.shared = true;
                 continue;
             }
-            let path = format!("{prefix}{name}");
             match group.loc_type_by_name(&name)? {
                 LocationType::Group => self.walk(&group.group(&name)?, &format!("{path}/"), depth + 1, seen)?,
-                LocationType::Dataset => {
-                    let dataset = group.dataset(&name)?;
-                    let marks = ["DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"];
-                    self.marked = self.marked || has_any(&dataset, &marks)?;
-                    self.dataset(&dataset, path)?;
-                }
+                LocationType::Dataset => match group.dataset(&name) {
+                    Ok(dataset) => {
+                        let marks = ["DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates"];
+                        self.marked = self.marked || has_any(&dataset, &marks)?;
+                        self.dataset(&dataset, &path)?;
+                    }
+                    Err(e) => self.add(&path, DefectKind::Closed { reason: e.to_string() }),
+                },
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn dataset(&mut self, dataset: &Dataset, path: String) -> H5Result<()> {
+    fn dataset(&mut self, dataset: &Dataset, path: &str) -> H5Result<()> {
         let plist = dataset.dcpl()?;
+        if matches!(dataset.dtype()?.to_descriptor(), Ok(TypeDescriptor::Reference(Reference::Region))) {
+            self.add(path, DefectKind::Parts);
+        }
         for Filter { id, .. } in h5::filters(&plist)?.into_iter().filter(|filter| !filter.is_there()) {
-            self.add(&path, DefectKind::Filter { id });
+            self.add(path, DefectKind::Filter { id });
         }
         if plist.get_layout()? == Layout::Virtual {
             if let Some(file) = virtual_files(&plist)?.into_iter().find(|file| self.lacks(file)) {
-                self.add(&path, DefectKind::Source { file });
+                self.add(path, DefectKind::Source { file });
             }
         } else if plist.get_external()?.is_empty() {
             let size = dataset.dtype()?.size() as u64;
             let declared = dataset.shape().iter().fold(size, |bytes, &n| bytes.saturating_mul(n as u64));
             let stored = dataset.storage_size();
             if declared > HOLLOW_BYTES_MIN && declared / HOLLOW_RATIO > stored {
-                self.add(&path, DefectKind::Hollow { declared, stored });
+                self.add(path, DefectKind::Hollow { declared, stored });
             }
         }
         Ok(())

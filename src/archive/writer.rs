@@ -143,7 +143,7 @@ impl<'w> ArchiveWriter<'w> {
         }
         self.append(|file| {
             let superblock = superblock_version(source.path()).unwrap_or(2).to_string();
-            let coded = coded.join("\n");
+            let coded = container::names_to_text(coded);
             let axis = source.sample_axis().unwrap_or_default();
             let texts = [container::FORMAT, source.format().name(), &superblock, &coded, axis];
             for (name, text) in container::ROOT_TEXTS.into_iter().zip(texts) {

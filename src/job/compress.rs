@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::archive::{Archive, ArchiveWriter, Box4, IndexRecord, Source, Streams, Variable};
+use crate::archive::{Archive, ArchiveWriter, Box4, IndexRecord, Source, Streams, Variable, names_to_text};
 use crate::config::{self, Compress, Stage};
 use crate::dataset::Window;
 use crate::report::metrics::Quality;
@@ -360,7 +360,7 @@ impl File<'_, '_> {
                 writer.put_blob(name, bytes)?;
             }
         }
-        writer.put_text(&format!("members/{}", group.name), &group.variables.join("\n"))?;
+        writer.put_text(&format!("members/{}", group.name), &names_to_text(&group.variables))?;
         writer.write_group(&group.name, streams)?;
         let before = totals.len();
         self.add_up((group, &variables), (&plan, &boxes, owned), &chosen, totals);

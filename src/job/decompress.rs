@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::archive::{Archive, Box4, ElementType, IndexRecord, Piece, Restorer, Values, Variable};
+use crate::archive::{Archive, Box4, ElementType, IndexRecord, Piece, Restorer, Values, Variable, names_of_text};
 use crate::codec::{self, CodecError, Mask, TileFrame};
 use crate::config::Stage;
 use crate::model::integer::SYMBOL_MAX;
@@ -158,9 +158,9 @@ pub(super) struct GroupDecoder<'a> {
 impl<'a> GroupDecoder<'a> {
     /// Reads masks and decoder of a group.
     pub fn open(archive: &'a Archive, name: &'a str) -> Result<Self, JobError> {
-        let members = archive.text(&format!("members/{name}"))?;
+        let members = names_of_text(&archive.text(&format!("members/{name}"))?);
         let variables: Vec<&Variable> =
-            members.lines().map(|m| archive.original().variable(m)).collect::<Result<_, _>>()?;
+            members.iter().map(|m| archive.original().variable(m)).collect::<Result<_, _>>()?;
         let prefix = format!("masks/{name}/");
         let count = (0..).take_while(|i| archive.has_part(&format!("{prefix}{i}"))).count();
         let mask = |i: usize| {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use hdf5::filters::SZip;
+use hdf5::types::{Reference, TypeDescriptor};
 use sci_hpc::archive::{Source, Values};
 
 use super::process::{folder, mpirun, sci_hpc, write};
@@ -329,23 +330,82 @@ fn values_that_are_not_there_and_ranges_beyond_numbers_are_refused_by_name() {
 }
 
 #[test]
-fn figures_of_variables_whose_names_are_long_or_look_alike_are_all_kept() {
+fn variables_whose_names_are_long_or_look_alike_or_break_lines_come_back_with_their_figures() {
     let here = folder("readers-names");
     let deep = format!("{}u", "long/".repeat(80));
-    let names = [deep.as_str(), "g_u", "g/u"];
+    let names = [deep.as_str(), "g_u", "g/u", "two\nlines"];
     let file = hdf5::File::create(here.join("names.h5")).unwrap();
     names.iter().for_each(|name| drop(file.new_dataset_builder().with_data(&wave()).create(*name).unwrap()));
     file.close().unwrap();
     write(&here, "job.yaml", &job("names.h5"));
     mpirun(&here, 2, "", &["--config", "job.yaml"]).answer();
+    let restored = hdf5::File::open(here.join("out/decompressed/names.h5")).unwrap();
+    for name in names {
+        let values = restored.dataset(name).unwrap().read_raw::<f32>().unwrap();
+        assert_restored(name, &wave_values(), &Values::F32(values), |_| false);
+    }
     for (kind, before, behind) in [("31-rate-", "distortion of ", "\""), ("32-slices-", "\"", " and its")] {
         let figures = std::fs::read_dir(here.join("out/figures")).unwrap().map(|entry| entry.unwrap().path());
         let of_kind = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(kind);
         let texts: Vec<String> = figures.filter(of_kind).map(|path| std::fs::read_to_string(path).unwrap()).collect();
         assert_eq!(texts.len(), names.len(), "{kind}");
         for name in names {
-            let title = format!("{before}{name}{behind}");
+            let title = format!("{before}{}{behind}", name.escape_default());
             assert_eq!(texts.iter().filter(|text| text.contains(&title)).count(), 1, "{kind}{name}");
         }
     }
+}
+
+#[test]
+fn what_an_archive_cannot_carry_is_named_and_the_rest_of_the_file_can_be_read() {
+    let here = folder("readers-not-carried");
+    let made = |name: &str, change: &dyn Fn(&hdf5::File)| {
+        let file = hdf5::File::create(here.join(name)).unwrap();
+        file.new_dataset_builder().with_data(&wave()).create("u").unwrap();
+        change(&file);
+        file.close().unwrap();
+    };
+    // A layout of version 9, as a newer library might write it; the header has none of the checksums of later formats.
+    made("closed.h5", &|file| drop(file.new_dataset_builder().with_data(&wave()).create("v").unwrap()));
+    let offset = hdf5::File::open(here.join("closed.h5")).unwrap().dataset("v").unwrap().offset().unwrap();
+    let layout = [&[3, 1][..], &offset.to_le_bytes(), &960u64.to_le_bytes()].concat();
+    patch(&here.join("closed.h5"), &layout, &[9]);
+    made("name.h5", &|file| drop(file.new_dataset_builder().with_data(&wave()).create("vitesse").unwrap()));
+    patch(&here.join("name.h5"), b"vitesse", b"vit\xe9sse");
+    let parts = TypeDescriptor::Reference(Reference::Region);
+    made("parts.h5", &|file| {
+        file.create_group("g").unwrap();
+        file.new_dataset_builder().empty_as(&parts).shape(2).create("g/parts").unwrap();
+    });
+    made("part.h5", &|file| {
+        drop(file.dataset("u").unwrap().new_attr_builder().empty_as(&parts).create("part").unwrap());
+    });
+    for (name, words) in [
+        ("closed.h5", ["`v` cannot be opened by HDF5 1.", "a newer library wrote it"]),
+        ("name.h5", ["`vit\u{fffd}sse` is not UTF-8", "give it another"]),
+        ("parts.h5", ["`g/parts`: references to parts of datasets cannot be kept", "without what is named"]),
+        ("part.h5", ["attribute `part` of `u`: references to parts", "without what is named"]),
+    ] {
+        write(&here, "job.yaml", &job(name));
+        for variables in ["all", "[u]"] {
+            let set = format!("data.variables={variables}");
+            let run = sci_hpc(&here, &["--config", "job.yaml", "--fresh", "--set", &set]);
+            run.refused(3, &[&[name], &words[..]].concat());
+        }
+        let source = Source::open(&here.join(name)).unwrap();
+        let hidden = ["closed.h5", "name.h5"].contains(&name);
+        assert_eq!(source.select(None).is_err(), hidden, "{name}: nothing is passed over");
+        assert!(source.select(Some(&["u".into()])).is_ok() && source.read_all("u").unwrap().1 == wave_values());
+    }
+    let closed = Source::open(&here.join("closed.h5")).unwrap().variable("v").unwrap_err().to_string();
+    assert!(closed.contains("`v` cannot be opened by HDF5"), "{closed}");
+}
+
+/// Overwrites the beginning of the only place that holds `found`.
+fn patch(path: &Path, found: &[u8], with: &[u8]) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let places: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(found)).collect();
+    let [at] = places[..] else { panic!("{places:?}") };
+    bytes[at..at + with.len()].copy_from_slice(with);
+    std::fs::write(path, bytes).unwrap();
 }
