@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use hdf5::plist::file_access::{MetadataCacheConfig, MetadataWriteStrategy};
 use hdf5::plist::{DatasetCreate, FileAccess};
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Dataset, Dataspace, Datatype, File, Group, LinkType, ObjectReference, ObjectReference1, PropertyList};
@@ -81,8 +82,17 @@ pub(crate) fn open_shared(path: &Path, comm: Option<RawComm>) -> H5Result<File> 
     use hdf5::file::LibraryVersion::{V18, V110};
     let mut access = FileAccess::build();
     access.libver_bounds(V18, V110);
-    #[cfg(parallel_hdf5)]
-    access.all_coll_metadata_ops(comm.is_some()).coll_metadata_write(comm.is_some());
+    if comm.is_some() {
+        // A write that fails on some rank within the collective closing would leave the others waiting; rank 0 alone
+        // may fail there, and the library tells them.
+        let cache = FileAccess::build().finish()?.get_mdc_config()?;
+        access.mdc_config(&MetadataCacheConfig {
+            metadata_write_strategy: MetadataWriteStrategy::ProcessZeroOnly,
+            ..cache
+        });
+        #[cfg(parallel_hdf5)]
+        access.all_coll_metadata_ops(true);
+    }
     let access = access.finish()?;
     if let Some(comm) = comm {
         set_comm(&access, comm)?;
