@@ -59,7 +59,11 @@ fn mpirun_command(folder: &Path, ranks: usize, inject: &str, arguments: &[&str])
 /// The same, where no file of rank `only` (of any rank, if `None`) may grow beyond `bytes`: a full disk, for any user.
 pub fn limited(folder: &Path, ranks: usize, (only, bytes): (Option<usize>, u64), arguments: &[&str]) -> Run {
     let rank = only.map_or_else(String::new, |rank| format!(":rank={rank}"));
-    mpirun(folder, ranks, &format!("limit:{bytes}{rank}"), arguments)
+    let mut command = mpirun_command(folder, ranks, &format!("limit:{bytes}{rank}"), arguments);
+    // MPICH would let one rank of a node write for all of them.
+    let hints = folder.join("romio-hints");
+    write(folder, "romio-hints", "cb_config_list *:*\ncb_nodes 1024\nromio_cb_write enable\n");
+    run(command.env("ROMIO_HINTS", hints))
 }
 
 /// What [`mpirun`] runs, word by word.
