@@ -23,13 +23,15 @@ pub(super) struct Block {
     pub first: usize,
     /// Extents.
     pub len: [usize; 4],
-    /// How far back the blocks before it are, along each axis that has one.
-    before: Vec<usize>,
+    /// The blocks before it along each axis; where there is none, the number of all blocks.
+    before: [usize; 4],
+    /// How many there are.
+    n_before: usize,
 }
 
 /// A frequency.
 pub(super) struct Band {
-    /// Its number; those of a band lie at `index` x blocks + block.
+    /// Its number.
     pub index: usize,
     /// Along t, z, y, x.
     frequency: [usize; 4],
@@ -46,8 +48,9 @@ pub(super) struct Grid {
     strides: [usize; 4],
     /// Row-major.
     pub blocks: Vec<Block>,
-    /// Frequencies along each axis.
+    /// Frequencies along each axis, and how many of them every block has.
     extents: [usize; 4],
+    shared: [usize; 4],
 }
 
 impl Grid {
@@ -63,12 +66,14 @@ impl Grid {
             Block {
                 first: (0..4).map(|a| cuts[a].start(at[a]) * strides[a]).sum(),
                 len: std::array::from_fn(|a| cuts[a].len(at[a])),
-                before: (0..4).filter(|&a| at[a] > 0).map(|a| back[a]).collect(),
+                before: std::array::from_fn(|a| if at[a] > 0 { number - back[a] } else { counts.iter().product() }),
+                n_before: at.iter().filter(|&&i| i > 0).count(),
             }
         };
         let blocks = (0..counts.iter().product()).map(block).collect();
         let extents = std::array::from_fn(|a| cuts[a].longest());
-        Self { cuts, strides, blocks, extents }
+        let shared = std::array::from_fn(|a| cuts[a].shortest());
+        Self { cuts, strides, blocks, extents, shared }
     }
 
     /// In coding order.
@@ -87,16 +92,13 @@ impl Grid {
         })
     }
 
-    /// Room for the coefficients of all bands; a shorter block lacks the highest frequencies.
-    pub fn room(&self) -> usize {
-        self.extents.iter().product::<usize>() * self.blocks.len()
-    }
-}
-
-impl Block {
-    /// Whether it is long enough for a frequency.
-    pub fn has(&self, band: &Band) -> bool {
-        (0..4).all(|a| band.frequency[a] < self.len[a])
+    /// The blocks that are long enough for a frequency, with their numbers.
+    #[inline(always)]
+    pub fn blocks_of(&self, band: &Band) -> impl Iterator<Item = (usize, &Block)> {
+        let frequency = band.frequency;
+        let all = (0..4).all(|a| frequency[a] < self.shared[a]);
+        let has = move |block: &Block| all || (0..4).all(|a| frequency[a] < block.len[a]);
+        self.blocks.iter().enumerate().filter(move |(_, block)| has(block))
     }
 }
 
@@ -134,15 +136,36 @@ pub(super) struct Known {
     blocks: usize,
     /// Of the sums, by band.
     pub classes: Vec<u8>,
-    /// |q|, by band and block.
-    pub magnitudes: Vec<u16>,
+    /// |q| by band and block; behind the blocks of a band a 0, for blocks that are not there.
+    magnitudes: Vec<u16>,
 }
+
+/// What is expected of all coefficients of a band before the first of them is known.
+#[derive(Default)]
+pub(super) struct Outlook {
+    /// The mean |q| that the class tells, in 1/4096.
+    scale: u64,
+    /// Sums of |q| at the lower frequencies, by block; empty without any.
+    lower: Vec<u32>,
+    /// What makes them means, in 1/4096.
+    mean: u64,
+}
+
+/// Means of so many, in 1/4096.
+const MEAN: [u64; 5] = [0, ONE, ONE / 2, ONE / 3, ONE / 4];
 
 impl Known {
     /// Nothing yet.
     pub fn new(grid: &Grid) -> Self {
-        let bands = grid.extents.iter().product();
-        Self { blocks: grid.blocks.len(), classes: vec![0; bands], magnitudes: vec![0; grid.room()] }
+        let bands: usize = grid.extents.iter().product();
+        let blocks = grid.blocks.len();
+        Self { blocks, classes: vec![0; bands], magnitudes: vec![0; bands * (blocks + 1)] }
+    }
+
+    /// Of the coefficients of a band, block by block.
+    pub fn magnitudes(&mut self, band: &Band) -> &mut [u16] {
+        let first = band.index * (self.blocks + 1);
+        &mut self.magnitudes[first..first + self.blocks]
     }
 
     /// The table of the class of a band: by the mean class of the lower ones.
@@ -155,21 +178,29 @@ impl Known {
         ((2 * sum + n / 2) / n).min(usize::from(BIN_FIRST) - 1) as u8
     }
 
-    /// scale, before, lower of a coefficient, in 1/4096.
-    #[inline(always)]
-    pub fn expected(&self, band: &Band, scale: u64, (b, block): (usize, &Block)) -> [u64; 3] {
-        const MEAN: [u64; 5] = [0, ONE, ONE / 2, ONE / 3, ONE / 4];
-        let at = band.index * self.blocks + b;
-        let mean = |distances: &[usize], times: usize| {
-            let sum: u64 = distances.iter().map(|d| u64::from(self.magnitudes[at - d * times])).sum();
-            if distances.is_empty() { scale } else { sum * MEAN[distances.len()] }
-        };
-        [scale, mean(&block.before, 1), mean(&band.lower, self.blocks)]
+    /// Looks at a band whose class is known; `outlook`: of any band before.
+    pub fn look(&self, band: &Band, outlook: &mut Outlook) {
+        let middle = middle_of(self.classes[band.index]) * (ONE / 4);
+        outlook.scale = (middle / self.blocks as u64).clamp(1, SCALE_MAX);
+        outlook.mean = MEAN[band.lower.len()];
+        outlook.lower.clear();
+        outlook.lower.resize(if band.lower.is_empty() { 0 } else { self.blocks }, 0);
+        for d in &band.lower {
+            let first = (band.index - d) * (self.blocks + 1);
+            for (sum, &magnitude) in outlook.lower.iter_mut().zip(&self.magnitudes[first..first + self.blocks]) {
+                *sum += u32::from(magnitude);
+            }
+        }
     }
 
-    /// The mean |q| that the class of a band tells, in 1/4096.
-    pub fn scale(&self, band: &Band) -> u64 {
-        (middle_of(self.classes[band.index]) * (ONE / 4) / self.blocks as u64).clamp(1, SCALE_MAX)
+    /// scale, before, lower of a coefficient, in 1/4096.
+    #[inline(always)]
+    pub fn expected(&self, band: &Band, outlook: &Outlook, (b, block): (usize, &Block)) -> [u64; 3] {
+        let band = &self.magnitudes[band.index * (self.blocks + 1)..][..self.blocks + 1];
+        let before: u32 = block.before.iter().map(|&b| u32::from(band[b])).sum();
+        let before = if block.n_before == 0 { outlook.scale } else { u64::from(before) * MEAN[block.n_before] };
+        let lower = outlook.lower.get(b).map_or(outlook.scale, |&sum| u64::from(sum) * outlook.mean);
+        [outlook.scale, before, lower]
     }
 }
 
@@ -217,12 +248,9 @@ mod tests {
             let grid = Grid::new(shape, [16, 16]);
             let mut seen = vec![0; shape.iter().product()];
             for band in grid.bands() {
-                for block in grid.blocks.iter().filter(|block| block.has(&band)) {
-                    seen[block.first + band.place] += 1;
-                }
+                grid.blocks_of(&band).for_each(|(_, block)| seen[block.first + band.place] += 1);
             }
             assert!(seen.iter().all(|&n| n == 1), "{shape:?}");
-            assert!(grid.room() >= seen.len());
         }
     }
 

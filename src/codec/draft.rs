@@ -70,6 +70,15 @@ pub(super) struct Draft<T> {
     pub bytes: Vec<u8>,
     /// What the decoder will find, before stored values are put in.
     pub decoded: Vec<T>,
+    /// These: coded values that it does not give back as promised, with their patterns.
+    pub repairs: Vec<(usize, u64)>,
+}
+
+impl<T: Sample> Draft<T> {
+    /// About how many bytes it takes.
+    fn size(&self) -> usize {
+        self.bytes.len() + (T::SIZE + 2) * self.repairs.len()
+    }
 }
 
 impl<T: Sample> Subject<'_, T> {
@@ -83,8 +92,13 @@ impl<T: Sample> Subject<'_, T> {
         self.missing.has(back.number()) && !self.missing.has(value.number())
     }
 
+    /// A draft whose decoder will find `decoded`.
+    fn draft(&self, method: Method, (predicted, log): (bool, bool), bytes: Vec<u8>, decoded: Vec<T>) -> Draft<T> {
+        Draft { method, predicted, log, bytes, repairs: self.repairs(&decoded), decoded }
+    }
+
     /// The coded values that `decoded` does not give back as promised.
-    pub fn repairs(&self, decoded: &[T]) -> Vec<(usize, u64)> {
+    fn repairs(&self, decoded: &[T]) -> Vec<(usize, u64)> {
         let kept = |value: T, back: T| match self.bound {
             Bound::Lossless => value.pattern() == back.pattern(),
             _ if self.loses(value, back) => false,
@@ -133,12 +147,12 @@ impl<T: Sample> Subject<'_, T> {
     fn bare(&self) -> Result<Draft<T>, CodecError> {
         let prediction = self.prediction.ok_or(CodecError::BoundMissing)?;
         let decoded = prediction.iter().map(|&p| bare(p)).collect();
-        Ok(Draft { method: Method::Bare, predicted: true, log: false, bytes: Vec::new(), decoded })
+        Ok(self.draft(Method::Bare, (true, false), Vec::new(), decoded))
     }
 
     fn lossless(&self) -> Draft<T> {
         let bytes = lossless::encode(self.values, self.shape, self.cells);
-        Draft { method: Method::Lossless, predicted: false, log: false, bytes, decoded: self.values.to_vec() }
+        self.draft(Method::Lossless, (false, false), bytes, self.values.to_vec())
     }
 
     /// Integers, all of them: as counts where that is shorter.
@@ -149,10 +163,7 @@ impl<T: Sample> Subject<'_, T> {
         }
         let numbers: Vec<f64> = self.values.iter().map(|v| v.number()).collect();
         let counts = counts::encode(&numbers, self.shape, self.cells).filter(|bytes| bytes.len() < draft.bytes.len());
-        counts.map_or(draft, |bytes| {
-            let decoded = self.values.to_vec();
-            Draft { method: Method::Counts, predicted: false, log: false, bytes, decoded }
-        })
+        counts.map_or(draft, |bytes| self.draft(Method::Counts, (false, false), bytes, self.values.to_vec()))
     }
 
     /// Counts, within a part of the noise of the rings around the beam.
@@ -164,7 +175,7 @@ impl<T: Sample> Subject<'_, T> {
             let known = (self.cells, prediction);
             let (bytes, back) = rings::encode(&numbers, self.shape, known, (fraction, T::INTEGRAL))?;
             let decoded = back.into_iter().map(T::from_number).collect();
-            Some(Draft { method: Method::Rings, predicted: prediction.is_some(), log: false, bytes, decoded })
+            Some(self.draft(Method::Rings, (prediction.is_some(), false), bytes, decoded))
         };
         let drafts = free.into_iter().chain(given.map(Some)).map(code);
         drafts.flatten().min_by_key(|draft| draft.bytes.len()).ok_or(CodecError::NotCounts)
@@ -197,7 +208,7 @@ impl<T: Sample> Subject<'_, T> {
         let mut out = Writer::default();
         out.pattern(value.pattern(), T::SIZE);
         let decoded = vec![value; self.values.len()];
-        Draft { method: Method::Constant, predicted: false, log: false, bytes: out.bytes, decoded }
+        self.draft(Method::Constant, (false, false), out.bytes, decoded)
     }
 
     fn coded(&self) -> impl Iterator<Item = (usize, T)> {
@@ -217,7 +228,7 @@ impl<T: Sample> Subject<'_, T> {
             Some(relative) => self.logarithmic(limits, relative, predictor),
         };
         let Some(draft) = draft else { return self.lossless() };
-        let size = self.size(&draft);
+        let size = draft.size();
         if size as f64 > LOSSLESS_SHARE * (self.values.len() * T::SIZE) as f64 {
             let lossless = self.lossless();
             if lossless.bytes.len() < size {
@@ -225,11 +236,6 @@ impl<T: Sample> Subject<'_, T> {
             }
         }
         draft
-    }
-
-    /// About how many bytes a draft takes, with its repairs.
-    fn size(&self, draft: &Draft<T>) -> usize {
-        draft.bytes.len() + (T::SIZE + 2) * self.repairs(&draft.decoded).len()
     }
 
     /// Limits that are the same everywhere. `None` if the one on the root mean square was not reached.
@@ -245,7 +251,7 @@ impl<T: Sample> Subject<'_, T> {
             Some(target) => self.reach(&scaled, choice, (target, most)),
             None => Some(scaled.draft(choice)),
         });
-        drafts.min_by_key(|draft| self.size(draft))
+        drafts.min_by_key(Draft::size)
     }
 
     /// Looks for the step that just keeps a limit on the root mean square; half a step is at most `most`.
@@ -315,7 +321,7 @@ impl<T: Sample> Subject<'_, T> {
             None
         };
         let rivals = scaled.rivals(predictor, Aim { bound, rmse: None });
-        rivals.into_iter().filter_map(reach).min_by_key(|draft| self.size(draft))
+        rivals.into_iter().filter_map(reach).min_by_key(Draft::size)
     }
 
     /// Sign classes of the coded values, 0 for the others.
@@ -414,8 +420,7 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
         let prediction = self.fields[choice.field].0;
         let chart = self.chart(prediction);
         let decoded = work.iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &self.signs)).collect();
-        let predicted = prediction.is_some();
-        Draft { method, predicted, log: self.log.is_some(), bytes: out.bytes, decoded }
+        subject.draft(method, (prediction.is_some(), self.log.is_some()), out.bytes, decoded)
     }
 }
 

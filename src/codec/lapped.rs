@@ -12,12 +12,12 @@
 //! are orthogonal, so a quantization error is as large after the inverse as before.
 //!
 //! Sums run in one order, in f64, by plain multiplication and addition; lanes never mix; the numbers of the matrices are
-//! multiples of 2^-30. So the inverse has the same bits on every machine, and the wide version (AVX2, chosen at run time)
-//! those of the plain one.
+//! multiples of 2^-30. So the inverse has the same bits on every machine, and the wide version those of the plain one.
 
 use std::f64::consts::PI;
 
 use super::lattice::Work;
+use super::lines;
 
 /// Lines that are transformed side by side.
 const LANES: usize = 16;
@@ -74,6 +74,11 @@ impl Cut {
     /// Points of the longest block.
     pub fn longest(&self) -> usize {
         (0..self.count()).map(|b| self.len(b)).max().unwrap_or(0)
+    }
+
+    /// Points of the shortest block.
+    pub fn shortest(&self) -> usize {
+        (0..self.count()).map(|b| self.len(b)).min().unwrap_or(0)
     }
 
     /// Points on each side of the border before block `b` that are mixed there.
@@ -191,21 +196,7 @@ fn mixing(h: usize) -> Vec<Vec<f64>> {
     rows
 }
 
-fn along<W: Work>(values: &mut [W], shape: [usize; 4], axis: &Axis) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, asked for in the line above.
-        unsafe { along_avx2(values, shape, axis) };
-        return;
-    }
-    along_lanes(values, shape, axis);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn along_avx2<W: Work>(values: &mut [W], shape: [usize; 4], axis: &Axis) {
-    along_lanes(values, shape, axis);
-}
+lines::wide! { fn along<W>(values: &mut [W], shape: [usize; 4], axis: &Axis) = along_lanes }
 
 /// All lines along an axis, a panel of them at a time.
 #[inline(always)]

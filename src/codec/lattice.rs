@@ -7,7 +7,11 @@
 //! Plain f64 multiplication and addition, never fused: the same bits on every machine (IEEE 754). Steps of integer
 //! fields are odd integers, so the lattice points are integers and nothing is ever rounded.
 
+use super::lines;
 use super::symbol::RESIDUAL_MAX;
+
+/// Largest number of steps.
+const MAX: f64 = RESIDUAL_MAX as f64;
 
 /// Adding and subtracting 1.5 x 2^52 rounds to the nearest integer (ties to even) for |x| below 2^51.
 const ROUNDER: f64 = 6_755_399_441_055_744.0;
@@ -108,22 +112,46 @@ impl Quantizer {
         Self { shrink, ..self }
     }
 
-    /// The residual nearest to `target`, clamped to what can be coded, and its value.
+    /// The residuals nearest to `targets`, and their values in place of the predictions; see [`Quantizer::nearest`].
+    pub fn nearest_of<W: Work>(self, targets: &[W], values: &mut [W], residuals: &mut [i32]) {
+        assert!(targets.len() == values.len() && targets.len() == residuals.len(), "as many of each");
+        nearest_wide(self, targets, values, residuals);
+    }
+
+    /// Where the lattice starts, and the whole number of steps from there that is nearest to `target`.
     #[inline(always)]
-    pub fn nearest(self, prediction: f64, target: f64) -> (i32, f64) {
-        const MAX: f64 = RESIDUAL_MAX as f64;
+    fn steps(self, prediction: f64, target: f64) -> (f64, f64) {
         let origin = self.lattice.origin(prediction);
         let mut steps = (target - origin) * self.per_step;
         if self.shrink > 0.0 {
             steps -= self.shrink.min(steps.abs()).copysign(steps);
         }
-        let steps = round(steps);
+        (origin, round(steps))
+    }
+
+    /// The residual nearest to `target`, clamped to what can be coded, and its value.
+    #[inline(always)]
+    pub fn nearest(self, prediction: f64, target: f64) -> (i32, f64) {
+        let (origin, steps) = self.steps(prediction, target);
         // Rounded steps are never -0, so this is `Lattice::value` without the way over an integer.
         if steps.abs() <= MAX {
             return (steps as i32, origin + steps * self.lattice.step);
         }
         let q = steps.clamp(-MAX, MAX) as i32;
         (q, self.lattice.value(prediction, q))
+    }
+}
+
+lines::wide! { fn nearest_wide<W>(quantizer: Quantizer, targets: &[W], values: &mut [W], residuals: &mut [i32]) = nearest_lanes }
+
+#[inline(always)]
+fn nearest_lanes<W: Work>(quantizer: Quantizer, targets: &[W], values: &mut [W], residuals: &mut [i32]) {
+    for ((residual, value), target) in residuals.iter_mut().zip(values).zip(targets) {
+        let (origin, steps) = quantizer.steps(value.get(), target.get());
+        let steps = if steps.is_nan() { 0.0 } else { steps.clamp(-MAX, MAX) };
+        // The rounder leaves the integer in the low bits.
+        *residual = ((steps + ROUNDER).to_bits() as u32).cast_signed();
+        *value = W::put(origin + steps * quantizer.lattice.step);
     }
 }
 
@@ -139,6 +167,21 @@ mod tests {
             let (q, back) = lattice.quantizer().nearest(prediction, target);
             assert_eq!(lattice.value(prediction, q).to_bits(), back.to_bits());
             assert!((back - target).abs() <= 0.01 * (1.0 + 1e-9));
+        }
+    }
+
+    #[test]
+    fn residuals_of_many_are_those_of_each() {
+        for (lattice, shrink) in [(Lattice::within(0.01, false), 0.15), (Lattice::within(2.0, true), 0.0)] {
+            let quantizer = lattice.quantizer().shrunk(shrink);
+            let targets: Vec<f32> = (0..3000).map(|i| (i - 1500) as f32 * 1.7e3 * ((i % 3) as f32 - 1.0)).collect();
+            let predictions: Vec<f32> = (0..3000).map(|i| (i % 11) as f32 * 0.4).collect();
+            let (mut values, mut residuals) = (predictions.clone(), vec![0; 3000]);
+            quantizer.nearest_of(&targets, &mut values, &mut residuals);
+            for p in 0..3000 {
+                let (q, value) = quantizer.nearest(f64::from(predictions[p]), f64::from(targets[p]));
+                assert_eq!((residuals[p], values[p].to_bits()), (q, (value as f32).to_bits()));
+            }
         }
     }
 

@@ -24,12 +24,13 @@
 use std::ops::RangeInclusive;
 
 use super::CodecError;
-use super::bands::{Band, Grid, Known, ONE, Shares, class};
+use super::bands::{Grid, Known, ONE, Outlook, Shares, class};
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
 use super::context::{self, Expectation, ResidualReader, Residuals};
 use super::field::{Cell, Field};
 use super::lapped;
 use super::lattice::{Lattice, Work, round};
+use super::lines;
 
 /// Most steps of a block, and most cells along an axis: lapped blocks of 8 cells have 15 % less ratio on canopy flow at 40 to
 /// 50 dB, of 24 as much.
@@ -43,6 +44,8 @@ const FILL_ROUNDS: u32 = 16;
 /// Rounds of looking for a step, and how far from the error asked for it may end.
 const STEP_ATTEMPTS: usize = 6;
 const STEP_OFF: f64 = 0.002;
+/// Coefficients that are quantized at once.
+const CHUNK: usize = 1024;
 /// Rows for the fit of an expectation.
 const SAMPLES_MAX: usize = 16384;
 /// A section without symbols: lengths, and the state that a decoder starts from.
@@ -97,22 +100,15 @@ fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     // 1. Coefficients as integers, and where they are put in their intervals.
     let mut work = centered(field, middle);
     lapped::forward(&mut work, field.shape, &grid.cuts);
-    let (quantized, tails) = quantize(&work, &grid, step);
+    let (quantized, tails) = quantize(&work, step);
     // 2. Classes and coefficients.
     let (classes, coefficients, shares) = describe(&quantized, &grid);
     // 3. What the decoder will find.
-    work.fill(W::default());
-    for band in grid.bands() {
-        for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
-            let q = quantized[band.index * grid.blocks.len() + b];
-            work[block.first + band.place] = W::put(value(q, step, tails));
-        }
-    }
-    drop(quantized);
+    values_wide(&quantized, step, tails, &mut work);
     restore(&mut work, (field.shape, &grid), middle, field.lattice.integral);
     // 4. Residuals.
     let (expectation, residuals) = match options.exact {
-        true => repair(field, &mut work),
+        true => repair(field, &mut work, quantized),
         false => (Expectation([0; 3]), None),
     };
     let mut head = Writer::default();
@@ -209,73 +205,88 @@ fn centered<W: Work>(field: &Field<W>, middle: f64) -> Vec<W> {
     field.targets.iter().map(|target| W::put(target.get() - middle)).collect()
 }
 
-/// Coefficients in steps, by band and block, and the tails of the intervals of 1 and of larger ones.
-fn quantize<W: Work>(work: &[W], grid: &Grid, step: f64) -> (Vec<i32>, [i8; 2]) {
+/// Coefficients in steps, each in its place, and the tails of the intervals of 1 and of larger ones.
+fn quantize<W: Work>(work: &[W], step: f64) -> (Vec<i32>, [i8; 2]) {
     let quantizer = Lattice { step, integral: false }.quantizer().shrunk(SHRINK);
-    let mut quantized = vec![0; grid.room()];
+    let mut quantized = vec![0; work.len()];
+    let mut values = [W::default(); CHUNK];
+    for (work, quantized) in work.chunks(CHUNK).zip(quantized.chunks_mut(CHUNK)) {
+        values.fill(W::default());
+        quantizer.nearest_of(work, &mut values[..work.len()], quantized);
+    }
     let (mut excess, mut counts) = ([0.0; 2], [0usize; 2]);
-    for band in grid.bands() {
-        for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
-            let coefficient = work[block.first + band.place].get();
-            let (q, _) = quantizer.nearest(0.0, coefficient);
-            if q != 0 {
-                let large = usize::from(q.unsigned_abs() > 1);
-                excess[large] += (coefficient / step).abs() - f64::from(q.unsigned_abs());
-                counts[large] += 1;
-            }
-            quantized[band.index * grid.blocks.len() + b] = q;
-        }
+    for (&q, coefficient) in quantized.iter().zip(work).filter(|(q, _)| **q != 0) {
+        let large = usize::from(q.unsigned_abs() > 1);
+        excess[large] += (coefficient.get() / step).abs() - f64::from(q.unsigned_abs());
+        counts[large] += 1;
     }
     let tail = |i: usize| (256.0 * excess[i] / counts[i].max(1) as f64).round().clamp(-127.0, 127.0) as i8;
     (quantized, [tail(0), tail(1)])
 }
 
+lines::wide! { fn values_wide<W>(quantized: &[i32], step: f64, tails: [i8; 2], work: &mut [W]) = values_lanes }
+
+/// The values of coefficients.
+#[inline(always)]
+fn values_lanes<W: Work>(quantized: &[i32], step: f64, tails: [i8; 2], work: &mut [W]) {
+    work.iter_mut().zip(quantized).for_each(|(coefficient, &q)| *coefficient = W::put(value(q, step, tails)));
+}
+
 /// The value of a coefficient.
 #[inline(always)]
 fn value(q: i32, step: f64, tails: [i8; 2]) -> f64 {
-    if q == 0 {
-        return 0.0;
-    }
-    let tail = f64::from(tails[usize::from(q.unsigned_abs() > 1)]) / 256.0;
-    let size = (f64::from(q).abs() + tail) * step;
-    if q < 0 { -size } else { size }
+    let [one, more] = tails.map(|tail| f64::from(tail) / 256.0);
+    let size = (f64::from(q).abs() + if q.unsigned_abs() > 1 { more } else { one }) * step;
+    if q == 0 { 0.0 } else { size.copysign(f64::from(q)) }
 }
 
 /// Walks the bands: classes and coefficients with their tables.
 fn describe(quantized: &[i32], grid: &Grid) -> (Residuals, Residuals, Shares) {
-    let n = grid.blocks.len();
     let mut known = Known::new(grid);
-    known.magnitudes.iter_mut().zip(quantized).for_each(|(m, &q)| *m = context::magnitude(q));
-    let sum = |band: &[i32]| band.iter().map(|q| u64::from(q.unsigned_abs())).sum();
-    known.classes.iter_mut().zip(quantized.chunks_exact(n)).for_each(|(c, band)| *c = class(sum(band)));
-    let active = |known: &Known, band: &Band| known.classes[band.index] > 0;
-    let every = (known.classes.iter().filter(|&&c| c > 0).count() * n).div_ceil(SAMPLES_MAX) | 1;
+    for band in grid.bands() {
+        let (mut sum, magnitudes) = (0, known.magnitudes(&band));
+        for (b, block) in grid.blocks_of(&band) {
+            let q = quantized[block.first + band.place];
+            sum += u64::from(q.unsigned_abs());
+            magnitudes[b] = context::magnitude(q);
+        }
+        known.classes[band.index] = class(sum);
+    }
+    let shares = fit_shares(&known, quantized, grid);
+    let (mut classes, mut coefficients) = (Residuals::default(), Residuals::default());
+    let mut outlook = Outlook::default();
+    for band in grid.bands() {
+        classes.push_symbol(known.classes[band.index], known.class_bin(&band));
+        if known.classes[band.index] > 0 {
+            known.look(&band, &mut outlook);
+            for (b, block) in grid.blocks_of(&band) {
+                let bin = shares.bin(known.expected(&band, &outlook, (b, block)));
+                coefficients.push(quantized[block.first + band.place], bin);
+            }
+        }
+    }
+    (classes, coefficients, shares)
+}
+
+/// Shares by a sample of the coefficients.
+fn fit_shares(known: &Known, quantized: &[i32], grid: &Grid) -> Shares {
+    let active = known.classes.iter().filter(|&&class| class > 0).count();
+    let every = (active * grid.blocks.len()).div_ceil(SAMPLES_MAX) | 1;
+    let mut outlook = Outlook::default();
     let mut rows = Vec::new();
     let mut countdown = 0;
-    for band in grid.bands().filter(|band| active(&known, band)) {
-        let scale = known.scale(&band);
-        for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
+    for band in grid.bands().filter(|band| known.classes[band.index] > 0) {
+        known.look(&band, &mut outlook);
+        for (b, block) in grid.blocks_of(&band) {
             if countdown == 0 {
-                let [x, y, z] = known.expected(&band, scale, (b, block)).map(|e| e as f64 / ONE as f64);
-                rows.push([x, y, z, f64::from(known.magnitudes[band.index * n + b])]);
+                let [x, y, z] = known.expected(&band, &outlook, (b, block)).map(|e| e as f64 / ONE as f64);
+                rows.push([x, y, z, f64::from(context::magnitude(quantized[block.first + band.place]))]);
                 countdown = every;
             }
             countdown -= 1;
         }
     }
-    let shares = Shares::fit(&rows);
-    let (mut classes, mut coefficients) = (Residuals::default(), Residuals::default());
-    for band in grid.bands() {
-        classes.push_symbol(known.classes[band.index], known.class_bin(&band));
-        if active(&known, &band) {
-            let scale = known.scale(&band);
-            for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
-                let bin = shares.bin(known.expected(&band, scale, (b, block)));
-                coefficients.push(quantized[band.index * n + b], bin);
-            }
-        }
-    }
-    (classes, coefficients, shares)
+    Shares::fit(&rows)
 }
 
 /// Coefficients to values.
@@ -287,30 +298,59 @@ fn restore<W: Work>(work: &mut [W], (shape, grid): ([usize; 4], &Grid), middle: 
     }
 }
 
-/// Magnitudes of residuals before point p, along each axis.
-fn before(magnitudes: &[u16], p: usize, [_, nz, ny, nx]: [usize; 4]) -> u32 {
-    let strides = [(1, nx), (nx, ny), (nx * ny, nz), (nx * ny * nz, usize::MAX)];
-    let there = strides.iter().filter(|(stride, n)| !(p / stride).is_multiple_of(*n));
-    there.map(|(stride, _)| u32::from(magnitudes[p - stride])).sum()
+/// Calls `visit` with the first point of every row, and the sums of the magnitudes one step back from its points along
+/// t, z and y; what it is to know of the row is in `magnitudes` when it comes back.
+fn for_each_row<F>(shape: [usize; 4], magnitudes: &mut [u16], mut visit: F)
+where
+    F: FnMut(usize, &[u32], &mut [u16]),
+{
+    let [_, nz, ny, nx] = shape;
+    let strides = [(nx, ny), (nx * ny, nz), (nx * ny * nz, usize::MAX)];
+    let mut sums = Vec::new();
+    for first in (0..magnitudes.len()).step_by(nx) {
+        let there = strides.iter().filter(|(stride, n)| !(first / stride).is_multiple_of(*n));
+        let back: Vec<isize> = there.map(|(stride, _)| -stride.cast_signed()).collect();
+        lines::total(magnitudes, first, nx, &back, &mut sums);
+        visit(first, &sums, &mut magnitudes[first..first + nx]);
+    }
 }
 
-/// Residuals of the decoded values, which become those with the residuals.
-fn repair<W: Work>(field: &Field<W>, values: &mut [W]) -> (Expectation, Option<Residuals>) {
+/// The same with what is before in the row.
+#[inline(always)]
+fn before(sums: &[u32], row: &[u16], x: usize) -> u32 {
+    sums[x] + if x > 0 { u32::from(row[x - 1]) } else { 0 }
+}
+
+/// Residuals of the decoded values, which become those with the residuals; `coded`: memory for as many.
+fn repair<W: Work>(field: &Field<W>, values: &mut [W], mut coded: Vec<i32>) -> (Expectation, Option<Residuals>) {
     let quantizer = field.lattice.quantizer();
-    let mut coded = vec![0i32; values.len()];
-    let mut magnitudes = vec![0u16; values.len()];
-    for p in (0..values.len()).filter(|&p| field.cell(p) == Cell::Coded) {
-        let (q, value) = quantizer.nearest(values[p].get(), field.targets[p].get());
-        (coded[p], magnitudes[p], values[p]) = (q, context::magnitude(q), W::put(value));
+    let row = field.shape[3];
+    let mut decoded = vec![W::default(); row];
+    for first in (0..values.len()).step_by(row) {
+        let (values, coded) = (&mut values[first..first + row], &mut coded[first..first + row]);
+        decoded.copy_from_slice(values);
+        quantizer.nearest_of(&field.targets[first..first + row], values, coded);
+        for x in (0..row).filter(|&x| field.cell(first + x) != Cell::Coded) {
+            (coded[x], values[x]) = (0, decoded[x]);
+        }
     }
-    let row = |p: usize| [0.0, f64::from(before(&magnitudes, p, field.shape)), f64::from(magnitudes[p])];
+    let mut magnitudes: Vec<u16> = coded.iter().map(|&q| context::magnitude(q)).collect();
     let every = values.len().div_ceil(SAMPLES_MAX) | 1;
-    let rows: Vec<[f64; 3]> = (0..values.len()).step_by(every).map(row).collect();
+    let (mut rows, mut next) = (Vec::new(), 0);
+    for_each_row(field.shape, &mut magnitudes, |first, sums, row| {
+        while next < first + row.len() {
+            let x = next - first;
+            rows.push([0.0, f64::from(before(sums, row, x)), f64::from(row[x])]);
+            next += every;
+        }
+    });
     let expectation = Expectation::fit(&rows, [0, 4]);
     let mut residuals = Residuals::with_capacity(values.len());
-    for p in (0..values.len()).filter(|&p| field.cell(p) == Cell::Coded) {
-        residuals.push(coded[p], expectation.bin(0, before(&magnitudes, p, field.shape)));
-    }
+    for_each_row(field.shape, &mut magnitudes, |first, sums, row| {
+        for x in (0..row.len()).filter(|&x| field.cell(first + x) == Cell::Coded) {
+            residuals.push(coded[first + x], expectation.bin(0, before(sums, row, x)));
+        }
+    });
     (expectation, Some(residuals))
 }
 
@@ -344,11 +384,14 @@ pub(super) fn decode<W: Work>(
     }
     let mut residuals = ResidualReader::new(reader)?;
     let mut magnitudes = vec![0u16; values.len()];
-    for p in (0..values.len()).filter(|&p| cells.is_none_or(|cells| cells[p] == Cell::Coded)) {
-        let q = residuals.next(expectation.bin(0, before(&magnitudes, p, shape)));
-        magnitudes[p] = context::magnitude(q);
-        values[p] = W::put(lattice.value(values[p].get(), q));
-    }
+    for_each_row(shape, &mut magnitudes, |first, sums, row| {
+        let coded = |x: &usize| cells.is_none_or(|cells| cells[first + x] == Cell::Coded);
+        for x in (0..row.len()).filter(coded) {
+            let q = residuals.next(expectation.bin(0, before(sums, row, x)));
+            row[x] = context::magnitude(q);
+            values[first + x] = W::put(lattice.value(values[first + x].get(), q));
+        }
+    });
     residuals.finish(reader)
 }
 
@@ -362,16 +405,17 @@ fn read_bands(
     let mut classes = ResidualReader::new(reader)?;
     let mut coefficients = ResidualReader::new(reader)?;
     let mut known = Known::new(grid);
+    let mut outlook = Outlook::default();
     for band in grid.bands() {
         let class = classes.next_symbol(known.class_bin(&band)).min(CLASS_MAX);
         known.classes[band.index] = class;
         if class == 0 {
             continue;
         }
-        let scale = known.scale(&band);
-        for (b, block) in grid.blocks.iter().enumerate().filter(|(_, block)| block.has(&band)) {
-            let q = coefficients.next(shares.bin(known.expected(&band, scale, (b, block))));
-            known.magnitudes[band.index * grid.blocks.len() + b] = context::magnitude(q);
+        known.look(&band, &mut outlook);
+        for (b, block) in grid.blocks_of(&band) {
+            let q = coefficients.next(shares.bin(known.expected(&band, &outlook, (b, block))));
+            known.magnitudes(&band)[b] = context::magnitude(q);
             if q != 0 {
                 put(block.first + band.place, q);
             }

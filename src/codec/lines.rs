@@ -1,7 +1,7 @@
 //! Sums over the neighbors of a run of points: the inner loops of prediction.
 //!
-//! Every point of a run sums the same neighbors in the same order, in f64, by plain multiplication and addition; lanes
-//! never mix. So the wide version (AVX2, chosen at run time) gives the same bits as the plain one.
+//! Every point of a run sums the same neighbors in the same order, in f64, by plain multiplication and addition. So the
+//! wide version gives the same bits as the plain one, see [`wide`].
 
 use super::lattice::Work;
 
@@ -20,20 +20,32 @@ pub(super) fn weighted<W: Work>(
 ) {
     sums.clear();
     sums.resize(count, 0.0);
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, asked for in the line above.
-        unsafe { weighted_avx2(values, start, points, sums) };
-        return;
-    }
-    weighted_lanes(values, start, points, sums);
+    weighted_wide(values, start, points, sums);
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn weighted_avx2<W: Work>(values: &[W], start: usize, points: &[(isize, f64)], sums: &mut [f64]) {
-    weighted_lanes(values, start, points, sums);
+/// Defines a function that runs `$plain`, an `#[inline(always)]` one, with four f64 side by side where the processor has
+/// AVX2. Lanes never mix and nothing is fused, so the bits are the same.
+macro_rules! wide {
+    (fn $name:ident<W>($($argument:ident: $kind:ty),*) = $plain:ident) => {
+        fn $name<W: Work>($($argument: $kind),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn run<W: Work>($($argument: $kind),*) {
+                    $plain($($argument),*);
+                }
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor has AVX2, asked for in the line above.
+                    return unsafe { run($($argument),*) };
+                }
+            }
+            $plain($($argument),*);
+        }
+    };
 }
+pub(super) use wide;
+
+wide! { fn weighted_wide<W>(values: &[W], start: usize, points: &[(isize, f64)], sums: &mut [f64]) = weighted_lanes }
 
 #[inline(always)]
 fn weighted_lanes<W: Work>(values: &[W], start: usize, points: &[(isize, f64)], sums: &mut [f64]) {

@@ -146,7 +146,6 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
         missing: &missing,
     };
     let draft = subject.best(spec.predictor)?;
-    let repairs = subject.repairs(&draft.decoded);
     let mut out = Writer::default();
     // 1. Version, method, flags.
     out.u8(VERSION);
@@ -155,7 +154,7 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     out.u8(flag(draft.predicted, flags::PREDICTION)
         | flag(found.mask.is_some(), flags::MASK)
         | flag(!found.listed.is_empty(), flags::LISTED)
-        | flag(!repairs.is_empty(), flags::REPAIRS)
+        | flag(!draft.repairs.is_empty(), flags::REPAIRS)
         | flag(draft.log, flags::LOG));
     // 2. Patterns of the mask.
     if found.mask.is_some() {
@@ -170,15 +169,15 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     // 4. Scale and body.
     out.bytes.extend_from_slice(&draft.bytes);
     // 5. Repairs.
-    if !repairs.is_empty() {
-        container::write_values(&repairs, T::SIZE, &mut out);
+    if !draft.repairs.is_empty() {
+        container::write_values(&draft.repairs, T::SIZE, &mut out);
     }
-    let (method, predicted) = (draft.method, draft.predicted);
+    let (method, predicted, repairs) = (draft.method, draft.predicted, draft.repairs.len());
     drop(draft);
     let mut back = vec![T::from_pattern(0); values.len()];
     decode(&out.bytes, found.mask.as_ref(), prediction, (spec.shape, &mut back))?;
     let mut report = verify(&subject, &back)?;
-    (report.method, report.predicted, report.repairs) = (method, predicted, repairs.len());
+    (report.method, report.predicted, report.repairs) = (method, predicted, repairs);
     Ok(CodedTile { stream: out.bytes, mask: found.mask, report })
 }
 
