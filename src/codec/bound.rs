@@ -15,6 +15,8 @@ pub struct Limits {
     pub decades: Option<f64>,
     /// Of images of counts: the sum over every ring around the beam within this part of its own noise. Stands alone.
     pub rings: Option<f64>,
+    /// Bits per value that a tile takes at most, stream and mask, its error as small as that allows. Stands alone.
+    pub rate: Option<f64>,
 }
 
 /// What is promised of a tile.
@@ -26,6 +28,22 @@ pub enum Bound {
     Unbounded,
     /// Limits on the error.
     Within(Limits),
+}
+
+impl Bound {
+    /// Whether it is the size that is bounded.
+    pub fn is_of_size(self) -> bool {
+        matches!(self, Self::Within(Limits { rate: Some(_), .. }))
+    }
+
+    /// The same for the stream alone, where a rate counts `bytes` beside it too, for a tile of `values`.
+    pub fn beside(self, bytes: u64, values: usize) -> Self {
+        let less = |rate: f64| (rate - 8.0 * bytes as f64 / values as f64).max(f64::MIN_POSITIVE);
+        match self {
+            Self::Within(limits) => Self::Within(Limits { rate: limits.rate.map(less), ..limits }),
+            other => other,
+        }
+    }
 }
 
 impl Limits {
@@ -68,7 +86,7 @@ impl Limits {
 
     pub(super) fn check(&self) -> Result<(), CodecError> {
         let parts = [("abs", self.abs), ("pw_rel", self.pw_rel), ("psnr", self.rmse), ("decades", self.decades)];
-        for (name, value) in parts.into_iter().chain([("iq_sigma", self.rings)]) {
+        for (name, value) in parts.into_iter().chain([("iq_sigma", self.rings), ("rate", self.rate)]) {
             if let Some(value) = value.filter(|v| !(v.is_finite() && *v > 0.0)) {
                 return Err(CodecError::BoundNotPositive { name, value });
             }

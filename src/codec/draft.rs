@@ -26,6 +26,7 @@ const SYMMETRIC_MIN: usize = 8;
 const RMSE_ATTEMPTS: usize = 8;
 /// A root mean square this near to its limit is near enough.
 const RMSE_REACHED: f64 = 0.99;
+
 /// A tile to be coded.
 pub(super) struct Subject<'a, T> {
     /// Stored values.
@@ -40,6 +41,8 @@ pub(super) struct Subject<'a, T> {
     pub bound: Bound,
     /// What readers take for missing.
     pub missing: &'a Missing,
+    /// Bytes of the tile beside the draft: head, listed values, mask.
+    pub beside: usize,
 }
 
 /// Numbers that a reader takes for missing.
@@ -76,7 +79,7 @@ pub(super) struct Draft<T> {
 
 impl<T: Sample> Draft<T> {
     /// About how many bytes it takes.
-    fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len() + (T::SIZE + 2) * self.repairs.len()
     }
 }
@@ -130,6 +133,7 @@ impl<T: Sample> Subject<'_, T> {
         match self.bound {
             Bound::Unbounded => self.bare(),
             Bound::Within(Limits { rings: Some(fraction), .. }) => self.rings(fraction, predictor),
+            Bound::Within(Limits { rate: Some(rate), .. }) if exact => Ok(self.within_rate(rate, predictor)),
             Bound::Lossless if T::INTEGRAL && exact => {
                 let limits = Limits { abs: Some(0.25), ..Limits::default() };
                 Ok(self.constant(limits).unwrap_or_else(|| self.exact(limits, predictor)))
@@ -150,7 +154,7 @@ impl<T: Sample> Subject<'_, T> {
         Ok(self.draft(Method::Bare, (true, false), Vec::new(), decoded))
     }
 
-    fn lossless(&self) -> Draft<T> {
+    pub fn lossless(&self) -> Draft<T> {
         let bytes = lossless::encode(self.values, self.shape, self.cells);
         self.draft(Method::Lossless, (false, false), bytes, self.values.to_vec())
     }
@@ -182,7 +186,7 @@ impl<T: Sample> Subject<'_, T> {
     }
 
     /// All coded values alike, bit for bit.
-    fn constant_exactly(&self) -> Option<Draft<T>> {
+    pub fn constant_exactly(&self) -> Option<Draft<T>> {
         let first = self.coded().next().map_or(T::from_pattern(0), |(_, v)| v);
         self.coded().all(|(_, v)| v.pattern() == first.pattern()).then(|| self.constant_of(first))
     }
@@ -204,19 +208,19 @@ impl<T: Sample> Subject<'_, T> {
         fits.then(|| self.constant_of(middle))
     }
 
-    fn constant_of(&self, value: T) -> Draft<T> {
+    pub fn constant_of(&self, value: T) -> Draft<T> {
         let mut out = Writer::default();
         out.pattern(value.pattern(), T::SIZE);
         let decoded = vec![value; self.values.len()];
         self.draft(Method::Constant, (false, false), out.bytes, decoded)
     }
 
-    fn coded(&self) -> impl Iterator<Item = (usize, T)> {
+    pub fn coded(&self) -> impl Iterator<Item = (usize, T)> {
         self.values.iter().copied().enumerate().filter(|(p, _)| self.cell(*p) == Cell::Coded)
     }
 
     /// Root mean square of the error of the numbers, `back` giving what comes back of the coded ones.
-    fn rmse(&self, back: impl Fn(usize, T) -> T) -> f64 {
+    pub fn rmse(&self, back: impl Fn(usize, T) -> T) -> f64 {
         let sum: f64 = self.coded().map(|(p, v)| (v.number() - back(p, v).number()).powi(2)).sum();
         let n = (0..self.values.len()).filter(|&p| self.cell(p) != Cell::Filled).count();
         (sum / n.max(1) as f64).sqrt()
@@ -351,7 +355,7 @@ fn encode<W: Work>(coder: Coder, field: &Field<W>) -> (Method, Vec<u8>, Vec<W>) 
 }
 
 /// A tile as the coders see it: working numbers on a scale, less what is predicted.
-struct Scaled<'s, T, W> {
+pub(super) struct Scaled<'s, T, W> {
     subject: &'s Subject<'s, T>,
     log: Option<Log>,
     /// Sign classes, on a logarithmic scale.
@@ -364,7 +368,7 @@ struct Scaled<'s, T, W> {
 
 impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
     /// `bound`: about half the step that will be asked for.
-    fn new(subject: &'s Subject<'s, T>, log: Option<Log>, (predictor, bound): (Predictor, f64)) -> Self {
+    pub fn new(subject: &'s Subject<'s, T>, log: Option<Log>, (predictor, bound): (Predictor, f64)) -> Self {
         let signs = if log.is_some() { subject.signs() } else { Vec::new() };
         let nonzero = log.and_then(|_| warp::cells(&signs, subject.cells));
         let predictions: Vec<Option<&[f32]>> = match (predictor, subject.prediction) {
@@ -403,12 +407,12 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
     }
 
     /// The coders that may be the best, by a part of the tile.
-    fn rivals(&self, predictor: Predictor, aim: Aim) -> Vec<Choice> {
+    pub fn rivals(&self, predictor: Predictor, aim: Aim) -> Vec<Choice> {
         let fields: Vec<Field<W>> = (0..self.fields.len()).map(|i| self.field(i, aim.bound, 0.0)).collect();
         contest::rivals(&fields, predictor, aim)
     }
 
-    fn draft(&self, choice: Choice) -> Draft<T> {
+    pub fn draft(&self, choice: Choice) -> Draft<T> {
         let subject = self.subject;
         let mut out = Writer::default();
         if let Some(log) = self.log {

@@ -70,6 +70,19 @@ pub enum CodecError {
         "error_bound.iq_sigma is for images (y, x) of counts, numbers of 0 to 4294967295; choose another bound for this variable"
     )]
     NotCounts,
+    /// Not even the shortest stream of a tile is as short as its bits per value allow.
+    #[error(
+        "a tile of {values} values takes {least} bytes at least, error_bound.rate or ratio allow {allowed}: raise the rate, lower \
+         the ratio, or take larger tiles (compress.tile)"
+    )]
+    RateNotReachable {
+        /// Values of the tile.
+        values: usize,
+        /// Bytes of the shortest stream.
+        least: usize,
+        /// Bytes that are allowed.
+        allowed: usize,
+    },
     /// The decoder did not give back what the encoder promised (a bug; nothing was written).
     #[error(
         "verification on write failed for {violations} of the {values} values of a tile, first {index}: please report this"

@@ -42,6 +42,7 @@ mod lorenzo;
 mod lossless;
 mod mask;
 mod mirror;
+mod rate;
 mod rings;
 mod sample;
 mod stencil;

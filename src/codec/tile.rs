@@ -104,12 +104,15 @@ pub struct TileReport {
     pub rings: Option<RingError>,
 }
 
+/// Bytes of version, method and flags.
+const HEAD: usize = 3;
+
 /// Codes the values of a tile, row-major over `spec.shape`; `prediction` are values expected by a model, in the unit of
 /// the stored numbers.
 ///
 /// Guarantees: 1. what is not a finite number or a fill value comes back bit for bit; 2. every other value, as written
 /// back in the stored type, obeys the bound; 3. both were verified with the decoder.
-/// Errors: `BoundNotPositive`; `BoundMissing` for an unbounded tile without prediction.
+/// Errors: `BoundNotPositive`; `BoundMissing` for an unbounded tile without prediction; `RateNotReachable`.
 ///
 /// # Panics
 /// If the values or the prediction do not have the shape (program errors).
@@ -137,6 +140,8 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     let known = plateau.and_then(|p| found.patterns.iter().position(|q| *q == p)).map_or(0, |i| i as u8 + 1);
     let listed: Vec<usize> = found.listed.iter().map(|l| l.0).collect();
     let cells = cells(spec.shape, found.mask.as_ref(), &listed, known);
+    let front = specials::<T>(&found, known);
+    let mask_bytes = found.mask.as_ref().filter(|_| spec.bound.is_of_size()).map_or(0, |mask| mask.to_bytes().len());
     let subject = Subject {
         values,
         shape: spec.shape,
@@ -144,6 +149,7 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
         prediction,
         bound: spec.bound,
         missing: &missing,
+        beside: HEAD + front.bytes.len() + mask_bytes,
     };
     let draft = subject.best(spec.predictor)?;
     let mut out = Writer::default();
@@ -156,6 +162,27 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
         | flag(!found.listed.is_empty(), flags::LISTED)
         | flag(!draft.repairs.is_empty(), flags::REPAIRS)
         | flag(draft.log, flags::LOG));
+    // 2. and 3.
+    out.bytes.extend_from_slice(&front.bytes);
+    // 4. Scale and body.
+    out.bytes.extend_from_slice(&draft.bytes);
+    // 5. Repairs.
+    if !draft.repairs.is_empty() {
+        container::write_values(&draft.repairs, T::SIZE, &mut out);
+    }
+    let (method, predicted, repairs) = (draft.method, draft.predicted, draft.repairs.len());
+    drop(draft);
+    subject.check_rate(out.bytes.len() + mask_bytes)?;
+    let mut back = vec![T::from_pattern(0); values.len()];
+    decode(&out.bytes, found.mask.as_ref(), prediction, (spec.shape, &mut back))?;
+    let mut report = verify(&subject, &back)?;
+    (report.method, report.predicted, report.repairs) = (method, predicted, repairs);
+    Ok(CodedTile { stream: out.bytes, mask: found.mask, report })
+}
+
+/// What is kept bit for bit beside the mask.
+fn specials<T: Sample>(found: &mask::Found, known: u8) -> Writer {
+    let mut out = Writer::default();
     // 2. Patterns of the mask.
     if found.mask.is_some() {
         out.length(found.patterns.len());
@@ -166,19 +193,7 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     if !found.listed.is_empty() {
         container::write_values(&found.listed, T::SIZE, &mut out);
     }
-    // 4. Scale and body.
-    out.bytes.extend_from_slice(&draft.bytes);
-    // 5. Repairs.
-    if !draft.repairs.is_empty() {
-        container::write_values(&draft.repairs, T::SIZE, &mut out);
-    }
-    let (method, predicted, repairs) = (draft.method, draft.predicted, draft.repairs.len());
-    drop(draft);
-    let mut back = vec![T::from_pattern(0); values.len()];
-    decode(&out.bytes, found.mask.as_ref(), prediction, (spec.shape, &mut back))?;
-    let mut report = verify(&subject, &back)?;
-    (report.method, report.predicted, report.repairs) = (method, predicted, repairs);
-    Ok(CodedTile { stream: out.bytes, mask: found.mask, report })
+    out
 }
 
 /// A pattern that a good part of the values share, if any: the most frequent one of a sample.

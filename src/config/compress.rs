@@ -52,7 +52,7 @@ pub struct VariableOverride {
     pub predictor: Option<Predictor>,
 }
 
-/// Bound on the error of every value; several together: all hold; none: no promise.
+/// Bound on the error of every value, or on the size; several together: all hold; none: no promise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErrorBound {
@@ -64,6 +64,13 @@ pub struct ErrorBound {
     pub pw_rel: Option<f64>,
     /// Peak signal-to-noise ratio at least this, dB: -20 log10(RMSE / value range).
     pub psnr: Option<f64>,
+    /// Root mean square of x - x' over max - min at most this: another way to say `psnr`.
+    pub nrmse: Option<f64>,
+    /// Bits per value that every tile takes at most, its mask and its place in the index counted, and the least error that
+    /// they allow; by the classical predictors. No other bound beside it.
+    pub rate: Option<f64>,
+    /// The same as stored bytes over compressed bytes, at least this in every tile.
+    pub ratio: Option<f64>,
     /// |log10 |x| - log10 |x'|| at most this: decades of an intensity.
     pub decades: Option<f64>,
     /// Of images of counts: I(q), over rings of half a pixel around the beam, within this part of the noise of counting,
@@ -107,18 +114,26 @@ pub struct Latent {
 }
 
 impl ErrorBound {
+    /// Bits per value that are allowed, for values of so many bytes.
+    pub fn bits_per_value(&self, bytes: usize) -> Option<f64> {
+        self.rate.or(self.ratio.map(|ratio| 8.0 * bytes as f64 / ratio))
+    }
+
     /// Whether nothing is promised.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
     /// The bounds by their keys.
-    pub fn parts(&self) -> [(&'static str, Option<f64>); 6] {
+    pub fn parts(&self) -> [(&'static str, Option<f64>); 9] {
         [
             ("abs", self.abs),
             ("rel", self.rel),
             ("pw_rel", self.pw_rel),
             ("psnr", self.psnr),
+            ("nrmse", self.nrmse),
+            ("rate", self.rate),
+            ("ratio", self.ratio),
             ("decades", self.decades),
             ("iq_sigma", self.iq_sigma),
         ]
@@ -133,10 +148,13 @@ impl ErrorBound {
         checks.require(self.iq_sigma.is_none_or(|v| v <= 1.0), &format!("{at}.iq_sigma"), || {
             "a part of the noise, at most 1".into()
         });
+        checks.require(self.nrmse.is_none_or(|v| v < 1.0), &format!("{at}.nrmse"), || "a fraction below 1".into());
         let given = self.parts().iter().filter(|(_, value)| value.is_some()).count();
-        checks.require(self.iq_sigma.is_none() || given == 1, &format!("{at}.iq_sigma"), || {
-            "stands alone: leave out the other bounds".into()
-        });
+        for (key, value) in [("iq_sigma", self.iq_sigma), ("rate", self.rate), ("ratio", self.ratio)] {
+            checks.require(value.is_none() || given == 1, &format!("{at}.{key}"), || {
+                "stands alone: leave out the other bounds".into()
+            });
+        }
         checks.require(self.rel.is_none_or(|v| v <= 1.0), &format!("{at}.rel"), || "a fraction, at most 1".into());
     }
 }
@@ -152,13 +170,24 @@ impl Compress {
         self.variables.get(variable).and_then(|v| v.predictor).unwrap_or(self.predictor)
     }
 
+    /// The two ways to code a tile are told apart by their sizes, which under a rate are alike.
+    fn check_learned(&self, variable: &str, checks: &mut Checks) {
+        let sized = self.error_bound_of(variable).bits_per_value(1).is_some();
+        let learned = self.predictor_of(variable) == Predictor::Learned;
+        checks.require(!(sized && learned), "compress.predictor", || {
+            "learned: error_bound.rate and ratio are for the other predictors; give a bound on the error".into()
+        });
+    }
+
     pub(super) fn check(&self, checks: &mut Checks) {
         self.error_bound.check(checks, "compress.error_bound");
         for (name, over) in &self.variables {
             if let Some(bound) = &over.error_bound {
                 bound.check(checks, &format!("compress.variables.{name}.error_bound"));
             }
+            self.check_learned(name, checks);
         }
+        self.check_learned("", checks);
         checks.require(self.tile.steps != Some(0), "compress.tile.steps", || "0: at least one step".into());
         checks.require(self.tile.cells.is_none_or(|c| !c.contains(&0)), "compress.tile.cells", || {
             "0: at least one cell along each axis".into()

@@ -111,6 +111,7 @@ impl<'a> Plan<'a> {
                 rmse: times(limits.rmse),
                 decades: times(limits.decades),
                 rings: times(limits.rings),
+                rate: limits.rate.map(|rate| rate / factor),
             };
             limits.pw_rel.is_none_or(|f| f < 1.0).then(|| VariablePlan { bound: limits.bound(), ..v.clone() })
         };
@@ -134,7 +135,7 @@ impl Way {
 
 impl VariablePlan<'_> {
     fn may_learn(&self) -> bool {
-        matches!(self.predictor, config::Predictor::Auto | config::Predictor::Learned)
+        !self.bound.is_of_size() && matches!(self.predictor, config::Predictor::Auto | config::Predictor::Learned)
     }
 
     fn learned_only(&self) -> bool {
@@ -158,8 +159,12 @@ impl VariablePlan<'_> {
 
 /// The limits of the job file in the unit of the stored numbers.
 fn limits_of(bound: &ErrorBound, variable: &Variable, measured: &Measured) -> Limits {
+    if let Some(rate) = bound.bits_per_value(variable.element.size()) {
+        return Limits { rate: Some(rate), ..Limits::default() };
+    }
+    let psnr = bound.psnr.into_iter().chain(bound.nrmse.map(|nrmse| -20.0 * nrmse.log10())).reduce(f64::max);
     let Some(packing) = variable.packing else {
-        let limits = Limits::resolve(bound.abs, bound.rel, (bound.pw_rel, bound.psnr), measured.span());
+        let limits = Limits::resolve(bound.abs, bound.rel, (bound.pw_rel, psnr), measured.span());
         return Limits { decades: bound.decades, rings: bound.iq_sigma, ..limits };
     };
     // Rounding in x = scale n + offset must not push a value over the edge.
@@ -171,7 +176,7 @@ fn limits_of(bound: &ErrorBound, variable: &Variable, measured: &Measured) -> Li
     let pointwise = fraction.filter(|_| packing.offset != 0.0).map(|f| f * measured.least.unwrap_or(0.0));
     let abs = bound.abs.into_iter().chain(pointwise).reduce(f64::min).map(|x| INSIDE * x / scale);
     let pw_rel = fraction.filter(|_| packing.offset == 0.0).map(|f| INSIDE * f);
-    let limits = Limits::resolve(abs, bound.rel.map(|rel| INSIDE * rel), (pw_rel, bound.psnr), measured.span() / scale);
+    let limits = Limits::resolve(abs, bound.rel.map(|rel| INSIDE * rel), (pw_rel, psnr), measured.span() / scale);
     // Counts are not packed: a bound on their noise is refused by the codec where steps are no counts.
     Limits { rings: bound.iq_sigma, ..limits }
 }
@@ -258,7 +263,8 @@ fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) ->
     let valid = plan.variable.valid(&stored.values);
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
     let valid_range = plan.variable.valid_range;
-    let spec = TileSpec { shape: stored.shape, bound: plan.bound, fills: &plan.fills, valid_range, predictor };
+    let bound = plan.bound.beside(RECORD_BYTES, stored.values.len());
+    let spec = TileSpec { shape: stored.shape, bound, fills: &plan.fills, valid_range, predictor };
     let mut coded = codec::encode_tile(&stored.values, prediction, &spec)?;
     let unit = plan.unit();
     let mut quality = Quality::default();

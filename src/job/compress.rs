@@ -392,7 +392,7 @@ impl File<'_, '_> {
         let measured: Vec<Measured> = variables.iter().map(measure).collect::<Result<_, _>>()?;
         for (variable, measured) in variables.iter().zip(&measured).filter(|(_, m)| !m.span().is_finite()) {
             let bound = self.section.error_bound_of(&variable.name);
-            if bound.rel.is_some() || bound.psnr.is_some() {
+            if bound.rel.or(bound.psnr).or(bound.nrmse).is_some() {
                 let (path, variable) = (self.input.path.clone(), variable.name.clone());
                 return Err(JobError::InfiniteRange { path, variable, range: measured.range.unwrap_or_default() });
             }

@@ -402,7 +402,7 @@ impl JobError {
             },
             Self::Assimilate(error) | Self::AssimilateGroup { source: error, .. } => of_assimilate(error),
             Self::Codec(CodecError::BoundMissing | CodecError::BoundNotPositive { .. }) => Class::Usage,
-            Self::Codec(CodecError::Verification { .. }) => Class::Numerics,
+            Self::Codec(CodecError::Verification { .. } | CodecError::RateNotReachable { .. }) => Class::Numerics,
             Self::Codec(_) | Self::Undecodable { .. } | Self::NothingLearned { .. } => Class::Input,
             Self::NoTestStates { .. } | Self::NoEnsemble { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => {
                 Class::Input

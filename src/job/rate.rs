@@ -1,6 +1,7 @@
 //! Rate and distortion around the bound of a job: what another bound would cost, measured on a sample.
 
 use crate::archive::{Box4, Source, Variable};
+use crate::codec::CodecError;
 use crate::report::Figure;
 use crate::report::figure::{Lines, Series};
 use crate::report::metrics::Quality;
@@ -35,7 +36,11 @@ pub(super) fn figures(
     let mut progress = ctx.report.progress("rate and distortion of a sample", FACTORS.len() as u64);
     for (i, factor) in FACTORS.into_iter().enumerate().filter(|(i, _)| i % world.size() == world.rank()) {
         let Some((tile, plan)) = tile.as_ref().zip(plan.scaled(factor)) else { continue };
-        let coded = tile.code(&plan.variables)?;
+        let coded = match tile.code(&plan.variables) {
+            // So few bits are no rate for it.
+            Err(JobError::Codec(CodecError::RateNotReachable { .. })) => continue,
+            coded => coded?,
+        };
         progress.advance(world.size() as u64);
         let numbers = &mut table[i * row..(i + 1) * row];
         for (slot, (v, way)) in numbers.chunks_mut(NUMBERS).zip(ways(reached.len())) {

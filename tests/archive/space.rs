@@ -17,6 +17,9 @@ fn rank_that_cannot_write_its_streams_ends_both() {
     for name in ["space", "space-"] {
         let folder = scratch_alone(name);
         let (started, rank) = (Instant::now(), limited_rank(&folder));
+        if rank > 0 && !cfg!(parallel_hdf5) {
+            continue; // rank 0 writes for all
+        }
         let ended = std::panic::catch_unwind(|| under_mpirun("space::streams_on_ranks", 2, &folder));
         let told = *ended.expect_err("a rank failed").downcast::<String>().unwrap();
         assert!(

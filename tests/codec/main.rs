@@ -7,3 +7,4 @@ mod damage;
 mod fields;
 mod golden;
 mod promise;
+mod rate;

@@ -121,6 +121,32 @@ fn zeros_of_either_sign_make_the_same_archive_at_every_rank_count() {
 }
 
 #[test]
+fn archives_of_a_given_size_are_the_same_at_every_rank_count() {
+    let run = |ranks: usize| {
+        let here = folder(&format!("sized-{ranks}"));
+        std::fs::copy(flow(), here.join("flow.nc")).unwrap();
+        let job = "job: {name: sized, output: out}\ndata: {inputs: [flow.nc], variables: [u, w, tracer]}\n\
+                   compress: {error_bound: {ratio: 12}, variables: {w: {error_bound: {rate: 4}}, \
+                   tracer: {error_bound: {nrmse: 1.0e-3}}}}\ndecompress: {}\n";
+        write(&here, "job.yaml", job);
+        finish(&here, ranks, &[]);
+        let metrics = std::fs::read(here.join("out/metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_slice(&metrics).unwrap();
+        (products(&here), metrics["compress"]["variables"].clone())
+    };
+    let (one, found) = run(1);
+    for (name, mode, low, high) in [("u", "ratio", 12.0, 12.6), ("w", "rate", 8.0, 8.4), ("tracer", "nrmse", 1.0, 1e4)]
+    {
+        let (found, number) = (&found[name], |key: &str| found[name][key].as_f64().unwrap());
+        assert_eq!(found["error_bound_mode"], mode, "{found}");
+        assert_eq!(found["bound_violations"], 0, "{found}");
+        assert!(number("ratio") >= low && number("ratio") < high, "{found}");
+        assert!(mode != "nrmse" || number("nrmse") <= 1e-3 && number("nrmse") > 1e-4, "{found}");
+    }
+    assert_same(&run(3).0, &one, "ranks");
+}
+
+#[test]
 fn an_archive_is_not_extracted_over_itself_and_equal_products_are_refused() {
     let here = folder("self-extract");
     std::fs::copy(flow(), here.join("flow.nc")).unwrap();

@@ -32,6 +32,11 @@ fn wrong_job_files_exit_2_with_place_and_advice_and_start_nothing() {
         ),
         (JOB.replace("1.0e-3", "small"), "job.yaml:4:22: compress.error_bound.rel: invalid type: string \"small\""),
         (JOB.replace("1.0e-3", "-1"), "job.yaml:4:22: compress.error_bound.rel: a finite number above 0"),
+        (JOB.replace("1.0e-3", "1.0e-3, rate: 2"), "compress.error_bound.rate: stands alone"),
+        (
+            JOB.replace("rel: 1.0e-3", "ratio: 9}\n  predictor: {learned").replace(" {learned}", " learned"),
+            "for the other",
+        ),
         (JOB.replace("{name: toy}", "{name: toy"), "job.yaml"),
         (format!("{JOB}job: {{name: b}}\n"), "key `job` stands twice at line 5 column 1"),
         ("data: {inputs: [a.nc]}\n".into(), "missing field `job`"),

@@ -89,7 +89,8 @@ fn files_that_cannot_grow_end_all_ranks_with_6_and_the_same_command_does_the_res
         if stage != "generate" {
             mpirun(&here, 2, &format!("stop:rank=0:stage={stage}"), &RUN).refused(75, &[stage]);
         }
-        for &(ranks, only, bytes, file) in cases {
+        // With an HDF5 library without MPI rank 0 writes for all.
+        for &(ranks, only, bytes, file) in cases.iter().filter(|case| cfg!(parallel_hdf5) || case.1 != Some(1)) {
             assert_full(&here, (ranks, only, bytes), file);
             assert_intact(&here, &want, file);
         }
