@@ -502,8 +502,15 @@ mod tests {
         let missing = Missing { fills: vec![2.5], range: None };
         let limits = Limits { abs: Some(0.6), ..Limits::default() };
         let bound = Bound::Within(limits);
-        let subject =
-            Subject { values: &values, shape: [1, 1, 1, 5], cells: None, prediction: None, bound, missing: &missing };
+        let subject = Subject {
+            values: &values,
+            shape: [1, 1, 1, 5],
+            cells: None,
+            prediction: None,
+            bound,
+            missing: &missing,
+            beside: 0,
+        };
         let good = verify(&subject, &[1.5, 2.0, 3.1, 255.0, 4.5]).map(|r| (r.violations, r.numbers));
         assert_eq!(good, Ok((0, 5)));
         // Too far, a fill value, not a number.
