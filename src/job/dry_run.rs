@@ -208,7 +208,11 @@ impl Plan {
         bounds.dedup();
         let values = variables.iter().map(Shaped::bytes).sum();
         self.say("compress", &format!("{} of values to code: {}", bytes(values), bounds.join(", ")));
-        self.written += self.whole;
+        let spared = |v: &Shaped| {
+            let bits = section.error_bound_of(&v.name).bits_per_value(v.element.size());
+            bits.map_or(0.0, |bits| v.bytes() as f64 * (1.0 - bits / (8 * v.element.size()) as f64).max(0.0)) as u64
+        };
+        self.written += self.whole.saturating_sub(variables.iter().map(spared).sum());
         // Of variables that several files have any may be the largest: all of them, with the largest of each group.
         let names: BTreeSet<String> = variables.iter().map(|v| v.name.clone()).collect();
         let names: Vec<String> = names.into_iter().collect();

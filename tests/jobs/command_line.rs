@@ -162,6 +162,13 @@ fn dry_run_tells_what_compressing_takes() {
     for word in ["memory     of a rank: 46.5 MB in compress", "output     at most"] {
         assert!(run.answer().contains(word), "{word}: {}", run.stdout);
     }
+    // A bound on the size bounds the output: nine tenths of 43,008 bytes are spared.
+    let sized = ["--config", "job.yaml", "--dry-run", "--set", "compress.error_bound={ratio: 10}"];
+    let [before, after] = [run, sci_hpc(&here, &sized)].map(|run| -> f64 {
+        let (_, at) = run.answer().split_once("output     at most ").expect("the line");
+        at.split_once(" kB").and_then(|(number, _)| number.parse().ok()).expect("kB")
+    });
+    assert!((before - after - 38.7).abs() < 0.6, "{before} {after}");
 }
 
 #[test]
