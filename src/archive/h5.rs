@@ -176,6 +176,12 @@ pub(crate) fn set_extent(dataset: &Dataset, shape: &[usize]) -> H5Result<()> {
     hdf5::h5check(hdf5::sync::sync(|| unsafe { h5d::H5Dset_extent(dataset.id(), shape.as_ptr()) })).map(drop)
 }
 
+/// Writes what is in memory of a dataset to its file.
+pub(crate) fn flush(dataset: &Dataset) -> H5Result<()> {
+    // SAFETY: the id is alive.
+    hdf5::h5check(hdf5::sync::sync(|| unsafe { h5d::H5Dflush(dataset.id()) })).map(drop)
+}
+
 /// A part of a dataset; empty lists for a scalar.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Slab {

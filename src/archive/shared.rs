@@ -157,7 +157,8 @@ fn take_space(dataset: &Dataset) -> h5::H5Result<()> {
         }
         h5::write(dataset, &dtype, &slab, &zero, Transfer::Independent)?;
     }
-    Ok(())
+    // A chunk in memory takes its space when it leaves it, in the order of use: before others use them.
+    h5::flush(dataset)
 }
 
 /// Calls that all ranks make when this one has `n` to make. Collective.
