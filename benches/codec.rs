@@ -118,7 +118,14 @@ fn code(arguments: &Arguments, variable: &Variable, (tiles, bound): (&[Stored], 
     };
     let mut total = Total::default();
     for tile in tiles {
-        let spec = TileSpec { shape: tile.shape, bound, fills: &fills, valid_range: variable.valid_range, predictor };
+        let spec = TileSpec {
+            shape: tile.shape,
+            bound,
+            fills: &fills,
+            valid_range: variable.valid_range,
+            predictor,
+            beside: 0,
+        };
         let started = Instant::now();
         let coded = codec::encode_tile(&tile.values, None, &spec).unwrap_or_else(|e| fail(&e));
         total.encode_s += started.elapsed().as_secs_f64();

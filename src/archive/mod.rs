@@ -113,3 +113,10 @@ impl Box4 {
         meets.then(|| Self { start, len: std::array::from_fn(|axis| end[axis] - start[axis]) })
     }
 }
+
+impl std::fmt::Display for Box4 {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let [[t, z, y, x], [t1, z1, y1, x1]] = [self.start, self.end()];
+        write!(f, "steps {t}:{t1}, z {z}:{z1}, y {y}:{y1}, x {x}:{x1}")
+    }
+}

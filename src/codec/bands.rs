@@ -92,6 +92,12 @@ impl Grid {
         })
     }
 
+    /// Cycles per cell of a frequency in space.
+    pub fn cycles(&self, band: &Band) -> f64 {
+        let along = |a: usize| (band.frequency[a] as f64 / (2 * self.extents[a]) as f64).powi(2);
+        (along(1) + along(2) + along(3)).sqrt()
+    }
+
     /// The blocks that are long enough for a frequency, with their numbers.
     #[inline(always)]
     pub fn blocks_of(&self, band: &Band) -> impl Iterator<Item = (usize, &Block)> {

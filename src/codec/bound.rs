@@ -11,6 +11,8 @@ pub struct Limits {
     pub pw_rel: Option<f64>,
     /// Root of the mean square of x - x' over the coded values of a tile at most this.
     pub rmse: Option<f64>,
+    /// |E'(k) - E(k)| at most this part of E(k), the energy of a tile by wavenumber ([`Spectrum`](crate::report::physics::Spectrum)).
+    pub spectrum: Option<f64>,
     /// |log10 x - log10 x'| at most this.
     pub decades: Option<f64>,
     /// Of images of counts: the sum over every ring around the beam within this part of its own noise. Stands alone.
@@ -34,15 +36,6 @@ impl Bound {
     /// Whether it is the size that is bounded.
     pub fn is_of_size(self) -> bool {
         matches!(self, Self::Within(Limits { rate: Some(_), .. }))
-    }
-
-    /// The same for the stream alone, where a rate counts `bytes` beside it too, for a tile of `values`.
-    pub fn beside(self, bytes: u64, values: usize) -> Self {
-        let less = |rate: f64| (rate - 8.0 * bytes as f64 / values as f64).max(f64::MIN_POSITIVE);
-        match self {
-            Self::Within(limits) => Self::Within(Limits { rate: limits.rate.map(less), ..limits }),
-            other => other,
-        }
     }
 }
 
@@ -86,7 +79,9 @@ impl Limits {
 
     pub(super) fn check(&self) -> Result<(), CodecError> {
         let parts = [("abs", self.abs), ("pw_rel", self.pw_rel), ("psnr", self.rmse), ("decades", self.decades)];
-        for (name, value) in parts.into_iter().chain([("iq_sigma", self.rings), ("rate", self.rate)]) {
+        for (name, value) in
+            parts.into_iter().chain([("spectrum", self.spectrum), ("iq_sigma", self.rings), ("rate", self.rate)])
+        {
             if let Some(value) = value.filter(|v| !(v.is_finite() && *v > 0.0)) {
                 return Err(CodecError::BoundNotPositive { name, value });
             }

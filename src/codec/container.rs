@@ -11,12 +11,14 @@
 //!  2 method     u8        0 constant, 1 lossless, 2 lorenzo, 3 interpolation, 4 bare (the prediction itself),
 //!                        5 linear, 6 mirror, 7 counts, 8 rings
 //!  3 flags      u8        1: a prediction is added     2: a mask     4: listed values     8: repairs     16: log scale
+//!                        32: a range
 //!  4 patterns   [mask]    varint count, at most 15; s bytes each: what the classes of the mask stand for
 //!                         varint: class whose values the predictors may use (0: none)
-//!  5 listed     [listed]  values that are not coded (see 8)
-//!  6 scale      [log]     f64 knee (infinity: none), then signs: see `warp`
-//!  7 body                 constant: s bytes; bare: nothing; the others: see these modules
-//!  8 repairs    [repairs] values that replace what was decoded: varint count, at most n; deflated: the gaps between
+//!  5 listed     [listed]  values that are not coded (see 9)
+//!  6 range      [range]   smallest and largest value, s bytes each: what is decoded outside becomes the nearer one
+//!  7 scale      [log]     f64 knee (infinity: none), then signs: see `warp`
+//!  8 body                 constant: s bytes; bare: nothing; the others: see these modules
+//!  9 repairs    [repairs] values that replace what was decoded: varint count, at most n; deflated: the gaps between
 //!                         indices as varints, then s bytes each
 //!
 //! mask stream             see `mask`
@@ -111,7 +113,8 @@ pub(super) mod flags {
     pub(in crate::codec) const LISTED: u8 = 4;
     pub(in crate::codec) const REPAIRS: u8 = 8;
     pub(in crate::codec) const LOG: u8 = 16;
-    pub(in crate::codec) const ALL: u8 = 31;
+    pub(in crate::codec) const RANGE: u8 = 32;
+    pub(in crate::codec) const ALL: u8 = 63;
 }
 
 /// Writes (index, pattern) pairs, ascending.

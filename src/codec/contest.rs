@@ -241,7 +241,8 @@ impl<W: Work> Part<W> {
     /// Bits, and the root mean square of the error, with so many times the step.
     fn estimate(&self, choice: Choice, factor: f64) -> (f64, f64) {
         let (cells, lattice) = (self.cells.as_deref(), self.lattice.finer(1.0 / factor));
-        let field = Field { shape: self.shape, targets: &self.targets, cells, lattice, shrink: choice.shrink };
+        let field =
+            Field { shape: self.shape, targets: &self.targets, cells, lattice, shrink: choice.shrink, gains: &[] };
         let (bits, values) = choice.coder.estimate_bits(&field);
         let (mut sum, mut n) = (0.0, 0usize);
         for (p, (target, value)) in self.targets.iter().zip(&values).enumerate() {

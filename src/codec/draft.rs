@@ -3,7 +3,7 @@
 use super::CodecError;
 use super::bound::{Bound, Limits};
 use super::bytes::Writer;
-use super::container::Method;
+use super::container::{self, Method};
 use super::contest::{self, Aim, Choice, Coder};
 use super::counts;
 use super::field::{Cell, Field};
@@ -22,8 +22,8 @@ const INTEGER_MAX: f64 = (1u64 << 50) as f64;
 const LOSSLESS_SHARE: f64 = 0.3;
 /// Pixels along each axis of images that may be symmetric.
 const SYMMETRIC_MIN: usize = 8;
-/// Attempts at meeting a limit on the root mean square.
-const RMSE_ATTEMPTS: usize = 8;
+/// Attempts at meeting a limit on a mean.
+const MEAN_ATTEMPTS: usize = 8;
 /// A root mean square this near to its limit is near enough.
 const RMSE_REACHED: f64 = 0.99;
 
@@ -69,6 +69,8 @@ pub(super) struct Draft<T> {
     pub predicted: bool,
     /// Whether residuals are on a logarithmic scale.
     pub log: bool,
+    /// Smallest and largest coded value, if what is decoded is kept between them.
+    pub range: Option<[T; 2]>,
     /// Scale and body of the stream.
     pub bytes: Vec<u8>,
     /// What the decoder will find, before stored values are put in.
@@ -80,7 +82,20 @@ pub(super) struct Draft<T> {
 impl<T: Sample> Draft<T> {
     /// About how many bytes it takes.
     pub fn size(&self) -> usize {
-        self.bytes.len() + (T::SIZE + 2) * self.repairs.len()
+        self.bare_size() + (T::SIZE + 2) * self.repairs.len()
+    }
+
+    /// Exactly how many.
+    pub fn length(&self) -> usize {
+        let mut repairs = Writer::default();
+        if !self.repairs.is_empty() {
+            container::write_values(&self.repairs, T::SIZE, &mut repairs);
+        }
+        self.bare_size() + repairs.bytes.len()
+    }
+
+    fn bare_size(&self) -> usize {
+        self.bytes.len() + self.range.map_or(0, |range| range.len() * T::SIZE)
     }
 }
 
@@ -90,14 +105,31 @@ impl<T: Sample> Subject<'_, T> {
         self.cells.map_or(Cell::Coded, |cells| cells[p])
     }
 
-    /// Whether a value would be taken for missing when it comes back.
+    /// Whether a value would be none when it comes back: not finite, or taken for missing.
     pub fn loses(&self, value: T, back: T) -> bool {
-        self.missing.has(back.number()) && !self.missing.has(value.number())
+        !back.is_finite() || self.missing.has(back.number()) && !self.missing.has(value.number())
     }
 
     /// A draft whose decoder will find `decoded`.
-    fn draft(&self, method: Method, (predicted, log): (bool, bool), bytes: Vec<u8>, decoded: Vec<T>) -> Draft<T> {
-        Draft { method, predicted, log, bytes, repairs: self.repairs(&decoded), decoded }
+    fn draft(&self, method: Method, (predicted, log): (bool, bool), bytes: Vec<u8>, mut decoded: Vec<T>) -> Draft<T> {
+        let range = self.range(&decoded);
+        if let Some(range) = range {
+            decoded.iter_mut().for_each(|value| *value = value.within(range));
+        }
+        Draft { method, predicted, log, range, bytes, repairs: self.repairs(&decoded), decoded }
+    }
+
+    /// Smallest and largest coded value, if some that are decoded lie outside of what readers take for values.
+    fn range(&self, decoded: &[T]) -> Option<[T; 2]> {
+        let [low, high] = self.missing.range?;
+        let outside = |(p, _): (usize, T)| !(low <= decoded[p].number() && decoded[p].number() <= high);
+        let mut coded = self.coded();
+        let (_, first) = coded.next()?;
+        let widen = |[low, high]: [T; 2], (_, value): (usize, T)| {
+            let number = value.number();
+            [if number < low.number() { value } else { low }, if number > high.number() { value } else { high }]
+        };
+        self.coded().any(outside).then(|| coded.fold([first; 2], widen))
     }
 
     /// The coded values that `decoded` does not give back as promised.
@@ -195,6 +227,9 @@ impl<T: Sample> Subject<'_, T> {
     fn constant(&self, limits: Limits) -> Option<Draft<T>> {
         let first = self.coded().next().map_or(0.0, |(_, v)| v.number());
         let fits = |value: f64| self.coded().all(|(_, v)| limits.allow(v.number(), value));
+        if limits.spectrum.is_some() {
+            return self.constant_exactly();
+        }
         let reach = limits.abs.or(limits.rmse).unwrap_or(f64::INFINITY);
         if self.coded().any(|(_, v)| (v.number() - first).abs() > 4.0 * reach) {
             return None;
@@ -221,9 +256,14 @@ impl<T: Sample> Subject<'_, T> {
 
     /// Root mean square of the error of the numbers, `back` giving what comes back of the coded ones.
     pub fn rmse(&self, back: impl Fn(usize, T) -> T) -> f64 {
-        let sum: f64 = self.coded().map(|(p, v)| (v.number() - back(p, v).number()).powi(2)).sum();
-        let n = (0..self.values.len()).filter(|&p| self.cell(p) != Cell::Filled).count();
-        (sum / n.max(1) as f64).sqrt()
+        let over = |unit: f64| {
+            let squares = self.coded().map(|(p, v)| ((v.number() - back(p, v).number()) / unit).powi(2));
+            let n = (0..self.values.len()).filter(|&p| self.cell(p) != Cell::Filled).count();
+            unit * (squares.sum::<f64>() / n.max(1) as f64).sqrt()
+        };
+        let rmse = over(1.0);
+        // Squares of huge numbers overflow.
+        if rmse.is_infinite() { over(2f64.powi(600)) } else { rmse }
     }
 
     fn lossy(&self, limits: Limits, predictor: Predictor) -> Draft<T> {
@@ -247,13 +287,23 @@ impl<T: Sample> Subject<'_, T> {
         let abs = limits.abs.unwrap_or(f64::INFINITY);
         let rounding = if T::INTEGRAL { 0.0 } else { half_ulp(self.large(), T::FRACTION_BITS) };
         let most = safe(abs, rounding);
+        let of_spectrum = limits.spectrum.and_then(|part| self.rmse_of_spectrum(part));
+        let rmse = limits.rmse.into_iter().chain(of_spectrum).reduce(f64::min);
+        if rmse.is_none() && abs.is_infinite() {
+            // A spectrum without waves says nothing of the values.
+            return None;
+        }
         // A uniform error of half width b has root mean square b / sqrt 3; most real ones are smaller.
-        let bound = limits.rmse.map_or(most, |target| safe((target * 3f64.sqrt()).min(abs), rounding));
-        let aim = Aim { bound, rmse: limits.rmse.filter(|_| abs.is_infinite()) };
+        let bound = rmse.map_or(most, |target| safe((target * 3f64.sqrt()).min(abs), rounding));
+        let aim = Aim { bound, rmse: rmse.filter(|_| abs.is_infinite()) };
+        // Only the transform can keep waves at a wide step.
+        let waves = limits.spectrum.is_some() && abs.is_infinite() && predictor == Predictor::Auto;
+        let predictor = if waves && self.prediction.is_none() { Predictor::Linear } else { predictor };
         let scaled = Scaled::<T, T::Work>::new(self, None, (predictor, bound));
-        let drafts = scaled.rivals(predictor, aim).into_iter().filter_map(|choice| match limits.rmse {
-            Some(target) => self.reach(&scaled, choice, (target, most)),
-            None => Some(scaled.draft(choice)),
+        let drafts = scaled.rivals(predictor, aim).into_iter().filter_map(|choice| match (limits.spectrum, rmse) {
+            (Some(_), Some(target)) => self.keep_waves(&scaled, choice, (target, most)),
+            (None, Some(target)) => self.reach(&scaled, choice, (target, most)),
+            (_, None) => Some(scaled.draft(choice, &[])),
         });
         drafts.min_by_key(Draft::size)
     }
@@ -268,15 +318,9 @@ impl<T: Sample> Subject<'_, T> {
         let mut best: Option<Draft<T>> = None;
         let mut last: Option<(f64, f64)> = None;
         let mut power = 1.0;
-        if let Coder::Linear(_) = choice.coder
-            && !T::INTEGRAL
-        {
-            let field = scaled.field(choice.field, choice.bound, 0.0);
-            let near = (field.lattice.step, 0.5 * (1.0 + RMSE_REACHED) * target);
-            choice.bound = (choice.bound * linear::step_for(&field, near) / field.lattice.step).min(most);
-        }
-        for _ in 0..RMSE_ATTEMPTS {
-            let draft = scaled.draft(choice);
+        choice.bound = scaled.bound_for(choice, 0.5 * (1.0 + RMSE_REACHED) * target).min(most);
+        for _ in 0..MEAN_ATTEMPTS {
+            let draft = scaled.draft(choice, &[]);
             let measured = self.rmse(|p, _| draft.decoded[p]);
             let met = measured <= target;
             if met && best.as_ref().is_none_or(|b| draft.bytes.len() < b.bytes.len()) {
@@ -314,13 +358,13 @@ impl<T: Sample> Subject<'_, T> {
         let bound = safe(half, half_ulp(1.0, T::FRACTION_BITS) * 2.0);
         let scaled = Scaled::<T, f64>::new(self, Some(log), (predictor, bound));
         let reach = |mut choice: Choice| {
-            for _ in 0..RMSE_ATTEMPTS {
-                let draft = scaled.draft(choice);
-                let measured = self.rmse(|p, _| draft.decoded[p]);
-                match limits.rmse.filter(|target| measured > *target) {
-                    Some(target) => choice.bound *= (0.97 * target / measured).max(0.1),
-                    None => return Some(draft),
+            for _ in 0..MEAN_ATTEMPTS {
+                let draft = scaled.draft(choice, &[]);
+                let strain = self.strain(&draft);
+                if strain <= 1.0 {
+                    return Some(draft);
                 }
+                choice.bound *= (0.97 / strain).max(0.1);
             }
             None
         };
@@ -387,7 +431,7 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
         }
         if !matches!(predictor, Predictor::Interpolation | Predictor::Lorenzo) {
             for i in 0..scaled.fields.len() {
-                if let Some(values) = linear::continued(&scaled.field(i, bound, 0.0)) {
+                if let Some(values) = linear::continued(&scaled.field(i, bound, 0.0, &[])) {
                     scaled.fields[i].1 = values;
                 }
             }
@@ -400,26 +444,36 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
     }
 
     /// Field `i` in steps of twice `bound`.
-    fn field(&self, i: usize, bound: f64, shrink: f64) -> Field<'_, W> {
+    fn field<'f>(&'f self, i: usize, bound: f64, shrink: f64, gains: &'f [f64]) -> Field<'f, W> {
         let cells = if self.log.is_some() { self.nonzero.as_deref() } else { self.subject.cells };
         let lattice = Lattice::within(bound, T::INTEGRAL && self.log.is_none());
-        Field { shape: self.subject.shape, targets: &self.fields[i].1, cells, lattice, shrink }
+        Field { shape: self.subject.shape, targets: &self.fields[i].1, cells, lattice, shrink, gains }
+    }
+
+    /// Half the step that is likely to leave this root mean square of the error.
+    pub fn bound_for(&self, choice: Choice, target: f64) -> f64 {
+        if T::INTEGRAL || !matches!(choice.coder, Coder::Linear(_)) {
+            return choice.bound;
+        }
+        let field = self.field(choice.field, choice.bound, 0.0, &[]);
+        choice.bound * linear::step_for(&field, (field.lattice.step, target)) / field.lattice.step
     }
 
     /// The coders that may be the best, by a part of the tile.
     pub fn rivals(&self, predictor: Predictor, aim: Aim) -> Vec<Choice> {
-        let fields: Vec<Field<W>> = (0..self.fields.len()).map(|i| self.field(i, aim.bound, 0.0)).collect();
+        let fields: Vec<Field<W>> = (0..self.fields.len()).map(|i| self.field(i, aim.bound, 0.0, &[])).collect();
         contest::rivals(&fields, predictor, aim)
     }
 
-    pub fn draft(&self, choice: Choice) -> Draft<T> {
+    /// Codes all of it; `gains`: see [`Field::gains`].
+    pub fn draft(&self, choice: Choice, gains: &[f64]) -> Draft<T> {
         let subject = self.subject;
         let mut out = Writer::default();
         if let Some(log) = self.log {
             out.f64(log.knee);
             warp::write_signs(&self.signs, subject.shape, subject.cells, &mut out);
         }
-        let (method, body, work) = encode(choice.coder, &self.field(choice.field, choice.bound, choice.shrink));
+        let (method, body, work) = encode(choice.coder, &self.field(choice.field, choice.bound, choice.shrink, gains));
         out.bytes.extend(body);
         let prediction = self.fields[choice.field].0;
         let chart = self.chart(prediction);

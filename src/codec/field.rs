@@ -25,6 +25,10 @@ pub(super) struct Field<'a, W> {
     pub lattice: Lattice,
     /// Where only the mean error counts: the part of a step by which residuals of the finest level are drawn to zero.
     pub shrink: f64,
+    /// How many times as high a transform is to make the waves, by wavenumber (as in a [`Spectrum`]); empty: as they are.
+    ///
+    /// [`Spectrum`]: crate::report::physics::Spectrum
+    pub gains: &'a [f64],
 }
 
 impl<W: Work> Field<'_, W> {

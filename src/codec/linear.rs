@@ -100,6 +100,7 @@ fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     // 1. Coefficients as integers, and where they are put in their intervals.
     let mut work = centered(field, middle);
     lapped::forward(&mut work, field.shape, &grid.cuts);
+    raise(&mut work, &grid, field);
     let (quantized, tails) = quantize(&work, step);
     // 2. Classes and coefficients.
     let (classes, coefficients, shares) = describe(&quantized, &grid);
@@ -198,6 +199,22 @@ fn quantization_error<W: Work>(work: &[W], step: f64) -> f64 {
     let spread = |[n, sum, squares]: [f64; 3]| squares - sum * sum / f64::max(n, 1.0);
     let squares = sums[0][2] + spread(sums[1]) + spread(sums[2]);
     step * (squares / work.len() as f64).sqrt()
+}
+
+/// Makes waves higher, as the field wants it.
+fn raise<W: Work>(work: &mut [W], grid: &Grid, field: &Field<W>) {
+    let longest = field.shape[1..].iter().max().map_or(0.0, |&n| n as f64);
+    for band in grid.bands().filter(|_| !field.gains.is_empty()) {
+        // Between two wavenumbers, something between their gains.
+        let at = grid.cycles(&band) * longest;
+        let (below, part) = (at.floor() as usize, at.fract());
+        let gain = |k: usize| field.gains.get(k).copied().unwrap_or(1.0);
+        let gain = (1.0 - part) * gain(below) + part * gain(below + 1);
+        for (_, block) in grid.blocks_of(&band) {
+            let coefficient = &mut work[block.first + band.place];
+            *coefficient = W::put(gain * coefficient.get());
+        }
+    }
 }
 
 /// The values less the middle.
@@ -445,7 +462,7 @@ mod tests {
         };
         let cells: Vec<Cell> = (0..targets.len()).map(cell).collect();
         let lattice = Lattice { step: 10.0, integral: false };
-        let field = Field { shape, targets: &targets, cells: Some(&cells), lattice, shrink: 0.0 };
+        let field = Field { shape, targets: &targets, cells: Some(&cells), lattice, shrink: 0.0, gains: &[] };
         let found = continued(&field).unwrap();
         for (p, (found, target)) in found.iter().zip(&targets).enumerate() {
             match cell(p) {
@@ -467,6 +484,7 @@ mod tests {
                 cells: None,
                 lattice: Lattice { step, integral: false },
                 shrink: 0.0,
+                gains: &[],
             };
             let (_, back) = encode(&field, Options { eighths: 8, exact: false });
             let sum: f64 = back.iter().zip(&targets).map(|(b, t)| f64::from(b - t).powi(2)).sum();
@@ -474,7 +492,7 @@ mod tests {
         };
         for target in [100.0, 1000.0] {
             let lattice = Lattice { step: target, integral: false };
-            let field = Field { shape, targets: &targets, cells: None, lattice, shrink: 0.0 };
+            let field = Field { shape, targets: &targets, cells: None, lattice, shrink: 0.0, gains: &[] };
             let rmse = rmse_of(step_for(&field, (target, target)));
             assert!((rmse / target - 1.0).abs() < 0.02, "{rmse} for {target}");
         }

@@ -138,8 +138,14 @@ pub(super) fn encode<W: Work>(
     let shape = [field.shape[0], 1, rows.len(), field.shape[3]];
     let targets = cut(field.targets, field.shape, &rows);
     let cells = field.cells.map(|cells| cut(cells, field.shape, &rows));
-    let half =
-        Field { shape, targets: &targets, cells: cells.as_deref(), lattice: field.lattice, shrink: field.shrink };
+    let half = Field {
+        shape,
+        targets: &targets,
+        cells: cells.as_deref(),
+        lattice: field.lattice,
+        shrink: field.shrink,
+        gains: &[],
+    };
     let (method, body, decoded) = inner(&half);
     let mut out = Writer::default();
     center.write(&mut out);

@@ -5,7 +5,8 @@
 //! tile stream + mask (+ the same expectation) ─► decode_tile ─► Values          symbols ⇄ encode_latent, decode_latent
 //! ```
 //!
-//! * `tile` puts a stream together and verifies it, `draft` and `contest` choose how (encoder only), `container` specifies the bytes;
+//! * `tile` puts a stream together and verifies it, `draft` and `contest` choose how, `rate` and `waves` under
+//!   bounds on size and spectrum (encoder only), `container` specifies the bytes;
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts`
@@ -49,6 +50,7 @@ mod stencil;
 mod symbol;
 mod tile;
 mod warp;
+mod waves;
 mod weights;
 
 pub use bound::{Bound, Limits};

@@ -30,6 +30,11 @@ impl<T: Sample> Subject<'_, T> {
         if let Some(constant) = self.constant_exactly() {
             return constant;
         }
+        let mean = T::from_number(self.mean());
+        let constant = || self.constant_of(if self.missing.has(mean.number()) { self.first() } else { mean });
+        if bytes <= T::SIZE {
+            return constant();
+        }
         if bytes as f64 >= LOSSLESS_SHARE * raw as f64 {
             let lossless = self.lossless();
             if lossless.size() <= bytes {
@@ -37,8 +42,7 @@ impl<T: Sample> Subject<'_, T> {
             }
         }
         // 2. The coders, for the error that so many bits are likely to leave.
-        let mean = self.mean();
-        let deviation = self.rmse(|_, _| T::from_number(mean));
+        let deviation = self.rmse(|_, _| mean);
         let mut aimed = deviation * 2f64.powf(-rate.min(48.0));
         let mut best: Option<Draft<T>> = None;
         let mut least = f64::INFINITY;
@@ -48,7 +52,7 @@ impl<T: Sample> Subject<'_, T> {
             for choice in scaled.rivals(predictor, Aim { bound: aimed, rmse: Some(aimed) }) {
                 let Some((draft, bound)) = filled(&scaled, choice, bytes) else { continue };
                 let rmse = self.rmse(|p, _| draft.decoded[p]);
-                if rmse < least || best.is_none() {
+                if rmse < least {
                     (best, least, far) = (Some(draft), rmse, bound / choice.bound);
                 }
             }
@@ -57,8 +61,11 @@ impl<T: Sample> Subject<'_, T> {
             }
             aimed = least;
         }
-        // 3. One value for all.
-        best.unwrap_or_else(|| self.constant_of(T::from_number(mean)))
+        // 3. One value for all, if that is what fits.
+        best.unwrap_or_else(|| {
+            let lossless = self.lossless();
+            if lossless.size() <= bytes { lossless } else { constant() }
+        })
     }
 
     fn allowed(&self, rate: f64) -> usize {
@@ -74,8 +81,12 @@ impl<T: Sample> Subject<'_, T> {
 
     /// Mean of the coded values.
     fn mean(&self) -> f64 {
-        let (sum, n) = self.coded().fold((0.0, 0.0), |(sum, n), (_, v)| (sum + v.number(), n + 1.0));
-        sum / f64::max(n, 1.0)
+        let n = self.coded().count().max(1) as f64;
+        self.coded().map(|(_, v)| v.number() / n).sum()
+    }
+
+    fn first(&self) -> T {
+        self.coded().next().map_or(T::from_pattern(0), |(_, v)| v)
     }
 }
 
@@ -86,9 +97,9 @@ fn filled<T: Sample>(scaled: &Scaled<T, T::Work>, mut choice: Choice, bytes: usi
     let (mut low, mut high) = (f64::NEG_INFINITY, f64::INFINITY);
     let mut last: Option<(f64, f64)> = None;
     for _ in 0..ATTEMPTS {
-        let draft = scaled.draft(choice);
+        let draft = scaled.draft(choice, &[]);
         let at = choice.bound.ln();
-        let share = draft.size() as f64 / bytes.max(1) as f64;
+        let share = draft.length() as f64 / bytes.max(1) as f64;
         if share <= 1.0 {
             high = high.min(at);
             if best.as_ref().is_none_or(|(_, bound)| choice.bound < *bound) {

@@ -20,6 +20,17 @@ pub(super) trait Sample: Copy + PartialEq + Send + Sync {
     fn number(self) -> f64;
     /// The nearest number of this type; integers saturate, NaN becomes 0 in integers.
     fn from_number(number: f64) -> Self;
+    /// The nearer end of a range for a number outside of it.
+    fn within(self, [low, high]: [Self; 2]) -> Self {
+        let number = self.number();
+        if number < low.number() {
+            low
+        } else if number > high.number() {
+            high
+        } else {
+            self
+        }
+    }
     /// Whether it is neither NaN nor infinite.
     fn is_finite(self) -> bool;
     /// The bits in an order that follows the number.

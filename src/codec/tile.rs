@@ -70,6 +70,8 @@ pub struct TileSpec<'a> {
     pub valid_range: Option<[f64; 2]>,
     /// Predictors to choose from.
     pub predictor: Predictor,
+    /// Bytes beside stream and mask, its place in an index, that a bound on the size counts too.
+    pub beside: usize,
 }
 
 /// A coded tile.
@@ -149,7 +151,7 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
         prediction,
         bound: spec.bound,
         missing: &missing,
-        beside: HEAD + front.bytes.len() + mask_bytes,
+        beside: HEAD + front.bytes.len() + mask_bytes + spec.beside,
     };
     let draft = subject.best(spec.predictor)?;
     let mut out = Writer::default();
@@ -161,10 +163,12 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
         | flag(found.mask.is_some(), flags::MASK)
         | flag(!found.listed.is_empty(), flags::LISTED)
         | flag(!draft.repairs.is_empty(), flags::REPAIRS)
-        | flag(draft.log, flags::LOG));
+        | flag(draft.log, flags::LOG)
+        | flag(draft.range.is_some(), flags::RANGE));
     // 2. and 3.
     out.bytes.extend_from_slice(&front.bytes);
-    // 4. Scale and body.
+    // 4. Range, scale and body.
+    draft.range.into_iter().flatten().for_each(|end| out.pattern(end.pattern(), T::SIZE));
     out.bytes.extend_from_slice(&draft.bytes);
     // 5. Repairs.
     if !draft.repairs.is_empty() {
@@ -172,7 +176,7 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     }
     let (method, predicted, repairs) = (draft.method, draft.predicted, draft.repairs.len());
     drop(draft);
-    subject.check_rate(out.bytes.len() + mask_bytes)?;
+    subject.check_rate(out.bytes.len() + mask_bytes + spec.beside)?;
     let mut back = vec![T::from_pattern(0); values.len()];
     decode(&out.bytes, found.mask.as_ref(), prediction, (spec.shape, &mut back))?;
     let mut report = verify(&subject, &back)?;
@@ -261,8 +265,9 @@ fn verify<T: Sample>(subject: &Subject<T>, back: &[T]) -> Result<TileReport, Cod
     }
     let rmse = (report.sum_squared_error / report.numbers.max(1) as f64).sqrt();
     let rings = report.rings.unwrap_or_default().largest;
-    let over = limits.and_then(|l| l.rmse).is_some_and(|limit| rmse > limit)
-        || limits.and_then(|l| l.rings).is_some_and(|limit| rings > limit);
+    let over = limits.and_then(|l| l.rmse).is_some_and(|limit| rmse.is_nan() || rmse > limit)
+        || limits.and_then(|l| l.rings).is_some_and(|limit| rings > limit)
+        || limits.and_then(|l| l.spectrum).is_some_and(|part| subject.strain_of_waves(back, part) > 1.0);
     if over || report.violations > 0 {
         let (values, violations) = (back.len(), report.violations);
         return Err(CodecError::Verification { values, violations, index: first.unwrap_or(0) });
@@ -341,9 +346,13 @@ fn decode<T: Sample>(
     if let Some(mask) = mask {
         put_mask(mask, &patterns, values, &reader)?;
     }
-    // 4. Scale and body.
+    // 4. Range, scale and body.
+    let range = if set & flags::RANGE != 0 { Some(read_range(&mut reader)?) } else { None };
     let body = Body { method, shape, cells: cells.as_deref(), prediction, log: set & flags::LOG != 0 };
     body.decode(&mut reader, values)?;
+    if let Some(range) = range {
+        values.iter_mut().for_each(|value| *value = value.within(range));
+    }
     if let Some(mask) = mask {
         put_mask(mask, &patterns, values, &reader)?;
     }
@@ -370,6 +379,12 @@ fn put_mask<T: Sample>(mask: &Mask, patterns: &[u64], values: &mut [T], reader: 
         }
     }
     Ok(())
+}
+
+/// Smallest and largest value of the tile.
+fn read_range<T: Sample>(reader: &mut Reader) -> Result<[T; 2], CodecError> {
+    let mut end = || Ok(T::from_pattern(reader.pattern(T::SIZE, "range")?));
+    Ok([end()?, end()?])
 }
 
 /// The body of a tile stream and what is known around it.

@@ -66,11 +66,14 @@ pub struct ErrorBound {
     pub psnr: Option<f64>,
     /// Root mean square of x - x' over max - min at most this: another way to say `psnr`.
     pub nrmse: Option<f64>,
-    /// Bits per value that every tile takes at most, its mask and its place in the index counted, and the least error that
-    /// they allow; by the classical predictors. No other bound beside it.
+    /// Bits per stored value, missing ones too, that every tile takes at most, its mask and its place in the index counted,
+    /// with as little error as the classical predictors reach. No other bound beside it.
     pub rate: Option<f64>,
     /// The same as stored bytes over compressed bytes, at least this in every tile.
     pub ratio: Option<f64>,
+    /// Energy by wavenumber: |E'(k) - E(k)| at most this part of E(k) in every tile, for waves of at least four cells, and
+    /// the energy of their error a quarter of E(k).
+    pub spectrum: Option<f64>,
     /// |log10 |x| - log10 |x'|| at most this: decades of an intensity.
     pub decades: Option<f64>,
     /// Of images of counts: I(q), over rings of half a pixel around the beam, within this part of the noise of counting,
@@ -125,7 +128,7 @@ impl ErrorBound {
     }
 
     /// The bounds by their keys.
-    pub fn parts(&self) -> [(&'static str, Option<f64>); 9] {
+    pub fn parts(&self) -> [(&'static str, Option<f64>); 10] {
         [
             ("abs", self.abs),
             ("rel", self.rel),
@@ -134,6 +137,7 @@ impl ErrorBound {
             ("nrmse", self.nrmse),
             ("rate", self.rate),
             ("ratio", self.ratio),
+            ("spectrum", self.spectrum),
             ("decades", self.decades),
             ("iq_sigma", self.iq_sigma),
         ]
@@ -148,7 +152,9 @@ impl ErrorBound {
         checks.require(self.iq_sigma.is_none_or(|v| v <= 1.0), &format!("{at}.iq_sigma"), || {
             "a part of the noise, at most 1".into()
         });
-        checks.require(self.nrmse.is_none_or(|v| v < 1.0), &format!("{at}.nrmse"), || "a fraction below 1".into());
+        for (key, value) in [("nrmse", self.nrmse), ("spectrum", self.spectrum)] {
+            checks.require(value.is_none_or(|v| v < 1.0), &format!("{at}.{key}"), || "a fraction below 1".into());
+        }
         let given = self.parts().iter().filter(|(_, value)| value.is_some()).count();
         for (key, value) in [("iq_sigma", self.iq_sigma), ("rate", self.rate), ("ratio", self.ratio)] {
             checks.require(value.is_none() || given == 1, &format!("{at}.{key}"), || {
@@ -170,11 +176,16 @@ impl Compress {
         self.variables.get(variable).and_then(|v| v.predictor).unwrap_or(self.predictor)
     }
 
-    /// The two ways to code a tile are told apart by their sizes, which under a rate are alike.
-    fn check_learned(&self, variable: &str, checks: &mut Checks) {
-        let sized = self.error_bound_of(variable).bits_per_value(1).is_some();
+    /// Whether a model may predict a variable: not under a bound on the size, as the two ways to code a tile are told apart
+    /// by their sizes.
+    pub fn may_learn(&self, variable: &str) -> bool {
+        matches!(self.predictor_of(variable), Predictor::Auto | Predictor::Learned)
+            && self.error_bound_of(variable).bits_per_value(1).is_none()
+    }
+
+    fn check_learned(&self, variable: &str, at: &str, checks: &mut Checks) {
         let learned = self.predictor_of(variable) == Predictor::Learned;
-        checks.require(!(sized && learned), "compress.predictor", || {
+        checks.require(!learned || self.may_learn(variable), at, || {
             "learned: error_bound.rate and ratio are for the other predictors; give a bound on the error".into()
         });
     }
@@ -185,9 +196,9 @@ impl Compress {
             if let Some(bound) = &over.error_bound {
                 bound.check(checks, &format!("compress.variables.{name}.error_bound"));
             }
-            self.check_learned(name, checks);
+            self.check_learned(name, &format!("compress.variables.{name}"), checks);
         }
-        self.check_learned("", checks);
+        self.check_learned("", "compress.predictor", checks);
         checks.require(self.tile.steps != Some(0), "compress.tile.steps", || "0: at least one step".into());
         checks.require(self.tile.cells.is_none_or(|c| !c.contains(&0)), "compress.tile.cells", || {
             "0: at least one cell along each axis".into()

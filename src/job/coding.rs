@@ -1,9 +1,10 @@
 //! One tile of a group: read, predict, code, decode again, compare; and the choice between learned and classical.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use crate::archive::{Box4, Field, IndexRecord, Source, Stored, Variable};
-use crate::codec::{self, Bound, LatentShape, Limits, Mask, Method, RingError, TileSpec};
+use crate::archive::{Box4, Field, IndexRecord, Source, Stored, Values, Variable};
+use crate::codec::{self, Bound, CodecError, LatentShape, Limits, Mask, Method, RingError, TileFrame, TileSpec};
 use crate::config::{self, Compress, ErrorBound};
 use crate::report::metrics::Quality;
 
@@ -42,12 +43,15 @@ pub(super) struct Plan<'a> {
 pub(super) struct VariablePlan<'a> {
     variable: &'a Variable,
     predictor: config::Predictor,
+    may_learn: bool,
     /// In the unit of the stored numbers.
     bound: Bound,
     /// Bit patterns of fill and missing values.
     fills: Vec<u64>,
     /// The largest error that is allowed anywhere, physical units; infinite without a bound.
     pub bound_abs: f64,
+    /// max - min in the file, physical units.
+    pub span: f64,
     /// Which bounds hold: `abs`, `rel`, ..., joined by `+`; or `none`.
     pub mode: String,
 }
@@ -88,15 +92,17 @@ impl<'a> Plan<'a> {
             VariablePlan {
                 variable,
                 predictor: section.predictor_of(&variable.name),
+                may_learn: section.may_learn(&variable.name),
                 bound: limits.bound(),
                 fills: variable.fill_patterns(),
                 bound_abs: largest_error(&limits, variable, measured),
+                span: measured.span(),
                 mode: mode_of(&bound),
             }
         };
         let variables: Vec<VariablePlan> = variables.iter().zip(measured).map(plan).collect();
         let learned_only = variables.iter().all(VariablePlan::learned_only);
-        let model = model.filter(|_| variables.iter().any(VariablePlan::may_learn));
+        let model = model.filter(|_| variables.iter().any(|v| v.may_learn));
         Self { variables, model, learned_only }
     }
 
@@ -109,6 +115,7 @@ impl<'a> Plan<'a> {
                 abs: times(limits.abs),
                 pw_rel: times(limits.pw_rel),
                 rmse: times(limits.rmse),
+                spectrum: times(limits.spectrum),
                 decades: times(limits.decades),
                 rings: times(limits.rings),
                 rate: limits.rate.map(|rate| rate / factor),
@@ -134,10 +141,6 @@ impl Way {
 }
 
 impl VariablePlan<'_> {
-    fn may_learn(&self) -> bool {
-        !self.bound.is_of_size() && matches!(self.predictor, config::Predictor::Auto | config::Predictor::Learned)
-    }
-
     fn learned_only(&self) -> bool {
         self.predictor == config::Predictor::Learned || self.bound == Bound::Unbounded
     }
@@ -165,7 +168,7 @@ fn limits_of(bound: &ErrorBound, variable: &Variable, measured: &Measured) -> Li
     let psnr = bound.psnr.into_iter().chain(bound.nrmse.map(|nrmse| -20.0 * nrmse.log10())).reduce(f64::max);
     let Some(packing) = variable.packing else {
         let limits = Limits::resolve(bound.abs, bound.rel, (bound.pw_rel, psnr), measured.span());
-        return Limits { decades: bound.decades, rings: bound.iq_sigma, ..limits };
+        return Limits { decades: bound.decades, spectrum: bound.spectrum, rings: bound.iq_sigma, ..limits };
     };
     // Rounding in x = scale n + offset must not push a value over the edge.
     const INSIDE: f64 = 1.0 - 1.0e-12;
@@ -178,7 +181,7 @@ fn limits_of(bound: &ErrorBound, variable: &Variable, measured: &Measured) -> Li
     let pw_rel = fraction.filter(|_| packing.offset == 0.0).map(|f| INSIDE * f);
     let limits = Limits::resolve(abs, bound.rel.map(|rel| INSIDE * rel), (pw_rel, psnr), measured.span() / scale);
     // Counts are not packed: a bound on their noise is refused by the codec where steps are no counts.
-    Limits { rings: bound.iq_sigma, ..limits }
+    Limits { spectrum: bound.spectrum, rings: bound.iq_sigma, ..limits }
 }
 
 fn largest_error(limits: &Limits, variable: &Variable, measured: &Measured) -> f64 {
@@ -206,6 +209,8 @@ pub(super) fn stored_units(variable: &Variable, physical: &[f64]) -> Vec<f32> {
 
 /// A tile of a group with everything its coding starts from.
 pub(super) struct Tile {
+    path: PathBuf,
+    region: Box4,
     /// By variable.
     stored: Vec<Stored>,
     /// The learned prediction as the reader will have it, by variable.
@@ -223,29 +228,45 @@ impl Tile {
                 .collect::<Result<Vec<Stored>, JobError>>()
         };
         let stored = read(region)?;
+        let (path, region) = (source.path().to_path_buf(), *region);
         let Some(model) = plan.model else {
-            return Ok(Self { predictions: vec![None; stored.len()], stored, latents: None });
+            return Ok(Self { path, region, predictions: vec![None; stored.len()], stored, latents: None });
         };
-        let seen = model.reader().seen(space(plan.variables[0].variable.shape), region);
+        let seen = model.reader().seen(space(plan.variables[0].variable.shape), &region);
         let symbols = {
-            let around = if seen == *region { None } else { Some(read(&seen)?) };
+            let around = if seen == region { None } else { Some(read(&seen)?) };
             let visible = plan.variables.iter().zip(around.as_ref().unwrap_or(&stored));
             let fields: Vec<Field<f64>> = visible.map(|(v, s)| v.variable.field64(s)).collect();
             model.symbols(&fields)
         };
-        let physical = model.reader().fields(&symbols, &seen, region);
+        let physical = model.reader().fields(&symbols, &seen, &region);
         let predictions =
             physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();
-        let latents = codec::encode_latent(&symbols, latent_shape(region, model.reader().latent()));
-        Ok(Self { stored, predictions, latents: Some(latents) })
+        let latents = codec::encode_latent(&symbols, latent_shape(&region, model.reader().latent()));
+        Ok(Self { path, region, stored, predictions, latents: Some(latents) })
+    }
+
+    /// What was read of variable `v`, and what comes back of it.
+    pub fn pair(&self, v: usize, chosen: &Chosen) -> Result<(&Values, Values), JobError> {
+        let (stored, CodedVariable { coded, .. }) = (&self.stored[v], &chosen.variables[v]);
+        let (element, prediction) = (stored.values.element(), self.predictions[v].as_deref());
+        let frame = TileFrame { shape: stored.shape, element, mask: coded.mask.as_ref(), prediction };
+        Ok((&stored.values, codec::decode_tile(&coded.stream, &frame)?))
     }
 
     /// Codes every variable, both ways where both are allowed.
     pub fn code(&self, plans: &[VariablePlan]) -> Result<CodedTile, JobError> {
         let code = |((v, stored), prediction): ((&VariablePlan, &Stored), &Option<Vec<f32>>)| {
-            let given = prediction.as_deref().filter(|_| v.may_learn());
-            let classical = if v.learned_only() && given.is_some() { None } else { Some(code_one(v, stored, None)?) };
-            let learned = given.map(|p| code_one(v, stored, Some(p))).transpose()?;
+            let given = prediction.as_deref().filter(|_| v.may_learn);
+            let code = |prediction| {
+                let failed = |source| {
+                    let (path, region) = (self.path.clone(), self.region.to_string());
+                    JobError::Uncodable { path, variable: v.variable.name.clone(), region, source }
+                };
+                code_one(v, stored, prediction).map_err(failed)
+            };
+            let classical = if v.learned_only() && given.is_some() { None } else { Some(code(None)?) };
+            let learned = given.map(|p| code(Some(p))).transpose()?;
             Ok((classical, learned))
         };
         let variables = plans.iter().zip(&self.stored).zip(&self.predictions).map(code);
@@ -259,12 +280,12 @@ pub(super) fn latent_shape(region: &Box4, latent: crate::model::Shape) -> Latent
 }
 
 /// Codes one variable of a tile; with a prediction, nothing but that.
-fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) -> Result<CodedVariable, JobError> {
+fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) -> Result<CodedVariable, CodecError> {
     let valid = plan.variable.valid(&stored.values);
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
     let valid_range = plan.variable.valid_range;
-    let bound = plan.bound.beside(RECORD_BYTES, stored.values.len());
-    let spec = TileSpec { shape: stored.shape, bound, fills: &plan.fills, valid_range, predictor };
+    let (bound, beside) = (plan.bound, RECORD_BYTES as usize);
+    let spec = TileSpec { shape: stored.shape, bound, fills: &plan.fills, valid_range, predictor, beside };
     let mut coded = codec::encode_tile(&stored.values, prediction, &spec)?;
     let unit = plan.unit();
     let mut quality = Quality::default();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! per file:  measure (range, mask) -> per group and tile: read, predict, code, decode again, compare
-//!            -> keep the learned prediction where it pays for its decoder -> write the archive -> metrics
+//!            -> keep the learned prediction where it pays for its decoder -> physics of some steps -> write the archive
 //! first file: figures (bits against quality; slices as a reader sees them)
 //! ```
 //!
@@ -12,6 +12,8 @@
 
 mod aside;
 mod masks;
+mod physics;
+mod write;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,20 +25,19 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::archive::{Archive, ArchiveWriter, Box4, IndexRecord, Source, Streams, Variable, names_to_text};
+use crate::archive::{Archive, ArchiveWriter, Box4, Source, Variable};
 use crate::config::{self, Compress, Stage};
 use crate::dataset::Window;
-use crate::report::metrics::Quality;
 use crate::world::{World, shard};
 
-use super::coding::{self, Chosen, CodedTile, Plan, Tile};
+use super::coding::{Chosen, Plan, Tile};
 use super::groups::{self, Group};
 use super::measure::{self, Measured};
 use super::prediction::{self, Predictor, space};
 use super::teams::Team;
 use super::tiling::tiles;
 use super::total::{Total, ratio};
-use super::{Context, Input, JobError, failure, memory, rate, slices, smoke};
+use super::{Context, Input, JobError, failure, memory, slices, smoke};
 use aside::{Aside, Tiles};
 
 /// The part of an archive that holds its [`Summary`].
@@ -188,6 +189,18 @@ struct CodedGroup<'g> {
     tiles: Tiles,
 }
 
+/// A group with the way of each of this rank's tiles.
+struct ChosenGroup<'g> {
+    group: &'g Group,
+    variables: Vec<&'g Variable>,
+    plan: Plan<'g>,
+    boxes: Vec<Box4>,
+    owned: Range<usize>,
+    tiles: Vec<Chosen>,
+    /// What a reader needs of the model, if any tile is coded with it.
+    decoder: Vec<(String, Vec<u8>)>,
+}
+
 /// One input file on its way into its archive.
 struct File<'c, 'w> {
     ctx: &'c Context<'w>,
@@ -284,11 +297,20 @@ impl File<'_, '_> {
                 return Ok(None);
             }
         }
-        // 3. Their streams, and what a reader needs.
-        for group in coded {
+        // 3. The way of every tile, and what the tiles are to physics.
+        let chosen: Vec<ChosenGroup> = coded.into_iter().map(|group| self.choose(group)).collect();
+        let physics = physics::compare(self.team, source, &chosen)?;
+        // 4. Their streams, and what a reader needs.
+        for group in &chosen {
             summary.model_bytes += self.write_group(source, group, (&mut writer, &mut summary.variables))?;
         }
-        // 4. The summary and the file.
+        for (i, (name, found)) in physics.into_iter().enumerate() {
+            if self.shown && i < slices::VARIABLES {
+                physics::figure(self.ctx, source, source.variable(&name)?, &found.spectrum)?;
+            }
+            summary.variables.entry(name).and_modify(|total| total.physics = found.physics);
+        }
+        // 5. The summary and the file.
         writer.put_text(SUMMARY, &serde_json::to_string(&summary).expect("plain data"))?;
         writer.finish()?;
         aside.remove(self.team)?;
@@ -324,56 +346,6 @@ impl File<'_, '_> {
         let mut coded = CodedGroup { group, variables, plan, boxes, owned, tiles };
         self.code_tiles(source, &mut coded)?;
         Ok(Some(coded))
-    }
-
-    /// Hands the streams of a group to the writer; returns the bytes of its decoder. Collective over the team.
-    fn write_group(
-        &self,
-        source: &Source,
-        coded: CodedGroup,
-        (writer, totals): (&mut ArchiveWriter, &mut BTreeMap<String, Total>),
-    ) -> Result<u64, JobError> {
-        let world = self.team;
-        let CodedGroup { group, variables, plan, boxes, owned, tiles } = coded;
-        // 1. The learned prediction stays if what it saves in all tiles pays for the decoder.
-        let parts = plan.model.map_or_else(Vec::new, |m| m.reader().to_parts(&group.name));
-        let decoder_bytes: u64 = parts.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        let mut saved = [tiles.values().map(CodedTile::saved).sum::<u64>()];
-        world.sum(&mut saved);
-        let keep = !parts.is_empty() && (saved[0] > decoder_bytes || plan.learned_only);
-        // 2. Into the archive.
-        let chosen: Vec<Chosen> = tiles.into_values().map(|tile| tile.choose(keep)).collect();
-        let masks = masks::share(world, &group.name, &chosen, writer)?;
-        let mask_bytes = masks.keys().map(|mask| mask.len() as u64).sum::<u64>() / variables.len() as u64;
-        let mut streams = Streams::new();
-        for (tile, region) in chosen.iter().zip(&boxes[owned.clone()]) {
-            if let Some(latents) = &tile.latents {
-                streams.push(region, IndexRecord::SHARED, 0, latents);
-            }
-            for (v, coded) in tile.variables.iter().enumerate() {
-                let number = u32::try_from(v).expect("few variables");
-                streams.push(region, number, coded.code(&masks), coded.stream());
-            }
-        }
-        if keep {
-            for (name, bytes) in &parts {
-                writer.put_blob(name, bytes)?;
-            }
-        }
-        writer.put_text(&format!("members/{}", group.name), &names_to_text(&group.variables))?;
-        writer.write_group(&group.name, streams)?;
-        let before = totals.len();
-        self.add_up((group, &variables), (&plan, &boxes, owned), &chosen, totals);
-        for name in &group.variables {
-            totals.entry(name.clone()).and_modify(|total| total.compressed_bytes += mask_bytes);
-        }
-        // 3. What other bounds would cost.
-        if let Some(middle) = boxes.get(boxes.len() / 2).filter(|_| self.shown && before < slices::VARIABLES) {
-            let of_all = variables.iter().map(|&v| (v, &totals[&v.name]));
-            let reached: Vec<_> = of_all.map(|(v, total)| (v, total.quality, total.bits_per_value())).collect();
-            rate::figures((self.ctx, world), (source, &plan), middle, &reached)?;
-        }
-        Ok(if keep { decoder_bytes } else { 0 })
     }
 
     /// How a group is coded. Collective over the team.
@@ -452,49 +424,5 @@ impl File<'_, '_> {
             self.say(format!("compress: {tile}, {cells:?}, so `{name}` is coded without it"));
         }
         fits && !cut
-    }
-
-    /// Adds the tiles of all ranks to the totals, in tile order whatever the number of ranks. Collective.
-    fn add_up(
-        &self,
-        (group, variables): (&Group, &[&Variable]),
-        (plan, boxes, owned): (&Plan, &[Box4], Range<usize>),
-        tiles: &[coding::Chosen],
-        totals: &mut BTreeMap<String, Total>,
-    ) {
-        let world = self.team;
-        let values: usize = boxes.iter().map(Box4::count).sum();
-        for (v, name) in group.variables.iter().enumerate() {
-            let sums: Vec<Vec<f64>> = tiles.iter().map(|t| t.variables[v].sums(t.latent_share())).collect();
-            let sum = world.tree_sum(boxes.len(), &owned, &sums, coding::SUMS);
-            let least = [0.0, f64::NEG_INFINITY, f64::NEG_INFINITY, 0.0];
-            let larger = |a: [f64; 4], b: [f64; 4]| std::array::from_fn(|i| a[i].max(b[i]));
-            let mut extremes = tiles.iter().map(|t| t.variables[v].extremes()).fold(least, larger);
-            world.max(&mut extremes);
-            let quality = Quality {
-                n: sum[0] as u64,
-                squared_error: sum[1],
-                squared_value: sum[2],
-                max_abs_error: extremes[0],
-                // Of two zeros of either sign MPI takes any.
-                min: -extremes[1] + 0.0,
-                max: extremes[2] + 0.0,
-            };
-            let total = Total {
-                quality,
-                original_bytes: (values * variables[v].element.size()) as u64,
-                compressed_bytes: sum[3] as u64,
-                violations: sum[4] as u64,
-                bound: plan.variables[v].bound_abs,
-                mode: plan.variables[v].mode.clone(),
-                iq: [sum[5], sum[6], extremes[3]],
-                tiles: coding::CLASSES
-                    .iter()
-                    .zip(&sum[7..])
-                    .map(|(&class, &count)| (class.to_string(), count as u64))
-                    .collect(),
-            };
-            totals.insert(name.clone(), total);
-        }
     }
 }

@@ -200,7 +200,7 @@ impl<'a> GroupDecoder<'a> {
                 decoded.push(None);
                 continue;
             };
-            if !region.fits(variable.shape) {
+            if !region.fits(variable.shape) || region.count() == 0 {
                 return Err(damaged(self.archive, &format!("index of group {}", self.name)));
             }
             let stream = self.archive.read_stream(self.name, record)?;

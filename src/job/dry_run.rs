@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::archive::{Archive, Box4, ElementType, Source, Variable};
-use crate::config::{Assimilate, Compress, Generate, Job, MethodName, Predictor, Reduction, Stage, Train};
+use crate::config::{Assimilate, Compress, Generate, Job, MethodName, Reduction, Stage, Train};
 use crate::dataset::generate;
 use crate::dataset::{Split, Window};
 use crate::model::{Cost, Shape, TrainedModel, zoo};
@@ -48,6 +48,8 @@ struct Plan {
     written: u64,
     /// Bytes of the inputs with everything in them, as if nothing were deflated.
     whole: u64,
+    /// The same without what is coded, as it is stored.
+    others: u64,
 }
 
 /// Checks the job and its inputs and prints what it would do on `arguments.ranks` ranks. Creates nothing.
@@ -124,7 +126,10 @@ impl Plan {
         self.whole = plan.output_bytes();
         self.written += plan.output_bytes();
         let wanted = plan.variables.iter().filter(|name| job.data.variables.contains(name));
-        wanted.map(|&name| Shaped { name: name.into(), shape: plan.shape, element: plan.element }).collect()
+        let made: Vec<Shaped> =
+            wanted.map(|&name| Shaped { name: name.into(), shape: plan.shape, element: plan.element }).collect();
+        self.others = self.whole.saturating_sub(made.iter().map(Shaped::bytes).sum());
+        made
     }
 
     fn inputs(&mut self, job: &Job, inputs: &[Input]) -> Result<Vec<Shaped>, JobError> {
@@ -141,7 +146,11 @@ impl Plan {
                 all.push(shaped(variable));
             }
             let declared: u64 = source.select(None)?.iter().map(|v| v.bytes() as u64).sum();
-            self.whole += declared.max(size_of_file(input));
+            let coded: u64 = source.select(groups::names(&job.data))?.iter().map(|v| v.bytes() as u64).sum();
+            let file = size_of_file(input);
+            self.whole += declared.max(file);
+            // Of a file smaller than its numbers any part may be the deflated one.
+            self.others += if file < declared { file } else { file - coded };
         }
         Ok(all)
     }
@@ -212,7 +221,8 @@ impl Plan {
             let bits = section.error_bound_of(&v.name).bits_per_value(v.element.size());
             bits.map_or(0.0, |bits| v.bytes() as f64 * (1.0 - bits / (8 * v.element.size()) as f64).max(0.0)) as u64
         };
-        self.written += self.whole.saturating_sub(variables.iter().map(spared).sum());
+        let coded: u64 = variables.iter().map(|v| v.bytes() - spared(v)).sum();
+        self.written += self.whole.min(coded + self.others);
         // Of variables that several files have any may be the largest: all of them, with the largest of each group.
         let names: BTreeSet<String> = variables.iter().map(|v| v.name.clone()).collect();
         let names: Vec<String> = names.into_iter().collect();
@@ -233,8 +243,7 @@ impl Plan {
         (group, [ranks, threads]): (&[&Shaped], [usize; 2]),
     ) -> Result<(), JobError> {
         let shape = group[0].shape;
-        let may_learn = |v: &&Shaped| matches!(section.predictor_of(&v.name), Predictor::Auto | Predictor::Learned);
-        let model = if group.iter().any(may_learn) { network(job, section, group)? } else { None };
+        let model = if group.iter().any(|v| section.may_learn(&v.name)) { network(job, section, group)? } else { None };
         let mut tile = section.tile.clone();
         tile.cells = model.as_ref().map(|(window, _)| window.cells).or(tile.cells);
         let tiles = tiles(shape, &tile);

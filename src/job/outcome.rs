@@ -86,6 +86,18 @@ pub enum JobError {
         /// Its smallest and largest value.
         range: (f64, f64),
     },
+    /// A tile could not be coded.
+    #[error("{path}, variable `{variable}`, {region}: {source}")]
+    Uncodable {
+        /// The input.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+        /// Which steps and cells.
+        region: String,
+        /// What cannot be kept.
+        source: CodecError,
+    },
     /// An archive could not be decoded.
     #[error("{path}, variable `{variable}`: {source}")]
     Undecodable {
@@ -401,9 +413,8 @@ impl JobError {
                 TrainError::Unreadable { .. } => Class::Input,
             },
             Self::Assimilate(error) | Self::AssimilateGroup { source: error, .. } => of_assimilate(error),
-            Self::Codec(CodecError::BoundMissing | CodecError::BoundNotPositive { .. }) => Class::Usage,
-            Self::Codec(CodecError::Verification { .. } | CodecError::RateNotReachable { .. }) => Class::Numerics,
-            Self::Codec(_) | Self::Undecodable { .. } | Self::NothingLearned { .. } => Class::Input,
+            Self::Codec(error) | Self::Uncodable { source: error, .. } => of_codec(error),
+            Self::Undecodable { .. } | Self::NothingLearned { .. } => Class::Input,
             Self::NoTestStates { .. } | Self::NoEnsemble { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => {
                 Class::Input
             }
@@ -436,6 +447,14 @@ fn of_dataset(error: &DatasetError) -> Class {
         DatasetError::NoSamples | DatasetError::GroupMismatch { .. } => Class::Input,
         DatasetError::Diverged { .. } => Class::Numerics,
         DatasetError::MoreRanksThanShards { .. } | DatasetError::MoreRanksThanSlabs { .. } => Class::Usage,
+    }
+}
+
+fn of_codec(error: &CodecError) -> Class {
+    match error {
+        CodecError::BoundMissing | CodecError::BoundNotPositive { .. } => Class::Usage,
+        CodecError::Verification { .. } | CodecError::RateNotReachable { .. } => Class::Numerics,
+        _ => Class::Input,
     }
 }
 

@@ -75,6 +75,13 @@ pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<Vec<Str
     for path in model_files(ctx, section)? {
         let model = TrainedModel::read(&path)?;
         let variables = model.variables.clone();
+        if !variables.iter().any(|v| section.may_learn(v)) {
+            let names = variables.join(", ");
+            ctx.report.log(format_args!(
+                "compress {names}: coded without its model, as compress.error_bound or predictor say"
+            ));
+            continue;
+        }
         let asked_for = variables.iter().any(|v| section.predictor_of(v) == config::Predictor::Learned);
         match Predictor::new(ctx, section, model) {
             Ok(Some(predictor)) => drop(found.insert(variables, predictor)),
@@ -360,7 +367,14 @@ impl Statistic {
         let shape = Self::shape(values.len(), sample);
         let values_of = Values::F32(by_channel);
         let bound = Limits { abs: Some(STATISTIC_ERROR * f64::from(high - low)), ..Limits::default() }.bound();
-        let spec = TileSpec { shape, bound, fills: &[], valid_range: None, predictor: codec::Predictor::Interpolation };
+        let spec = TileSpec {
+            shape,
+            bound,
+            fills: &[],
+            valid_range: None,
+            predictor: codec::Predictor::Interpolation,
+            beside: 0,
+        };
         let coded = codec::encode_tile(&values_of, None, &spec)?;
         // A plateau may be masked: the mask travels in front of the stream.
         let mask = coded.mask.as_ref().map(Mask::to_bytes).unwrap_or_default();

@@ -35,13 +35,13 @@ pub(super) fn figures(
     let tile = if world.rank() < FACTORS.len() { Some(Tile::read(source, plan, &sample)?) } else { None };
     let mut progress = ctx.report.progress("rate and distortion of a sample", FACTORS.len() as u64);
     for (i, factor) in FACTORS.into_iter().enumerate().filter(|(i, _)| i % world.size() == world.rank()) {
+        progress.advance(world.size() as u64);
         let Some((tile, plan)) = tile.as_ref().zip(plan.scaled(factor)) else { continue };
         let coded = match tile.code(&plan.variables) {
             // So few bits are no rate for it.
-            Err(JobError::Codec(CodecError::RateNotReachable { .. })) => continue,
+            Err(JobError::Uncodable { source: CodecError::RateNotReachable { .. }, .. }) => continue,
             coded => coded?,
         };
-        progress.advance(world.size() as u64);
         let numbers = &mut table[i * row..(i + 1) * row];
         for (slot, (v, way)) in numbers.chunks_mut(NUMBERS).zip(ways(reached.len())) {
             let span = reached[v].1.max - reached[v].1.min;

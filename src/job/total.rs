@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::report::metrics::{Quality, or_infinity};
+use crate::report::physics::Physics;
 
 /// What the archives of one variable add up to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub(super) struct Total {
     /// I(q) of images of counts: rings, sum of their squared errors in units of the noise, the largest.
     #[serde(default)]
     pub iq: [f64; 3],
+    /// Of some steps.
+    #[serde(default)]
+    pub physics: Physics,
     /// Tiles by class of their predictor.
     pub tiles: BTreeMap<String, u64>,
 }
@@ -35,6 +39,7 @@ impl Total {
         self.bound = self.bound.max(other.bound);
         self.mode.clone_from(&other.mode);
         self.iq = [self.iq[0] + other.iq[0], self.iq[1] + other.iq[1], self.iq[2].max(other.iq[2])];
+        self.physics.join(&other.physics);
         for (class, count) in &other.tiles {
             *self.tiles.entry(class.clone()).or_default() += count;
         }
@@ -64,7 +69,7 @@ impl Total {
             "iq_error_sigma": (self.iq[0] > 0.0).then(|| (self.iq[1] / self.iq[0]).sqrt()),
             "iq_error_sigma_max": (self.iq[0] > 0.0).then_some(self.iq[2]),
             "tiles": self.tiles,
-            "physics": {},
+            "physics": self.physics.to_json(),
         })
     }
 }

@@ -15,6 +15,7 @@ mod color;
 pub mod figure;
 pub mod metrics;
 mod page;
+pub mod physics;
 mod progress;
 mod svg;
 

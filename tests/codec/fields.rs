@@ -77,7 +77,7 @@ pub fn decode(coded: &CodedTile, element: ElementType, shape: [usize; 4], predic
 }
 
 pub fn spec(shape: [usize; 4], bound: Bound) -> TileSpec<'static> {
-    TileSpec { shape, bound, fills: &[], valid_range: None, predictor: Predictor::Auto }
+    TileSpec { shape, bound, fills: &[], valid_range: None, predictor: Predictor::Auto, beside: 0 }
 }
 
 /// Shape of [`images`].

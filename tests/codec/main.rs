@@ -6,5 +6,6 @@
 mod damage;
 mod fields;
 mod golden;
+mod physics;
 mod promise;
 mod rate;

@@ -282,6 +282,21 @@ fn numbers_outside_of_the_valid_range_come_back_exactly_and_cost_only_themselves
     assert!(coded.stream.len() < inside + inside / 5 + 64, "{} bytes, {inside} without", coded.stream.len());
 }
 
+#[test]
+fn values_at_an_end_of_the_valid_range_cost_what_they_cost_without_it() {
+    let shape = [4, 8, 16, 16];
+    let cloud: Vec<f32> = wave(shape).iter().map(|&v| (1.2 * v).clamp(0.0, 1.0) as f32).collect();
+    let free = spec(shape, within(Some(1e-3), None));
+    for (cloud, range) in [(cloud.clone(), [0.0, 1.0]), (cloud.iter().map(|v| 2.0 - v).collect(), [1.0, 2.0])] {
+        let values = Values::F32(cloud);
+        let ranged = round_trip(&values, None, &TileSpec { valid_range: Some(range), ..free });
+        let back = decode(&ranged, ElementType::F32, shape, None);
+        assert!((0..back.len()).all(|i| (range[0]..=range[1]).contains(&back.get_f64(i))));
+        let without = round_trip(&values, None, &free).stream.len();
+        assert!(ranged.stream.len() <= without + 8, "{} bytes, {without} without", ranged.stream.len());
+    }
+}
+
 /// Images that are bright about a beam, elongated, with or without the noise of counting.
 fn scattering(shape: [usize; 4], noisy: bool) -> Vec<f64> {
     let value = |i: usize| {

@@ -70,6 +70,35 @@ fn specials_are_kept_bit_for_bit_within_a_rate_or_it_is_refused() {
     assert_eq!(constant.report.method, Method::Constant);
 }
 
+#[test]
+fn values_stay_values_within_a_rate() {
+    // Much at an end of the valid range, and moving: what is decoded beyond comes back at the end.
+    let wave = wave(SHAPE);
+    let cloud: Vec<f32> = (0..24480).map(|p| (1.2 * wave[p] + 0.1 * noise(p)).clamp(0.0, 1.0) as f32).collect();
+    let ranged = TileSpec { valid_range: Some([0.0, 1.0]), ..spec(SHAPE, at_rate(4.0)) };
+    let coded = round_trip(&Values::F32(cloud.clone()), None, &ranged);
+    let back = decode(&coded, ElementType::F32, SHAPE, None);
+    assert!((0..back.len()).all(|p| (0.0..=1.0).contains(&back.get_f64(p))));
+    assert!(coded.report.method != Method::Constant && rmse(&Values::F32(cloud), &back) < 0.02, "{:?}", coded.report);
+    // Numbers whose squares, or whose neighbors on a coarse lattice, are none; where all of these are, a constant is left.
+    let huge = Values::F64(wave.iter().map(|v| 1e300 * v).collect());
+    let mut missing: Vec<f32> = wave.iter().map(|&v| v as f32).collect();
+    (0..missing.len()).step_by(7).for_each(|p| missing[p] = -f32::MAX);
+    for (values, element) in [(huge, ElementType::F64), (Values::F32(missing), ElementType::F32)] {
+        for predictor in [Predictor::Auto, Predictor::Interpolation, Predictor::Lorenzo, Predictor::Linear] {
+            let coded = round_trip(&values, None, &TileSpec { predictor, ..spec(SHAPE, at_rate(6.0)) });
+            let back = decode(&coded, element, SHAPE, None);
+            assert!((0..back.len()).all(|p| back.get_f64(p).is_finite()), "{element:?} {predictor:?}");
+            assert!(coded.report.method != Method::Constant || element == ElementType::F32, "{predictor:?}");
+        }
+    }
+    // The mean is the fill value: the constant is another number.
+    let pairs = |p: usize| (1.0 + 900.0 * noise(p / 2).abs()) as i16 * [1, -1][p % 2];
+    let halves = Values::I16((0..24480).map(pairs).collect());
+    let coded = round_trip(&halves, None, &TileSpec { fills: &[0], ..spec(SHAPE, at_rate(0.01)) });
+    assert_eq!(coded.report.method, Method::Constant);
+}
+
 /// Fields of different kinds.
 fn kinds() -> Vec<(&'static str, Vec<f64>)> {
     let wave = wave(SHAPE);

@@ -147,6 +147,39 @@ fn archives_of_a_given_size_are_the_same_at_every_rank_count() {
 }
 
 #[test]
+fn physics_of_a_velocity_is_told_the_same_at_every_rank_count() {
+    let run = |ranks: usize| {
+        let here = folder(&format!("physics-{ranks}"));
+        std::fs::copy(flow(), here.join("flow.nc")).unwrap();
+        // Tiles enough that both ranks have some that are looked at.
+        let job = "job: {name: physics, output: out}\ndata: {inputs: [flow.nc], variables: [u, v, w, tracer]}\n\
+                   compress: {error_bound: {spectrum: 0.02}, tile: {steps: 1}, variables: {tracer: {error_bound: {abs: 1.0e-3}}}}\n";
+        write(&here, "job.yaml", job);
+        finish(&here, ranks, &[]);
+        let metrics = std::fs::read(here.join("out/metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_slice(&metrics).unwrap();
+        assert!(here.join("out/figures/33-spectrum-u.json").exists());
+        (products(&here), metrics["compress"]["variables"].clone())
+    };
+    let (one, found) = run(1);
+    for name in ["u", "v", "w"] {
+        let physics = &found[name]["physics"];
+        let number = |key: &str| physics[key].as_f64().unwrap_or_else(|| panic!("{key} of {name}: {physics}"));
+        assert!(number("spectrum_error_rel") <= 0.02 && number("ssim") > 0.9, "{name}: {physics}");
+        assert!((0.0..0.5).contains(&number("gradient_error_rel")), "{name}: {physics}");
+        // The same velocity, whichever component tells of it.
+        assert!((0.0..0.3).contains(&number("divergence_error_rel")) && number("divergence_rms_original") > 0.0);
+        assert!((0.0..0.3).contains(&number("enstrophy_error_rel")), "{name}: {physics}");
+        assert_eq!(physics["dissipation_error_rel"], found["u"]["physics"]["dissipation_error_rel"]);
+    }
+    let tracer = &found["tracer"]["physics"];
+    assert!(tracer["steps"].as_u64() > Some(0) && tracer["divergence_rms"].is_null(), "{tracer}");
+    let (two, again) = run(2);
+    assert_same(&two, &one, "ranks");
+    assert_eq!(again, found);
+}
+
+#[test]
 fn an_archive_is_not_extracted_over_itself_and_equal_products_are_refused() {
     let here = folder("self-extract");
     std::fs::copy(flow(), here.join("flow.nc")).unwrap();
