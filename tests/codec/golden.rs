@@ -44,6 +44,7 @@ fn lines() -> Vec<String> {
     if let Values::F32(v) = &mut holes {
         v[700] = v[699];
     }
+    let clipped = wave(SHAPE).iter().map(|&v| (1.2 * v).clamp(0.0, 1.0) as f32).collect();
     let (counts, smooth) = images();
     let rms = Bound::Within(Limits { rmse: Some(0.01), ..Limits::default() });
     let rings = Bound::Within(Limits { rings: Some(0.5), ..Limits::default() });
@@ -64,11 +65,13 @@ fn lines() -> Vec<String> {
         ("image-counts", counts.clone(), Bound::Lossless, Predictor::Auto, false),
         ("image-mirror", smooth, within(Some(0.01), None), Predictor::Auto, false),
         ("image-rings", counts, rings, Predictor::Auto, false),
+        ("range", Values::F32(clipped), within(Some(1e-2), None), Predictor::Auto, false),
     ];
     let mut lines = Vec::new();
     for (name, values, bound, predictor, given) in cases {
         let prediction = given.then(prediction);
-        let spec = TileSpec { fills: &fills, predictor, ..spec(shape_of(name), bound) };
+        let valid_range = (name == "range").then_some([0.0, 1.0]);
+        let spec = TileSpec { fills: &fills, valid_range, predictor, ..spec(shape_of(name), bound) };
         let coded = encode_tile(&values, prediction.as_deref(), &spec).unwrap();
         let mask = coded.mask.as_ref().map_or_else(|| "-".into(), |mask| hex(&mask.to_bytes()));
         let line = format!("{name} {} {given} {} {mask}", values.element(), hex(&coded.stream));
@@ -109,7 +112,7 @@ fn golden_streams_of_version_1_decode_to_the_same_bits() {
             methods.insert(words[3][2..4].to_owned());
         }
     }
-    assert_eq!((text.lines().count(), methods.len()), (17, 9), "{methods:?}");
+    assert_eq!((text.lines().count(), methods.len()), (18, 9), "{methods:?}");
 }
 
 #[test]
