@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
     if raw.is_none() && !bytes.starts_with(&[0, 0]) {
         return;
     }
-    let Ok(source) = Source::open_with(&path, &Reading { axis: None, raw }) else { return };
+    let Ok(source) = Source::open_with(&path, &Reading { raw, ..Reading::default() }) else { return };
     for variable in source.select(None).unwrap_or_default() {
         let _may_be_damaged = source.read(variable, &Box4::whole(variable.shape));
     }

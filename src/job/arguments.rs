@@ -12,7 +12,7 @@ Examples:
   srun sci-hpc --config job.yaml                         run it in a Slurm allocation
   sci-hpc --config job.yaml --set train.epochs=3 --set 'compress.error_bound={rel: 1e-3}'
   sci-hpc inspect runs/job/archive/flow.nc.sci.h5 --verify
-  sci-hpc extract runs/job/archive/flow.nc.sci.h5 -v u -t 10:20 -o part.nc
+  sci-hpc extract runs/job/archive/flow.nc.sci.h5 -v u -t 10:20 -z 0:16 -o part.nc
 
 The same command again resumes an interrupted run: finished stages are skipped.
 Results: <job.output>/report.html, metrics.json, events.jsonl, archive/, decompressed/, models.
@@ -101,6 +101,18 @@ pub enum Command {
         /// Steps A to B - 1, counted from 0; either may be left out [default: all]
         #[arg(short, long, value_name = "A:B")]
         times: Option<String>,
+        /// Cells A to B - 1 along z (the outermost of up to three axes in space), counted from 0 [default: all]
+        #[arg(short, value_name = "A:B")]
+        z: Option<String>,
+        /// The same along y
+        #[arg(short, value_name = "A:B")]
+        y: Option<String>,
+        /// The same along x, the innermost
+        #[arg(short, value_name = "A:B")]
+        x: Option<String>,
+        /// Write what is not damaged: damaged tiles hold the fill value, are named, and the exit code is 3
+        #[arg(long)]
+        salvage: bool,
         /// The file to write
         #[arg(short, long, value_name = "OUT.NC")]
         output: PathBuf,

@@ -19,8 +19,9 @@ pub fn run(command: &Command) -> Result<(), JobError> {
         Command::Probe => probe::serve(),
         Command::Models { grid, json } => models(*grid, *json),
         Command::Inspect { file, json, verify } => inspect::run(file, *json, *verify),
-        Command::Extract { archive, variables, times, output } => {
-            extract::run(&extract::Request { archive, variables, times: times.as_deref(), output })
+        Command::Extract { archive, variables, times, z, y, x, salvage, output } => {
+            let ranges = [times, z, y, x].map(Option::as_deref);
+            extract::run(&extract::Request { archive, variables, ranges, salvage: *salvage, output })
         }
     }
 }

@@ -1,15 +1,16 @@
-//! `extract ARCHIVE`: some variables and steps of an archive as a NetCDF file; decodes only the tiles it needs.
+//! `extract ARCHIVE`: some variables in a box of an archive as a NetCDF file; decodes only the tiles it needs.
 
 use std::ops::Range;
 use std::path::Path;
 
 use crate::archive::{
-    Archive, ArchiveError, Box4, Coordinate, FieldSpec, FieldVariable, FieldWriter, Piece, Values, Variable,
+    Archive, ArchiveError, Box4, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece, Values,
+    Variable,
 };
 use crate::world::World;
 
 use super::decompress::GroupDecoder;
-use super::{JobError, tiling};
+use super::{Class, JobError, tiling};
 
 /// What is asked for.
 pub(super) struct Request<'a> {
@@ -17,8 +18,10 @@ pub(super) struct Request<'a> {
     pub archive: &'a Path,
     /// Names of variables; empty: all that are coded.
     pub variables: &'a [String],
-    /// `A:B`, either side may be missing.
-    pub times: Option<&'a str>,
+    /// Along t, z, y, x: `A:B`, either side may be missing.
+    pub ranges: [Option<&'a str>; 4],
+    /// Whether damaged tiles are left out.
+    pub salvage: bool,
     /// The file to write.
     pub output: &'a Path,
 }
@@ -42,52 +45,76 @@ pub(super) fn run(request: &Request) -> Result<(), JobError> {
         let reason = format!("`{}` and `{}` have different shapes; extract them one by one", names[0], other.name);
         return Err(JobError::Argument { argument: "--variable".into(), reason });
     }
-    let times = range(request.times, shape[0])?;
-    // 2. The file: coordinates of the steps, attributes of the variables as they are.
+    let mut wanted = Box4::whole(shape);
+    for (axis, (name, text)) in ["--times", "-z", "-y", "-x"].into_iter().zip(request.ranges).enumerate() {
+        let range = range(name, text, shape[axis])?;
+        (wanted.start[axis], wanted.len[axis]) = (range.start, range.len());
+    }
+    // 2. The file: coordinates of the box, attributes of the variables as they are.
     let world = World::serial();
-    let spec = spec(&archive, &variables, &times)?;
+    let spec = spec(&archive, &variables, &wanted)?;
     let mut file = FieldWriter::create(&world, request.output, &spec)?;
     // 3. Tile after tile that the steps touch.
+    let mut damaged = Vec::new();
     let groups: Vec<String> = archive.groups().map(String::from).collect();
     for group in &groups {
         let decoder = GroupDecoder::open(&archive, group)?;
-        let wanted = Box4::times(shape, times.clone());
         for region in decoder.tiles() {
             let Some(part) = region.intersect(&wanted) else { continue };
             for (v, variable) in decoder.variables.iter().enumerate().filter(|(_, v)| names.contains(&v.name)) {
-                let values = decoder.decode(&region, Some(v))?.swap_remove(v);
-                let values = cut(&values.ok_or_else(|| lost(request.archive, variable))?, &region, &part);
-                let mut at = part;
-                at.start[0] -= times.start;
-                file.write(&variable.name.replace('/', "_"), vec![Piece { region: at, values }])?;
+                let decoded = decoder.decode(&region, Some(v)).and_then(|mut values| {
+                    let values = values.swap_remove(v).ok_or_else(|| lost(request.archive, variable))?;
+                    Ok(cut(&values, &region, &part))
+                });
+                let values = match decoded {
+                    Err(error) if request.salvage && error.class() == Class::Input => {
+                        damaged.push(format!("`{}`, {part}: {error}", variable.name));
+                        missing(variable, part.count())
+                    }
+                    decoded => decoded?,
+                };
+                let start = std::array::from_fn(|axis| part.start[axis] - wanted.start[axis]);
+                let region = Box4 { start, len: part.len };
+                file.write(&variable.name.replace('/', "_"), vec![Piece { region, values }])?;
             }
         }
     }
     file.finish()?;
-    Ok(())
+    let (path, output) = (request.archive.into(), request.output.into());
+    if damaged.is_empty() { Ok(()) } else { Err(JobError::Salvaged { path, output, damaged }) }
+}
+
+/// Numbers that mean that there is no value; without such a number the least one.
+fn missing(variable: &Variable, count: usize) -> Values {
+    let float = matches!(variable.element, ElementType::F32 | ElementType::F64);
+    let fill = if variable.fills.is_empty() { None } else { Some(variable.fills.get_f64(0)) };
+    let fill = fill.unwrap_or(if float { f64::NAN } else { f64::NEG_INFINITY });
+    Values::from_f64(variable.element, &vec![fill; count])
 }
 
 fn lost(path: &Path, variable: &Variable) -> JobError {
     ArchiveError::Damaged { path: path.into(), what: format!("a tile of `{}`", variable.name) }.into()
 }
 
-/// `A:B` of `steps`.
-fn range(text: Option<&str>, steps: usize) -> Result<Range<usize>, JobError> {
-    let Some(text) = text else { return Ok(0..steps) };
+/// `A:B` of `len`.
+fn range(name: &str, text: Option<&str>, len: usize) -> Result<Range<usize>, JobError> {
+    let Some(text) = text else { return Ok(0..len) };
     let wrong = || {
-        let reason = format!("expected A:B with 0 <= A < B <= {steps}, for example 0:{steps}");
-        JobError::Argument { argument: format!("--times {text}"), reason }
+        let reason = format!("expected A:B with 0 <= A < B <= {len}, for example 0:{len}");
+        JobError::Argument { argument: format!("{name} {text}"), reason }
     };
     let (first, end) = text.split_once(':').ok_or_else(wrong)?;
     let bound =
         |part: &str, default: usize| if part.is_empty() { Ok(default) } else { part.parse().map_err(|_| wrong()) };
-    let range = bound(first, 0)?..bound(end, steps)?;
-    if range.start < range.end && range.end <= steps { Ok(range) } else { Err(wrong()) }
+    let range = bound(first, 0)?..bound(end, len)?;
+    if range.start < range.end && range.end <= len { Ok(range) } else { Err(wrong()) }
 }
 
-fn spec(archive: &Archive, variables: &[&Variable], times: &Range<usize>) -> Result<FieldSpec, JobError> {
+fn spec(archive: &Archive, variables: &[&Variable], wanted: &Box4) -> Result<FieldSpec, JobError> {
     let mut coordinates = archive.original().coordinates(variables[0])?;
-    coordinates[0].values = coordinates[0].values[times.clone()].to_vec();
+    for (axis, coordinate) in coordinates.iter_mut().enumerate() {
+        coordinate.values = coordinate.values[wanted.start[axis]..wanted.end()[axis]].to_vec();
+    }
     coordinates.iter_mut().for_each(|c: &mut Coordinate| c.name = c.name.replace('/', "_"));
     let fields = variables.iter().map(|v| FieldVariable {
         name: v.name.replace('/', "_"),
@@ -116,11 +143,11 @@ mod tests {
 
     #[test]
     fn range_takes_both_one_or_no_side() {
-        let get = |text| range(Some(text), 10).ok();
+        let get = |text| range("-x", Some(text), 10).ok();
         assert_eq!(get("2:5"), Some(2..5));
         assert_eq!(get(":5"), Some(0..5));
         assert_eq!(get("7:"), Some(7..10));
         assert!([get("5:5"), get("0:11"), get("3"), get("a:b"), get("-1:2")].iter().all(Option::is_none));
-        assert_eq!(range(None, 4).ok(), Some(0..4));
+        assert_eq!(range("-x", None, 4).ok(), Some(0..4));
     }
 }

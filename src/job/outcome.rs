@@ -121,6 +121,19 @@ pub enum JobError {
         /// Variable, steps and stream of those that are damaged.
         damaged: Vec<String>,
     },
+    /// Tiles that were left out of an extract.
+    #[error(
+        "{output} is there, but {} tiles of {path} are damaged and hold the fill value:\n  {}", damaged.len(),
+        damaged.join("\n  ")
+    )]
+    Salvaged {
+        /// The archive.
+        path: PathBuf,
+        /// What was written.
+        output: PathBuf,
+        /// Variable, place and stream of those that are damaged.
+        damaged: Vec<String>,
+    },
     /// Metrics, events or figures could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -428,7 +441,9 @@ impl JobError {
             | Self::TooManyRanks { .. }
             | Self::Argument { .. } => Class::Usage,
             Self::NoInput { .. } | Self::Unreadable { .. } | Self::GroupUnknown { .. } => Class::Input,
-            Self::BadInput { .. } | Self::LeftOut { .. } | Self::DamagedTiles { .. } => Class::Input,
+            Self::BadInput { .. } | Self::LeftOut { .. } | Self::DamagedTiles { .. } | Self::Salvaged { .. } => {
+                Class::Input
+            }
             Self::NoProbe { .. } => Class::Environment,
             Self::NoDevice(_) | Self::Signals { .. } | Self::Threads { .. } | Self::NoMpi => Class::Environment,
             Self::Report(_) | Self::Unwritable { .. } | Self::Locked { .. } => Class::Output,

@@ -40,6 +40,15 @@ fn an_archive_is_inspected_extracted_and_damage_is_an_error_that_names_the_strea
         text.split_once("// global attributes:").expect("a header").1.to_string()
     };
     assert_eq!(header("part.nc"), header("out/decompressed/urban-flow.nc"), "attributes of the file");
+    // A box: the cells asked for, with their coordinates.
+    let cells = ["-t", "2:3", "-z", "3:5", "-y", ":4", "-x", "10:"];
+    sci_hpc(&here, &[&["extract", path, "-v", "u"], &cells[..], &["-o", "box.nc"]].concat()).answer();
+    let boxed = numbers(&here.join("box.nc"), "u");
+    let at = |i: usize| 2 * step + ((3 + i / 24) * 12 + i / 6 % 4) * 16 + 10 + i % 6;
+    assert_eq!((step, boxed.len()), (8 * 12 * 16, 2 * 4 * 6));
+    assert!((0..boxed.len()).all(|i| boxed[i].to_bits() == whole[at(i)].to_bits()));
+    assert_eq!(numbers(&here.join("box.nc"), "x"), numbers(&here.join("out/decompressed/urban-flow.nc"), "x")[10..]);
+    sci_hpc(&here, &["extract", path, "-x", "3:17", "-o", "none.nc"]).refused(2, &["-x 3:17", "B <= 16"]);
     sci_hpc(&here, &["extract", path, "-v", "nothing", "-o", "none.nc"]).refused(3, &["nothing"]);
     sci_hpc(&here, &["extract", path, "-t", "5:1", "-o", "none.nc"]).refused(2, &["expected A:B"]);
     assert!(!here.join("none.nc").exists());

@@ -248,6 +248,23 @@ fn damaged_tiles_are_all_named_and_the_others_come_out_bit_for_bit() {
                 false => assert_eq!(values.as_ref(), Some(&want[i]), "{variable} {step}: {}", run.stderr),
             }
         }
+        // All in one file, without what is lost.
+        for variable in ["u", "w"] {
+            let run = sci_hpc(&here, &["extract", "bad.sci.h5", "-v", variable, "-o", "saved.nc", "--salvage"]);
+            let lost: Vec<usize> = lost.iter().copied().filter(|&i| streams[i].0 == variable).collect();
+            match lost.len() {
+                0 => drop(run.answer()),
+                n => run.refused(3, &["saved.nc is there", &format!("{n} tiles of bad.sci.h5 are damaged")]),
+            }
+            let (_, saved) = Source::open(&here.join("saved.nc")).unwrap().read_all(variable).unwrap();
+            let first = streams.iter().position(|stream| stream.0 == variable).unwrap();
+            let len = saved.len() / 3;
+            for p in 0..saved.len() {
+                let (tile, value) = (first + p / len, saved.get_f64(p));
+                let want = if lost.contains(&tile) { f64::from(9.969_21e36_f32) } else { want[tile].get_f64(p % len) };
+                assert!((value / want - 1.0).abs() < 1e-6 || value == want, "{variable} {p}: {value} {want}");
+            }
+        }
     }
 }
 
