@@ -19,13 +19,13 @@ fn main() -> ExitCode {
     if let Some(command) = &arguments.command {
         return alone(|| command::run(command));
     }
-    if (arguments.run.print_config || arguments.run.dry_run) && !is_first() {
+    if (arguments.run.print_config || arguments.run.dry_run || arguments.run.plan) && !is_first() {
         return ExitCode::SUCCESS; // the first rank tells
     }
     if arguments.run.print_config {
         return alone(|| print_config(&arguments));
     }
-    if arguments.run.dry_run {
+    if arguments.run.dry_run || arguments.run.plan {
         return alone(|| job::dry_run(&arguments.run));
     }
     // Before MPI starts, which may take long: a signal then is one to the job too.

@@ -49,6 +49,7 @@ mod sample;
 mod stencil;
 mod symbol;
 mod tile;
+mod verify;
 mod warp;
 mod waves;
 mod weights;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{ElementType, Values};
 
 use super::CodecError;
-use super::bound::{Bound, Limits};
+use super::bound::Bound;
 use super::bytes::{Reader, Writer};
 use super::container::{self, Method, TILE, VERSION, flags};
 use super::draft::{Missing, Subject};
@@ -179,7 +179,7 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     subject.check_rate(out.bytes.len() + mask_bytes + spec.beside)?;
     let mut back = vec![T::from_pattern(0); values.len()];
     decode(&out.bytes, found.mask.as_ref(), prediction, (spec.shape, &mut back))?;
-    let mut report = verify(&subject, &back)?;
+    let mut report = subject.verify(&back)?;
     (report.method, report.predicted, report.repairs) = (method, predicted, repairs);
     Ok(CodedTile { stream: out.bytes, mask: found.mask, report })
 }
@@ -228,53 +228,6 @@ fn cells(shape: [usize; 4], mask: Option<&Mask>, listed: &[usize], known: u8) ->
     Some(cells)
 }
 
-/// Compares what the decoder gives with what was promised.
-fn verify<T: Sample>(subject: &Subject<T>, back: &[T]) -> Result<TileReport, CodecError> {
-    let mut report = TileReport {
-        method: Method::Bare,
-        predicted: false,
-        numbers: 0,
-        repairs: 0,
-        max_abs_error: 0.0,
-        sum_squared_error: 0.0,
-        violations: 0,
-        rings: subject.rings_of(back),
-    };
-    let mut first = None;
-    let limits = match subject.bound {
-        Bound::Lossless => None,
-        Bound::Unbounded => Some(Limits::default()),
-        Bound::Within(limits) => Some(limits),
-    };
-    for (p, (value, back)) in subject.values.iter().zip(back).enumerate() {
-        let exact = value.pattern() == back.pattern();
-        let kept = exact || subject.cell(p) == Cell::Coded && limits.is_some() && !subject.loses(*value, *back);
-        let mut broken = !kept;
-        if subject.cell(p) != Cell::Filled {
-            let (value, back) = (value.number(), back.number());
-            let error = if exact { 0.0 } else { (value - back).abs() };
-            report.numbers += 1;
-            report.max_abs_error = report.max_abs_error.max(error);
-            report.sum_squared_error += error * error;
-            broken |= !exact && !limits.is_some_and(|limits| limits.allow(value, back));
-        }
-        if broken {
-            first.get_or_insert(p);
-            report.violations += 1;
-        }
-    }
-    let rmse = (report.sum_squared_error / report.numbers.max(1) as f64).sqrt();
-    let rings = report.rings.unwrap_or_default().largest;
-    let over = limits.and_then(|l| l.rmse).is_some_and(|limit| rmse.is_nan() || rmse > limit)
-        || limits.and_then(|l| l.rings).is_some_and(|limit| rings > limit)
-        || limits.and_then(|l| l.spectrum).is_some_and(|part| subject.strain_of_waves(back, part) > 1.0);
-    if over || report.violations > 0 {
-        let (values, violations) = (back.len(), report.violations);
-        return Err(CodecError::Verification { values, violations, index: first.unwrap_or(0) });
-    }
-    Ok(report)
-}
-
 /// What a tile is to its decoder.
 #[derive(Debug, Clone, Copy)]
 pub struct TileFrame<'a> {
@@ -313,16 +266,7 @@ fn decode<T: Sample>(
     let n = values.len();
     let mut reader = Reader::new(stream, TILE);
     // 1. Version, method, flags.
-    let version = reader.u8("version")?;
-    if version != VERSION {
-        return Err(CodecError::Version { stream: TILE, found: version, supported: VERSION });
-    }
-    let code = reader.u8("method")?;
-    let method = Method::from_code(code).ok_or_else(|| reader.out_of_range("method", u64::from(code), 8))?;
-    let set = reader.u8("flags")?;
-    if set > flags::ALL {
-        return Err(reader.out_of_range("flags", u64::from(set), u64::from(flags::ALL)));
-    }
+    let (method, set) = read_head(&mut reader)?;
     let prediction = prediction.filter(|p| set & flags::PREDICTION != 0 && p.len() == n);
     if set & flags::PREDICTION != 0 && prediction.is_none() {
         return Err(CodecError::PredictionMissing);
@@ -366,6 +310,21 @@ fn decode<T: Sample>(
         0 => Ok(()),
         rest => Err(reader.out_of_range("bytes after the last part", rest as u64, 0)),
     }
+}
+
+/// Method and flags.
+fn read_head(reader: &mut Reader) -> Result<(Method, u8), CodecError> {
+    let version = reader.u8("version")?;
+    if version != VERSION {
+        return Err(CodecError::Version { stream: TILE, found: version, supported: VERSION });
+    }
+    let code = reader.u8("method")?;
+    let method = Method::from_code(code).ok_or_else(|| reader.out_of_range("method", u64::from(code), 8))?;
+    let set = reader.u8("flags")?;
+    if set > flags::ALL {
+        return Err(reader.out_of_range("flags", u64::from(set), u64::from(flags::ALL)));
+    }
+    Ok((method, set))
 }
 
 fn put_mask<T: Sample>(mask: &Mask, patterns: &[u64], values: &mut [T], reader: &Reader) -> Result<(), CodecError> {
@@ -504,35 +463,5 @@ impl Chart<'_> {
             }
             None => number,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verification_counts_what_breaks_the_promise() {
-        let values = [1.0f32, 2.0, 3.0, 255.0, 5.0];
-        let missing = Missing { fills: vec![2.5], range: None };
-        let limits = Limits { abs: Some(0.6), ..Limits::default() };
-        let bound = Bound::Within(limits);
-        let subject = Subject {
-            values: &values,
-            shape: [1, 1, 1, 5],
-            cells: None,
-            prediction: None,
-            bound,
-            missing: &missing,
-            beside: 0,
-        };
-        let good = verify(&subject, &[1.5, 2.0, 3.1, 255.0, 4.5]).map(|r| (r.violations, r.numbers));
-        assert_eq!(good, Ok((0, 5)));
-        // Too far, a fill value, not a number.
-        let bad = verify(&subject, &[1.7, 2.5, 3.0, 255.0, f32::NAN]);
-        assert_eq!(bad.err(), Some(CodecError::Verification { values: 5, violations: 3, index: 0 }));
-        let exactly = Subject { bound: Bound::Lossless, ..subject };
-        let bad = verify(&exactly, &[1.0, 2.0, 3.0, 255.0, 5.0000005]);
-        assert_eq!(bad.err(), Some(CodecError::Verification { values: 5, violations: 1, index: 4 }));
     }
 }

@@ -50,8 +50,12 @@ pub struct RunArguments {
     /// Check everything, print shapes, parameters, FLOPs, memory per rank and output bytes; needs no MPI
     #[arg(long, requires = "config", conflicts_with_all = ["smoke", "fresh", "print_config"])]
     pub dry_run: bool,
-    /// Number of ranks a dry run plans for [default: 1]
-    #[arg(long, requires = "dry_run", value_parser = clap::value_parser!(u32).range(1..))]
+    /// A dry run that also codes a sample of the inputs: what every predictor makes of it, size and time of the archive,
+    /// when a model pays
+    #[arg(long, requires = "config", conflicts_with_all = ["dry_run", "smoke", "fresh", "print_config"])]
+    pub plan: bool,
+    /// Number of ranks a dry run or a plan is for [default: 1]
+    #[arg(long, requires = "config", value_parser = clap::value_parser!(u32).range(1..))]
     pub ranks: Option<u32>,
     /// One training step, the first tiles of one file and one state, through every stage; leaves nothing behind
     #[arg(long, requires = "config", conflicts_with = "print_config")]

@@ -12,6 +12,7 @@ use super::arguments::RunArguments;
 use super::command::print;
 use super::decompress::GroupDecoder;
 use super::footprint::{self, Tiles};
+use super::plan as trials;
 use super::prediction::space;
 use super::prepare::{self, Checked};
 use super::tiling::tiles;
@@ -50,6 +51,8 @@ struct Plan {
     whole: u64,
     /// The same without what is coded, as it is stored.
     others: u64,
+    /// Of the networks that tiles may be predicted by, as they travel.
+    decoder_bytes: u64,
 }
 
 /// Checks the job and its inputs and prints what it would do on `arguments.ranks` ranks. Creates nothing.
@@ -80,7 +83,19 @@ pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
     if let Some(assimilate) = &job.assimilate {
         plan.assimilate(&job, assimilate, &groups, ranks)?;
     }
-    print(&plan.text(threads))
+    // 3. What the predictors make of a sample.
+    let sampled = match &job.compress {
+        Some(section) if arguments.plan => {
+            if inputs.is_empty() {
+                let reason = "there are no inputs yet: let the job generate them, then give them as data.inputs".into();
+                return Err(JobError::Argument { argument: "--plan".into(), reason });
+            }
+            trials::table((&job, section), &inputs, ([ranks, threads], plan.decoder_bytes))?
+        }
+        _ => Vec::new(),
+    };
+    let sampled: String = sampled.iter().map(|line| format!("{line}\n")).collect();
+    print(&format!("{}{}{sampled}", plan.text(threads), if sampled.is_empty() { "" } else { "\n" }))
 }
 
 impl Plan {
@@ -244,6 +259,8 @@ impl Plan {
     ) -> Result<(), JobError> {
         let shape = group[0].shape;
         let model = if group.iter().any(|v| section.may_learn(&v.name)) { network(job, section, group)? } else { None };
+        let decoder = model.as_ref().map_or(0, |(_, cost)| cost.decoder_params as u64);
+        self.decoder_bytes += decoder * u64::from(section.weight_bits) / 8;
         let mut tile = section.tile.clone();
         tile.cells = model.as_ref().map(|(window, _)| window.cells).or(tile.cells);
         let tiles = tiles(shape, &tile);

@@ -15,6 +15,7 @@
 
 pub mod arguments;
 mod assimilate;
+mod class;
 mod coding;
 pub mod command;
 mod compress;
@@ -33,6 +34,7 @@ mod lock;
 mod measure;
 pub mod memory;
 mod outcome;
+mod plan;
 mod prediction;
 mod prepare;
 mod probe;
@@ -48,10 +50,11 @@ pub mod tiling;
 mod total;
 mod train;
 
+pub use class::Class;
 pub use context::{ARCHIVE_SUFFIX, Context, Input, Output};
 pub use dry_run::dry_run;
 pub use groups::Group;
-pub use outcome::{Class, JobError};
+pub use outcome::JobError;
 pub use probe::BadFile;
 
 use std::path::PathBuf;

@@ -172,6 +172,36 @@ fn dry_run_tells_what_compressing_takes() {
 }
 
 #[test]
+fn plan_tells_what_every_predictor_makes_of_a_sample() {
+    let here = folder("plan");
+    std::fs::copy(flow(), here.join("flow.nc")).unwrap();
+    let job = "job: {name: toy, output: out}\ndata: {inputs: [flow.nc], variables: [u, w]}\n\
+               train: {model: {name: dense}, epochs: 1}\n\
+               compress: {error_bound: {rel: 1.0e-3}, variables: {w: {error_bound: {rate: 4}}}}\n";
+    write(&here, "job.yaml", job);
+    let run = sci_hpc(&here, &["--config", "job.yaml", "--plan", "--ranks", "4"]);
+    let told = run.answer();
+    // Ratio and PSNR at four bounds, one and a fourth: as the bound falls, so does the ratio.
+    for (variable, at_bound) in [("u", 0.0), ("w", 8.0)] {
+        for predictor in ["auto", "linear", "interpolation", "lorenzo"] {
+            let of = |line: &&str| line.split_whitespace().take(2).eq([variable, predictor]);
+            let line = told.lines().find(of).unwrap_or_else(|| panic!("{variable} {predictor}: {told}"));
+            let numbers: Vec<f64> = line.split_whitespace().skip(2).map(|word| word.parse().unwrap()).collect();
+            assert!(numbers.len() == 8 && numbers[0] > numbers[2] && numbers[2] > numbers[4], "{line}");
+            assert!(numbers[1] < numbers[3] && numbers[3] < numbers[5] && numbers[2] >= at_bound, "{line}");
+        }
+    }
+    for words in
+        ["the archive: about", "on 4 ranks of 1 threads", "the model:", "u: predictor: ", "memory     of a rank"]
+    {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(!here.join("out").exists(), "nothing is created");
+    write(&here, "made.yaml", "job: {name: toy}\ngenerate: {snapshots: 2}\ncompress: {error_bound: {rel: 0.1}}\n");
+    sci_hpc(&here, &["--config", "made.yaml", "--plan"]).refused(2, &["--plan", "no inputs yet"]);
+}
+
+#[test]
 fn models_lists_the_published_sizes() {
     let run = sci_hpc(&folder("models"), &["models"]);
     assert!(run.answer().contains("backbone") && run.answer().contains("296553"), "{}", run.stdout);

@@ -1,0 +1,89 @@
+//! What was decoded against what was promised. Encoder only.
+
+use super::CodecError;
+use super::bound::{Bound, Limits};
+use super::container::Method;
+use super::draft::Subject;
+use super::field::Cell;
+use super::sample::Sample;
+use super::tile::TileReport;
+
+impl<T: Sample> Subject<'_, T> {
+    /// Compares what the decoder gives with what was promised.
+    pub fn verify(&self, back: &[T]) -> Result<TileReport, CodecError> {
+        let mut report = TileReport {
+            method: Method::Bare,
+            predicted: false,
+            numbers: 0,
+            repairs: 0,
+            max_abs_error: 0.0,
+            sum_squared_error: 0.0,
+            violations: 0,
+            rings: self.rings_of(back),
+        };
+        let mut first = None;
+        let limits = match self.bound {
+            Bound::Lossless => None,
+            Bound::Unbounded => Some(Limits::default()),
+            Bound::Within(limits) => Some(limits),
+        };
+        for (p, (value, back)) in self.values.iter().zip(back).enumerate() {
+            let exact = value.pattern() == back.pattern();
+            let kept = exact || self.cell(p) == Cell::Coded && limits.is_some() && !self.loses(*value, *back);
+            let mut broken = !kept;
+            if self.cell(p) != Cell::Filled {
+                let (value, back) = (value.number(), back.number());
+                let error = if exact { 0.0 } else { (value - back).abs() };
+                report.numbers += 1;
+                report.max_abs_error = report.max_abs_error.max(error);
+                report.sum_squared_error += error * error;
+                broken |= !exact && !limits.is_some_and(|limits| limits.allow(value, back));
+            }
+            if broken {
+                first.get_or_insert(p);
+                report.violations += 1;
+            }
+        }
+        let rmse = (report.sum_squared_error / report.numbers.max(1) as f64).sqrt();
+        let rings = report.rings.unwrap_or_default().largest;
+        let over = limits.and_then(|l| l.rmse).is_some_and(|limit| rmse.is_nan() || rmse > limit)
+            || limits.and_then(|l| l.rings).is_some_and(|limit| rings > limit)
+            || limits.and_then(|l| l.spectrum).is_some_and(|part| self.strain_of_waves(back, part) > 1.0);
+        if over || report.violations > 0 {
+            let (values, violations) = (back.len(), report.violations);
+            return Err(CodecError::Verification { values, violations, index: first.unwrap_or(0) });
+        }
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::draft::Missing;
+    use super::*;
+
+    #[test]
+    fn verification_counts_what_breaks_the_promise() {
+        let values = [1.0f32, 2.0, 3.0, 255.0, 5.0];
+        let missing = Missing { fills: vec![2.5], range: None };
+        let limits = Limits { abs: Some(0.6), ..Limits::default() };
+        let bound = Bound::Within(limits);
+        let subject = Subject {
+            values: &values,
+            shape: [1, 1, 1, 5],
+            cells: None,
+            prediction: None,
+            bound,
+            missing: &missing,
+            beside: 0,
+        };
+        let good = subject.verify(&[1.5, 2.0, 3.1, 255.0, 4.5]).map(|r| (r.violations, r.numbers));
+        assert_eq!(good, Ok((0, 5)));
+        // Too far, a fill value, not a number.
+        let bad = subject.verify(&[1.7, 2.5, 3.0, 255.0, f32::NAN]);
+        assert_eq!(bad.err(), Some(CodecError::Verification { values: 5, violations: 3, index: 0 }));
+        let exactly = Subject { bound: Bound::Lossless, ..subject };
+        let bad = exactly.verify(&[1.0, 2.0, 3.0, 255.0, 5.0000005]);
+        assert_eq!(bad.err(), Some(CodecError::Verification { values: 5, violations: 1, index: 4 }));
+    }
+}
