@@ -85,6 +85,13 @@ impl<T: Sample> Draft<T> {
         self.bare_size() + (T::SIZE + 2) * self.repairs.len()
     }
 
+    /// What the decoder will find in the end.
+    pub fn back(&self) -> Vec<T> {
+        let mut back = self.decoded.clone();
+        self.repairs.iter().for_each(|&(p, pattern)| back[p] = T::from_pattern(pattern));
+        back
+    }
+
     /// Exactly how many.
     pub fn length(&self) -> usize {
         let mut repairs = Writer::default();

@@ -48,12 +48,12 @@ impl<T: Sample> Subject<'_, T> {
             let mut strain = f64::INFINITY;
             for _ in 0..ROUNDS {
                 let draft = scaled.draft(choice, &gains);
-                let spectrum = self.spectrum(&draft.decoded);
-                let [error, noise] = [spectrum.error(), spectrum.noise()].map(Option::unwrap_or_default);
-                strain =
-                    (noise / NOISE).sqrt().max(rmse.map_or(0.0, |limit| self.rmse(|p, _| draft.decoded[p]) / limit));
+                let back = draft.back();
+                let spectra = self.spectra(&back);
+                let [error, noise] = worst(&spectra);
+                strain = rmse.map_or(0.0, |limit| self.rmse(|p, _| back[p]) / limit).max((noise / NOISE).sqrt());
                 let kept = error <= part;
-                if kept && strain <= 1.0 && best.as_ref().is_none_or(|b| draft.bytes.len() < b.bytes.len()) {
+                if kept && strain <= 1.0 && best.as_ref().is_none_or(|b| draft.size() < b.size()) {
                     best = Some(draft);
                 }
                 if kept || !raises {
@@ -61,9 +61,7 @@ impl<T: Sample> Subject<'_, T> {
                     break;
                 }
                 strain = strain.max(STRAINED).max((error / part).powf(0.25));
-                gains.resize(spectrum.shells.len(), 1.0);
-                let raised = gains.iter_mut().zip(spectrum.gains());
-                raised.for_each(|(gain, new)| *gain = (*gain * new).clamp(1.0 / GAIN_MAX, GAIN_MAX));
+                raise(&mut gains, &spectra);
             }
             if (REACHED..=1.0).contains(&strain) || strain <= 1.0 && choice.bound >= most || strain == 0.0 {
                 break;
@@ -74,39 +72,59 @@ impl<T: Sample> Subject<'_, T> {
         best
     }
 
-    /// Root mean square of a white error that changes the spectrum by this part. `None` if there is nothing to change.
+    /// Root mean square of a white error that changes the spectrum of no step by more than this part. `None` if there is
+    /// nothing to change.
     pub fn rmse_of_spectrum(&self, part: f64) -> Option<f64> {
-        let spectrum = self.spectrum(self.values);
-        let energy = |(k, shell): (usize, &[f64; 3])| part * shell[0] / spectrum.modes[k];
-        spectrum.resolved().map(energy).reduce(f64::min).map(f64::sqrt)
+        let of_step = |spectrum: &Spectrum| {
+            let energy = |(k, shell): (usize, &[f64; 3])| part * shell[0] / spectrum.modes[k];
+            spectrum.resolved().map(energy).reduce(f64::min)
+        };
+        self.spectra(self.values).iter().filter_map(of_step).reduce(f64::min).map(f64::sqrt)
     }
 
     /// How far a draft is from its limits on means: 1 is just there.
     pub fn strain(&self, draft: &Draft<T>) -> f64 {
         let Bound::Within(limits) = self.bound else { return 0.0 };
-        let rmse = limits.rmse.map_or(0.0, |limit| self.rmse(|p, _| draft.decoded[p]) / limit);
-        limits.spectrum.map_or(0.0, |part| self.strain_of_waves(&draft.decoded, part)).max(rmse)
+        let back = draft.back();
+        let rmse = limits.rmse.map_or(0.0, |limit| self.rmse(|p, _| back[p]) / limit);
+        limits.spectrum.map_or(0.0, |part| self.strain_of_waves(&back, part)).max(rmse)
     }
 
     /// The same of the spectrum alone.
     pub fn strain_of_waves(&self, back: &[T], part: f64) -> f64 {
-        let spectrum = self.spectrum(back);
-        let [error, noise] = [spectrum.error(), spectrum.noise()].map(Option::unwrap_or_default);
+        let [error, noise] = worst(&self.spectra(back));
         (error / part).max(noise / NOISE).sqrt()
     }
 
-    /// Energy by wavenumber of the tile and of what comes back of it, steps added up.
-    pub fn spectrum(&self, back: &[T]) -> Spectrum {
+    /// Energy by wavenumber of every step with values, and of what comes back of it.
+    fn spectra(&self, back: &[T]) -> Vec<Spectrum> {
         let shape = [self.shape[1], self.shape[2], self.shape[3]];
         let step = shape.iter().product::<usize>();
-        let mut sum = Spectrum::default();
-        for first in (0..self.values.len()).step_by(step) {
+        let of_step = |first: usize| {
             let numbers = |values: &[T]| values[first..first + step].iter().map(|v| v.number()).collect();
             let valid = self.cells.map(|cells| cells[first..first + step].iter().map(|c| *c != Cell::Filled).collect());
-            if let Some(pair) = Pair::new(shape, [numbers(self.values), numbers(back)], valid) {
-                sum.join(&Spectrum::of(&pair));
-            }
-        }
-        sum
+            Some(Spectrum::of(&Pair::new(shape, [numbers(self.values), numbers(back)], valid)?))
+        };
+        (0..self.values.len()).step_by(step).filter_map(of_step).collect()
+    }
+}
+
+/// The largest change of energy, and the largest energy of the error, of any step and wavenumber; of a step whose squares
+/// overflow nothing is known.
+fn worst(spectra: &[Spectrum]) -> [f64; 2] {
+    let of_step = |spectrum: &Spectrum| match spectrum.shells.is_empty() {
+        true => [f64::INFINITY; 2],
+        false => [spectrum.error(), spectrum.noise()].map(Option::unwrap_or_default),
+    };
+    spectra.iter().map(of_step).fold([0.0; 2], |a, b| [a[0].max(b[0]), a[1].max(b[1])])
+}
+
+/// Gains that make up for what is missing, in the mean over the steps.
+fn raise(gains: &mut Vec<f64>, spectra: &[Spectrum]) {
+    let all: Vec<Vec<f64>> = spectra.iter().map(Spectrum::gains).collect();
+    gains.resize(all.iter().map(Vec::len).max().unwrap_or(0), 1.0);
+    for (k, gain) in gains.iter_mut().enumerate() {
+        let mean = all.iter().filter_map(|new| new.get(k)).sum::<f64>() / all.len() as f64;
+        *gain = (*gain * mean).clamp(1.0 / GAIN_MAX, GAIN_MAX);
     }
 }

@@ -71,8 +71,8 @@ pub struct ErrorBound {
     pub rate: Option<f64>,
     /// The same as stored bytes over compressed bytes, at least this in every tile.
     pub ratio: Option<f64>,
-    /// Energy by wavenumber: |E'(k) - E(k)| at most this part of E(k) in every tile, for waves of at least four cells, and
-    /// the energy of their error a quarter of E(k).
+    /// Energy by wavenumber: |E'(k) - E(k)| at most this part of E(k) in every step of every tile, for waves of at least four
+    /// cells, and the energy of their error a quarter of E(k).
     pub spectrum: Option<f64>,
     /// |log10 |x| - log10 |x'|| at most this: decades of an intensity.
     pub decades: Option<f64>,

@@ -48,14 +48,14 @@ pub struct RunArguments {
     #[arg(long, value_name = "PATH=VALUE", requires = "config")]
     pub set: Vec<String>,
     /// Check everything, print shapes, parameters, FLOPs, memory per rank and output bytes; needs no MPI
-    #[arg(long, requires = "config", conflicts_with_all = ["smoke", "fresh", "print_config"])]
+    #[arg(long, requires = "config", group = "planned", conflicts_with_all = ["smoke", "fresh", "print_config"])]
     pub dry_run: bool,
     /// A dry run that also codes a sample of the inputs: what every predictor makes of it, size and time of the archive,
     /// when a model pays
-    #[arg(long, requires = "config", conflicts_with_all = ["dry_run", "smoke", "fresh", "print_config"])]
+    #[arg(long, requires = "config", group = "planned", conflicts_with_all = ["smoke", "fresh", "print_config"])]
     pub plan: bool,
     /// Number of ranks a dry run or a plan is for [default: 1]
-    #[arg(long, requires = "config", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, requires = "planned", value_parser = clap::value_parser!(u32).range(1..))]
     pub ranks: Option<u32>,
     /// One training step, the first tiles of one file and one state, through every stage; leaves nothing behind
     #[arg(long, requires = "config", conflicts_with = "print_config")]

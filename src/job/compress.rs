@@ -39,6 +39,7 @@ use super::tiling::tiles;
 use super::total::{Total, ratio};
 use super::{Context, Input, JobError, failure, memory, slices, smoke};
 use aside::{Aside, Tiles};
+pub(super) use physics::looking_bytes;
 
 /// The part of an archive that holds its [`Summary`].
 const SUMMARY: &str = "summary";
@@ -304,11 +305,12 @@ impl File<'_, '_> {
         for group in &chosen {
             summary.model_bytes += self.write_group(source, group, (&mut writer, &mut summary.variables))?;
         }
-        for (i, (name, found)) in physics.into_iter().enumerate() {
+        for (i, name) in names.iter().enumerate() {
+            let Some(found) = physics.get(name) else { continue };
             if self.shown && i < slices::VARIABLES {
-                physics::figure(self.ctx, source, source.variable(&name)?, &found.spectrum)?;
+                physics::figure(self.ctx, source, source.variable(name)?, &found.spectrum)?;
             }
-            summary.variables.entry(name).and_modify(|total| total.physics = found.physics);
+            summary.variables.entry(name.clone()).and_modify(|total| total.physics = found.physics);
         }
         // 5. The summary and the file.
         writer.put_text(SUMMARY, &serde_json::to_string(&summary).expect("plain data"))?;

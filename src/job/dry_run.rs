@@ -16,7 +16,7 @@ use super::plan as trials;
 use super::prediction::space;
 use super::prepare::{self, Checked};
 use super::tiling::tiles;
-use super::{Group, Input, JobError, assimilate, groups, prediction};
+use super::{Group, Input, JobError, assimilate, compress, groups, prediction};
 
 /// Bytes of a number of the generated files and on the device.
 const REAL_BYTES: usize = 4;
@@ -165,7 +165,7 @@ impl Plan {
             let file = size_of_file(input);
             self.whole += declared.max(file);
             // Of a file smaller than its numbers any part may be the deflated one.
-            self.others += if file < declared { file } else { file - coded };
+            self.others += if file < declared { file } else { file.saturating_sub(coded) };
         }
         Ok(all)
     }
@@ -273,7 +273,8 @@ impl Plan {
         let work = Tiles { values: [largest.count(), seen], elements: &elements, count, threads };
         let learned = model.as_ref().map(|(_, cost)| cost);
         let calibrating = learned.map_or(0, |cost| footprint::calibrate(cost, ranks));
-        self.memory.push((Stage::Compress, footprint::code(&work, learned).max(calibrating)));
+        let looking = compress::looking_bytes(&largest, &elements);
+        self.memory.push((Stage::Compress, footprint::code(&work, learned).max(calibrating).max(looking)));
         if job.decompress.is_some() {
             // Which tiles the network will predict is known when they are coded.
             self.guessed |= learned.is_some();

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::archive::{
-    Archive, ArchiveError, Box4, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece, Values,
-    Variable,
+    Archive, ArchiveError, Box4, Coordinate, FieldSpec, FieldVariable, FieldWriter, Piece, Values, Variable,
+    names_of_text,
 };
 use crate::world::World;
 
@@ -45,19 +45,19 @@ pub(super) fn run(request: &Request) -> Result<(), JobError> {
         let reason = format!("`{}` and `{}` have different shapes; extract them one by one", names[0], other.name);
         return Err(JobError::Argument { argument: "--variable".into(), reason });
     }
-    let mut wanted = Box4::whole(shape);
-    for (axis, (name, text)) in ["--times", "-z", "-y", "-x"].into_iter().zip(request.ranges).enumerate() {
-        let range = range(name, text, shape[axis])?;
-        (wanted.start[axis], wanted.len[axis]) = (range.start, range.len());
-    }
+    let wanted = wanted(request, shape)?;
     // 2. The file: coordinates of the box, attributes of the variables as they are.
     let world = World::serial();
-    let spec = spec(&archive, &variables, &wanted)?;
+    let spec = spec(&archive, &variables, &wanted, request.salvage)?;
     let mut file = FieldWriter::create(&world, request.output, &spec)?;
     // 3. Tile after tile that the steps touch.
     let mut damaged = Vec::new();
     let groups: Vec<String> = archive.groups().map(String::from).collect();
     for group in &groups {
+        let members = names_of_text(&archive.text(&format!("members/{group}"))?);
+        if !members.iter().any(|member| names.contains(member)) {
+            continue;
+        }
         let decoder = GroupDecoder::open(&archive, group)?;
         for region in decoder.tiles() {
             let Some(part) = region.intersect(&wanted) else { continue };
@@ -84,11 +84,29 @@ pub(super) fn run(request: &Request) -> Result<(), JobError> {
     if damaged.is_empty() { Ok(()) } else { Err(JobError::Salvaged { path, output, damaged }) }
 }
 
-/// Numbers that mean that there is no value; without such a number the least one.
+/// The box that is asked for.
+fn wanted(request: &Request, shape: [usize; 4]) -> Result<Box4, JobError> {
+    let mut wanted = Box4::whole(shape);
+    for (axis, (name, text)) in ["--times", "-z", "-y", "-x"].into_iter().zip(request.ranges).enumerate() {
+        let range = range(name, text, shape[axis])?;
+        (wanted.start[axis], wanted.len[axis]) = (range.start, range.len());
+    }
+    Ok(wanted)
+}
+
+/// The number that means that there is no value; without such a number NaN, the least integer, of unsigned ones the largest.
 fn missing(variable: &Variable, count: usize) -> Values {
-    let float = matches!(variable.element, ElementType::F32 | ElementType::F64);
-    let fill = if variable.fills.is_empty() { None } else { Some(variable.fills.get_f64(0)) };
-    let fill = fill.unwrap_or(if float { f64::NAN } else { f64::NEG_INFINITY });
+    let size = variable.element.size();
+    if let Some(fill) = variable.fills.bytes().chunks(size).next() {
+        let mut values = Values::zeros(variable.element, count);
+        values.bytes_mut().chunks_mut(size).for_each(|number| number.copy_from_slice(fill));
+        return values;
+    }
+    let fill = match variable.element.is_integer() {
+        false => f64::NAN,
+        true if variable.element.name().starts_with('u') => f64::INFINITY,
+        true => f64::NEG_INFINITY,
+    };
     Values::from_f64(variable.element, &vec![fill; count])
 }
 
@@ -110,17 +128,18 @@ fn range(name: &str, text: Option<&str>, len: usize) -> Result<Range<usize>, Job
     if range.start < range.end && range.end <= len { Ok(range) } else { Err(wrong()) }
 }
 
-fn spec(archive: &Archive, variables: &[&Variable], wanted: &Box4) -> Result<FieldSpec, JobError> {
+fn spec(archive: &Archive, variables: &[&Variable], wanted: &Box4, salvage: bool) -> Result<FieldSpec, JobError> {
     let mut coordinates = archive.original().coordinates(variables[0])?;
     for (axis, coordinate) in coordinates.iter_mut().enumerate() {
         coordinate.values = coordinate.values[wanted.start[axis]..wanted.end()[axis]].to_vec();
     }
     coordinates.iter_mut().for_each(|c: &mut Coordinate| c.name = c.name.replace('/', "_"));
-    let fields = variables.iter().map(|v| FieldVariable {
-        name: v.name.replace('/', "_"),
-        element: v.element,
-        axes: vec![0, 1, 2, 3],
-        attributes: v.attributes.clone(),
+    let fields = variables.iter().map(|v| {
+        let mut attributes = v.attributes.clone();
+        if salvage && attributes.get("_FillValue").is_none() {
+            attributes.put_numbers("_FillValue", missing(v, 1));
+        }
+        FieldVariable { name: v.name.replace('/', "_"), element: v.element, axes: vec![0, 1, 2, 3], attributes }
     });
     let attributes = archive.original().attributes().clone();
     let variables = fields.collect();

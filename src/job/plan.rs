@@ -5,6 +5,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::archive::{Box4, Source, Variable};
+use crate::codec::CodecError;
 use crate::config::{Compress, Job, Predictor};
 use crate::report::metrics::Quality;
 use crate::world::World;
@@ -18,6 +19,8 @@ use super::{Input, JobError, groups, measure};
 const FILES: usize = 3;
 /// Values of a variable in each of them: a whole tile but for the largest, as what is coded in few steps takes more.
 const VALUES: usize = 1 << 22;
+/// Tiles of a file at most that tell the range of a variable.
+const MEASURED: usize = 16;
 /// Multiples of the bound that are tried.
 const FACTORS: [f64; 3] = [4.0, 1.0, 0.25];
 /// The predictors, and their names in the job file.
@@ -79,7 +82,13 @@ fn try_one(
     let Some(mut region) = boxes.get(boxes.len() / 2).copied() else { return Ok(()) };
     let step = region.len[1..].iter().product::<usize>().max(1);
     region.len[0] = region.len[0].min((VALUES / step).max(1));
-    let measured = measure::measure(&World::serial(), (source, variable), &[region], || false)?;
+    if section.error_bound_of(&variable.name).is_none() {
+        return Ok(());
+    }
+    // Of all tiles, or of some: what they span is nearly what the file spans.
+    let every = boxes.len().div_ceil(MEASURED);
+    let some: Vec<Box4> = boxes.iter().copied().step_by(every).chain([region]).collect();
+    let measured = measure::measure(&World::serial(), (source, variable), &some, || false)?;
     let tile = Tile::read(source, &Plan::new(section, &[variable], &[measured], None), &region)?;
     let tried = PREDICTORS.par_iter().zip(trials).map(|((predictor, _), trials)| {
         let mut section = section.clone();
@@ -87,10 +96,11 @@ fn try_one(
         section.variables.values_mut().for_each(|v| v.predictor = None);
         let plan = Plan::new(&section, &[variable], &[measured], None);
         for (factor, trial) in FACTORS.into_iter().zip(trials) {
-            let Some(plan) = plan.scaled(factor) else { continue };
-            match trial.add(&tile, &plan, &region) {
-                // A bound on the size that is too tight for a predictor is no point of its curve.
-                Ok(()) | Err(JobError::Uncodable { .. }) => {}
+            // What is lossless is so at any multiple.
+            let scaled = plan.scaled(factor);
+            match trial.add(&tile, scaled.as_ref().unwrap_or(&plan), &region) {
+                // A size that is too small for a predictor is no point of its curve.
+                Ok(()) | Err(JobError::Uncodable { source: CodecError::RateNotReachable { .. }, .. }) => {}
                 error => return error,
             }
         }
@@ -173,8 +183,9 @@ fn lines(all: &[Tried], [ranks, threads]: [usize; 2], decoder_bytes: u64) -> Vec
             bytes((10.0 * decoder_bytes as f64 * before / after) as u64)
         ));
     }
-    for tried in all.iter().filter(|tried| at_bound(&tried.trials[0]).raw > 0.0) {
-        lines.push(advice(tried));
+    for tried in all {
+        let told = at_bound(&tried.trials[0]).raw > 0.0;
+        lines.push(if told { advice(tried) } else { format!("{}: not within its bound, or without one", tried.name) });
     }
     lines
 }

@@ -41,7 +41,10 @@ fn archive(metrics: &Value) -> Table {
         let mut cells = vec![name.clone()];
         cells.extend(["ratio", "ratio_with_model", "bits_per_value"].iter().map(|key| number(&v[key])));
         cells.push(format!("{} of {all}", tiles(&v["tiles"]["learned"])));
-        cells.extend(["error_bound_abs", "max_abs_error"].iter().map(|key| number(&v[key])));
+        // What is bounded, where no single error is.
+        let mode = v["error_bound_mode"].as_str().filter(|_| v["error_bound_abs"].is_null());
+        cells.push(mode.map_or_else(|| number(&v["error_bound_abs"]), String::from));
+        cells.push(number(&v["max_abs_error"]));
         cells.push(v["bound_violations"].to_string());
         cells.push(number(&v["psnr_db"]));
         cells

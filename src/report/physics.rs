@@ -75,7 +75,7 @@ impl Pair {
 pub struct Spectrum {
     /// By wavenumber from 0: variance of the original, of the reconstruction, and covariance of both.
     pub shells: Vec<[f64; 3]>,
-    /// By wavenumber: part of all modes.
+    /// By wavenumber: part of all modes, steps added up.
     pub modes: Vec<f64>,
 }
 
@@ -124,6 +124,7 @@ impl Spectrum {
             self.clone_from(other);
             return;
         }
+        self.modes.iter_mut().zip(&other.modes).for_each(|(sum, part)| *sum += part);
         for (shell, more) in self.shells.iter_mut().zip(&other.shells) {
             shell.iter_mut().zip(more).for_each(|(sum, term)| *sum += term);
         }
@@ -132,7 +133,7 @@ impl Spectrum {
     /// The shells that are resolved, of at least four points a wave, and not empty.
     pub fn resolved(&self) -> impl Iterator<Item = (usize, &[f64; 3])> {
         let largest = self.shells.iter().map(|shell| shell[0]).fold(0.0, f64::max);
-        let resolved = self.shells.iter().enumerate().skip(1).take(self.shells.len() / 2);
+        let resolved = self.shells.iter().enumerate().skip(1).take(self.shells.len().saturating_sub(1) / 2);
         resolved.filter(move |(_, shell)| shell[0] > EMPTY_SHELL * largest)
     }
 
@@ -200,7 +201,7 @@ fn transform(values: &mut [Complex64], shape: [usize; 3]) {
 pub struct Physics {
     /// Steps that were compared.
     pub steps: u64,
-    /// The largest [`Spectrum::error`] of a file.
+    /// The largest [`Spectrum::error`] of a step.
     pub spectrum: Option<f64>,
     /// By axis z, y, x: sum of squared central differences of the original, and of their errors.
     pub gradients: [[f64; 2]; 3],
@@ -213,18 +214,19 @@ pub struct Physics {
 }
 
 impl Physics {
-    /// Of one step; `range`: max - min of the variable. The spectrum is left to the caller, who joins those of all steps.
-    pub fn of(pair: &Pair, range: f64) -> Self {
+    /// Of one step with this spectrum; `range`: max - min of the variable.
+    pub fn of(pair: &Pair, spectrum: &Spectrum, range: f64) -> Self {
         let counted = |values: &[f64]| {
             let all = values.iter().enumerate().filter(|(p, _)| pair.counts(*p));
             all.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], (_, &v)| [low.min(v), high.max(v)])
         };
         Self {
             steps: 1,
-            spectrum: None,
+            spectrum: spectrum.error(),
             gradients: [0, 1, 2].map(|axis| finite(gradient(pair, axis))),
             ssim: finite(similarity(pair, range)),
-            extremes: Some([counted(&pair.values[0]), counted(&pair.values[1])]),
+            extremes: Some([counted(&pair.values[0]), counted(&pair.values[1])])
+                .filter(|ends| ends.iter().flatten().all(|end| end.is_finite())),
             velocity: None,
         }
     }
@@ -235,15 +237,17 @@ impl Physics {
         self.spectrum = self.spectrum.into_iter().chain(other.spectrum).reduce(f64::max);
         let pairs = self.gradients.iter_mut().flatten().chain(&mut self.ssim);
         pairs.zip(other.gradients.iter().flatten().chain(&other.ssim)).for_each(|(sum, term)| *sum += term);
+        self.gradients = self.gradients.map(finite);
         let wider = |a: [[f64; 2]; 2], b: [[f64; 2]; 2]| [0, 1].map(|i| [a[i][0].min(b[i][0]), a[i][1].max(b[i][1])]);
         self.extremes = self.extremes.into_iter().chain(other.extremes).reduce(wider);
-        self.velocity = self.velocity.into_iter().chain(other.velocity).reduce(Velocity::join);
+        self.velocity =
+            self.velocity.into_iter().chain(other.velocity).reduce(Velocity::join).filter(Velocity::is_finite);
     }
 
     /// As in `metrics.json`; `null` where there is no such number.
     pub fn to_json(&self) -> Value {
         let root = |a: f64, b: f64| (b > 0.0).then(|| (a / b).sqrt());
-        let apart = |[x, y]: [f64; 2]| (x > 0.0).then(|| (y - x).abs() / x);
+        let apart = |[x, y]: [f64; 2]| (x > 0.0).then(|| (y - x) / x);
         let flow = self.velocity.as_ref();
         let end = |i: usize| self.extremes.map(|[x, y]| y[i] - x[i]);
         json!({
@@ -393,8 +397,12 @@ impl Velocity {
             }
             sums.add(&rates);
         }
-        let largest = sums.gradient.max(sums.divergence[1]).max(sums.enstrophy[1]).max(sums.dissipation[1]);
-        (sums.cells > 0.0 && largest.is_finite()).then_some(sums)
+        (sums.cells > 0.0 && sums.is_finite()).then_some(sums)
+    }
+
+    fn is_finite(&self) -> bool {
+        let pairs = [self.divergence, self.enstrophy, self.dissipation, [self.gradient, self.divergence_error]];
+        pairs.iter().flatten().all(|sum| sum.is_finite())
     }
 
     fn add(&mut self, rates: &[[[f64; 3]; 3]; 2]) {

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{Box4, Coordinate, Source, Values, Variable};
+use crate::archive::{Box4, Coordinate, ElementType, Source, Values, Variable};
 use crate::report::Figure;
 use crate::report::figure::{Lines, Series};
 use crate::report::physics::{Pair, Physics, Spectrum, Velocity};
 use crate::world::World;
 
 use super::super::coding::Tile;
-use super::super::{Context, JobError, groups};
+use super::super::{Context, JobError, groups, tiling};
 use super::ChosenGroup;
 
 /// One tile in so many is looked at.
@@ -21,6 +21,8 @@ const ONE_IN: usize = 8;
 const TILES: usize = 8;
 /// Steps of a tile at most.
 const STEPS: usize = 4;
+/// Values of a variable in a tile at most; of larger steps the middle.
+const VALUES: usize = 1 << 21;
 /// Standard names of the components of a velocity along z, y, x (CF).
 const STANDARD_NAMES: [&[&str]; 3] = [
     &["upward_air_velocity", "upward_sea_water_velocity"],
@@ -48,32 +50,30 @@ pub(super) fn compare(
 ) -> Result<BTreeMap<String, Found>, JobError> {
     // 1. This rank's steps, by (tile, step, variable).
     let mut mine: Vec<Piece> = Vec::new();
-    for (first, group) in groups.iter().enumerate() {
-        // Groups that are cut alike are looked at together, as a velocity may be in several.
-        let alike: Vec<&ChosenGroup> = groups.iter().filter(|other| other.boxes == group.boxes).collect();
-        if groups[..first].iter().any(|before| before.boxes == group.boxes) {
-            continue;
-        }
-        for place in sampled(group).into_iter().filter(|place| group.owned.contains(place)) {
-            let steps = steps(group.boxes[place].len[0]);
-            let pairs = pairs(source, &alike, place, &steps)?;
+    for unit in units(groups) {
+        let boxes = &unit[0].boxes;
+        for place in sampled(unit[0]).into_iter().filter(|place| unit[0].owned.contains(place)) {
+            let looked = looked_at(&boxes[place]);
+            let pairs = pairs(source, &unit, place, &looked)?;
             let velocity = components(&pairs.iter().map(|pair| pair.variable).collect::<Vec<_>>());
-            let first = velocity.and_then(|of| of.into_iter().flatten().next());
-            let coordinates = first.map(|v| source.coordinates(pairs[v].variable)).transpose()?;
+            let first = velocity.and_then(|of| of.into_iter().flatten().next()).map(|v| pairs[v].variable);
+            // Without coordinates there are no rates.
+            let places = first.and_then(|variable| Some((variable.shape, source.coordinates(variable).ok()?)));
             let look = |i: usize| -> Vec<Piece> {
-                let flow = velocity.zip(coordinates.as_ref()).and_then(|(of, coordinates)| {
+                let flow = velocity.zip(places.as_ref()).and_then(|(of, (shape, coordinates))| {
                     let of = of.map(|v| v.and_then(|v| pairs[v].steps[i].as_ref()));
-                    rates(of, coordinates, &group.boxes[place])
+                    rates(of, coordinates, (*shape, &looked[i]))
                 });
                 let found = |(v, Compared { variable, span, steps }): (usize, &Compared)| {
                     let pair = steps[i].as_ref()?;
                     let part = velocity.is_some_and(|of| of.contains(&Some(v)));
-                    let physics = Physics { velocity: flow.filter(|_| part), ..Physics::of(pair, *span) };
-                    Some(((place, i, variable.name.clone()), Found { physics, spectrum: Spectrum::of(pair) }))
+                    let spectrum = Spectrum::of(pair);
+                    let physics = Physics { velocity: flow.filter(|_| part), ..Physics::of(pair, &spectrum, *span) };
+                    Some(((place, i, variable.name.clone()), Found { physics, spectrum }))
                 };
                 pairs.iter().enumerate().filter_map(found).collect()
             };
-            mine.par_extend((0..steps.len()).into_par_iter().flat_map_iter(look));
+            mine.extend((0..looked.len()).flat_map(look));
         }
     }
     // 2. Joined in one order.
@@ -88,7 +88,6 @@ pub(super) fn compare(
             sum.physics.join(&found.physics);
             sum.spectrum.join(&found.spectrum);
         }
-        joined.values_mut().for_each(|found| found.physics.spectrum = found.spectrum.error());
         joined
     });
     Ok(world.broadcast(joined.as_ref()))
@@ -102,10 +101,53 @@ fn sampled(group: &ChosenGroup) -> Vec<usize> {
     (0..count).map(|i| all[(2 * i + 1) * all.len() / (2 * count)]).collect()
 }
 
-/// The steps of a tile that are looked at.
-fn steps(len: usize) -> Vec<usize> {
-    let count = len.min(STEPS);
-    (0..count).map(|i| (2 * i + 1) * len / (2 * count)).collect()
+/// Bytes that looking at a tile of variables of these types takes: as it is read and decoded, both as f64 for the components
+/// of a velocity, the modes of a step, and the sums over its windows.
+pub(in super::super) fn looking_bytes(tile: &Box4, elements: &[ElementType]) -> u64 {
+    const COMPONENTS: usize = 3;
+    const MODES_AND_SUMS: usize = 16 + 7 * 8;
+    let looked = looked_at(tile);
+    let values: usize = looked.iter().map(Box4::count).sum();
+    let step = looked.first().map_or(0, Box4::count);
+    let stored = elements.iter().map(|e| e.size()).sum::<usize>() * tile.count();
+    (2 * stored + 16 * values * elements.len().max(COMPONENTS) + MODES_AND_SUMS * step) as u64
+}
+
+/// What of a tile is looked at: some of its steps, of large ones the middle.
+fn looked_at(tile: &Box4) -> Vec<Box4> {
+    let mut cells = *tile;
+    while cells.len[1..].iter().product::<usize>() > VALUES {
+        let longest = (1..4).max_by_key(|&axis| cells.len[axis]).expect("three axes");
+        let half = cells.len[longest] / 2;
+        cells.start[longest] += (cells.len[longest] - half) / 2;
+        cells.len[longest] = half;
+    }
+    let step = cells.len[1..].iter().product::<usize>().max(1);
+    let count = tile.len[0].min(STEPS).min((VALUES / step).max(1));
+    let of = |i: usize| {
+        let mut one = cells;
+        (one.start[0], one.len[0]) = (tile.start[0] + (2 * i + 1) * tile.len[0] / (2 * count), 1);
+        one
+    };
+    (0..count).map(of).collect()
+}
+
+/// Groups that are looked at together: those of the components of a velocity, which are cut alike; else each alone.
+fn units<'g, 'v>(groups: &'g [ChosenGroup<'v>]) -> Vec<Vec<&'g ChosenGroup<'v>>> {
+    let mut units: Vec<Vec<&ChosenGroup>> = Vec::new();
+    for (i, group) in groups.iter().enumerate() {
+        let alike: Vec<&ChosenGroup> = groups.iter().filter(|other| other.boxes == group.boxes).collect();
+        let variables: Vec<&Variable> = alike.iter().flat_map(|group| group.variables.iter().copied()).collect();
+        let flow: Vec<&str> =
+            components(&variables).into_iter().flatten().flatten().map(|v| &*variables[v].name).collect();
+        let part = |group: &ChosenGroup| group.variables.iter().any(|v| flow.contains(&&*v.name));
+        if !part(group) {
+            units.push(vec![group]);
+        } else if !groups[..i].iter().any(|before| before.boxes == group.boxes && part(before)) {
+            units.push(alike.into_iter().filter(|group| part(group)).collect());
+        }
+    }
+    units
 }
 
 /// A variable on some steps of a tile.
@@ -122,26 +164,24 @@ fn pairs<'g>(
     source: &Source,
     groups: &[&'g ChosenGroup],
     place: usize,
-    steps: &[usize],
+    looked: &[Box4],
 ) -> Result<Vec<Compared<'g>>, JobError> {
     let mut found = Vec::new();
     for group in groups {
         let region = &group.boxes[place];
         let tile = Tile::read(source, &group.plan, region)?;
-        let [depth, height, width] = [region.len[1], region.len[2], region.len[3]];
-        let step = depth * height * width;
         for (v, &variable) in group.variables.iter().enumerate() {
             let (stored, back) = tile.pair(v, &group.tiles[place - group.owned.start])?;
             let valid = variable.valid(stored);
-            let numbers = |values: &Values, t: usize| -> Vec<f64> {
-                (t * step..(t + 1) * step).map(|p| variable.unpack(values.get_f64(p))).collect()
-            };
-            let pair = |&t: &usize| {
-                let valid = valid.as_ref().map(|valid| valid[t * step..(t + 1) * step].to_vec());
-                Pair::new([depth, height, width], [numbers(stored, t), numbers(&back, t)], valid)
+            let pair = |part: &Box4| {
+                let numbers = |values: &Values| -> Vec<f64> {
+                    tiling::places(region, part).map(|p| variable.unpack(values.get_f64(p))).collect()
+                };
+                let valid = valid.as_ref().map(|valid| tiling::places(region, part).map(|p| valid[p]).collect());
+                Pair::new([part.len[1], part.len[2], part.len[3]], [numbers(stored), numbers(&back)], valid)
             };
             let span = group.plan.variables[v].span;
-            found.push(Compared { variable, span, steps: steps.iter().map(pair).collect() });
+            found.push(Compared { variable, span, steps: looked.par_iter().map(pair).collect() });
         }
     }
     Ok(found)
@@ -165,16 +205,20 @@ fn components(variables: &[&Variable]) -> Option<[Option<usize>; 3]> {
     (known.len() >= 2 && known.windows(2).all(|pair| pair[0] == pair[1])).then_some(found)
 }
 
-/// The rates of a velocity, if its axes are measured in one unit.
-fn rates(components: [Option<&Pair>; 3], coordinates: &[Coordinate; 4], region: &Box4) -> Option<Velocity> {
-    // A component along an axis of one point, or along which nothing is known, has no part in the rates.
-    let along = |axis: usize| components[axis].filter(|_| region.len[1 + axis] > 1);
+/// The rates of a velocity in a box of a field, if its axes are measured in one unit.
+fn rates(
+    components: [Option<&Pair>; 3],
+    coordinates: &[Coordinate; 4],
+    (shape, region): ([usize; 4], &Box4),
+) -> Option<Velocity> {
+    // A field of one cell along an axis knows no rates along it, and needs no component.
+    let along = |axis: usize| components[axis].filter(|_| shape[1 + axis] > 1);
     let unit = |axis: usize| coordinates[1 + axis].attributes.text("units").unwrap_or_default();
     let used: Vec<usize> = (0..3).filter(|&axis| along(axis).is_some()).collect();
     let places = |axis: usize| &coordinates[1 + axis].values[region.start[1 + axis]..region.end()[1 + axis]];
     let one_unit = used.windows(2).all(|pair| unit(pair[0]) == unit(pair[1]));
     // All axes with extent need their component: else something of the gradient is missing.
-    let whole = (0..3).all(|axis| region.len[1 + axis] == 1 || along(axis).is_some());
+    let whole = (0..3).all(|axis| shape[1 + axis] == 1 || along(axis).is_some());
     if one_unit && whole {
         Velocity::of([along(0), along(1), along(2)], [places(0), places(1), places(2)])
     } else {
