@@ -39,7 +39,7 @@ use super::tiling::tiles;
 use super::total::{Total, ratio};
 use super::{Context, Input, JobError, failure, memory, slices, smoke};
 use aside::{Aside, Tiles};
-pub(super) use physics::looking_bytes;
+pub(super) use physics::{looking_bytes, together};
 
 /// The part of an archive that holds its [`Summary`].
 const SUMMARY: &str = "summary";

@@ -43,8 +43,9 @@ struct Plan {
     memory: Vec<(Stage, u64)>,
     /// Whether that of decompression is told as if a network predicted every tile.
     guessed: bool,
-    /// Most variables of a file that are coded.
+    /// Most variables of a file that are coded, and that are looked at together.
     variables: usize,
+    together: usize,
     /// Most bytes of files, by stage.
     written: u64,
     /// Bytes of the inputs with everything in them, as if nothing were deflated.
@@ -242,6 +243,7 @@ impl Plan {
         let names: BTreeSet<String> = variables.iter().map(|v| v.name.clone()).collect();
         let names: Vec<String> = names.into_iter().collect();
         self.variables = names.len();
+        self.together = compress::together(&names);
         for group in groups::of(&job.data, &names)? {
             let largest = |name: &String| variables.iter().filter(|v| v.name == *name).max_by_key(|v| v.bytes());
             let members: Vec<&Shaped> = group.variables.iter().filter_map(largest).collect();
@@ -273,7 +275,7 @@ impl Plan {
         let work = Tiles { values: [largest.count(), seen], elements: &elements, count, threads };
         let learned = model.as_ref().map(|(_, cost)| cost);
         let calibrating = learned.map_or(0, |cost| footprint::calibrate(cost, ranks));
-        let looking = compress::looking_bytes(&largest, &elements);
+        let looking = compress::looking_bytes(&largest, &elements, self.together);
         self.memory.push((Stage::Compress, footprint::code(&work, learned).max(calibrating).max(looking)));
         if job.decompress.is_some() {
             // Which tiles the network will predict is known when they are coded.

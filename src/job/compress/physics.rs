@@ -101,16 +101,15 @@ fn sampled(group: &ChosenGroup) -> Vec<usize> {
     (0..count).map(|i| all[(2 * i + 1) * all.len() / (2 * count)]).collect()
 }
 
-/// Bytes that looking at a tile of variables of these types takes: as it is read and decoded, both as f64 for the components
-/// of a velocity, the modes of a step, and the sums over its windows.
-pub(in super::super) fn looking_bytes(tile: &Box4, elements: &[ElementType]) -> u64 {
-    const COMPONENTS: usize = 3;
-    const MODES_AND_SUMS: usize = 16 + 7 * 8;
+/// Bytes that looking at a tile of variables of these types takes, `together` of them at a time: as it is read and decoded,
+/// both as f64, and the sums over the windows of a step (measured).
+pub(in super::super) fn looking_bytes(tile: &Box4, elements: &[ElementType], together: usize) -> u64 {
+    const SUMS: usize = 40;
     let looked = looked_at(tile);
     let values: usize = looked.iter().map(Box4::count).sum();
     let step = looked.first().map_or(0, Box4::count);
     let stored = elements.iter().map(|e| e.size()).sum::<usize>() * tile.count();
-    (2 * stored + 16 * values * elements.len().max(COMPONENTS) + MODES_AND_SUMS * step) as u64
+    (2 * stored + 16 * values * elements.len().max(together) + SUMS * step) as u64
 }
 
 /// What of a tile is looked at: some of its steps, of large ones the middle.
@@ -130,6 +129,12 @@ fn looked_at(tile: &Box4) -> Vec<Box4> {
         one
     };
     (0..count).map(of).collect()
+}
+
+/// How many variables of these names are looked at together at most: the components of a velocity.
+pub(in super::super) fn together(names: &[String]) -> usize {
+    let usual = |name: &&&str| names.iter().any(|n| n.rsplit('/').next().is_some_and(|n| n.eq_ignore_ascii_case(name)));
+    NAMES.iter().filter(usual).count().max(1)
 }
 
 /// Groups that are looked at together: those of the components of a velocity, which are cut alike; else each alone.
