@@ -34,7 +34,7 @@ impl<R: Real> Cpu<R> {
         CpuBuffer { data: Arc::new(Pooled { values, pool: self.pool.clone() }), start: 0, len }
     }
 
-    /// Largest number of bytes that were in buffers at one time.
+    /// Largest number of bytes that were in buffers at one time, since [`Buffers::release`].
     pub fn memory_peak_bytes(&self) -> usize {
         self.pool.lock().live_peak * size_of::<R>()
     }
@@ -76,6 +76,10 @@ impl<R: Real> Buffers for Cpu<R> {
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer {
         assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
         CpuBuffer { data: buffer.data.clone(), start: buffer.start + range.start, len: range.len() }
+    }
+    fn release(&self) {
+        let mut lists = self.pool.lock();
+        *lists = Lists { live: lists.live, live_peak: lists.live, ..Lists::default() };
     }
 }
 
@@ -212,6 +216,16 @@ mod tests {
         let lists = cpu.pool.lock();
         assert!(lists.live + lists.free_len <= lists.live_peak);
         assert!(lists.live_peak <= 12_000, "the idle vector of 10,000 made room");
+        drop(lists);
+        let third = cpu.zeros(5000);
+        drop(larger);
+        cpu.release();
+        let lists = cpu.pool.lock();
+        assert_eq!(
+            (lists.free_len, lists.live, lists.live_peak),
+            (0, third.len(), third.len()),
+            "nothing idle is left"
+        );
     }
 
     #[test]

@@ -60,6 +60,9 @@ pub trait Buffers: Clone + Send + Sync + 'static {
     /// A range of a buffer, without a copy.
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer;
 
+    /// Frees what is kept for the next buffers, where what comes is of other sizes.
+    fn release(&self);
+
     /// Device to host memory of the same length.
     fn download_into(&self, buffer: &Self::Buffer, out: &mut [Self::Real]) {
         self.finish_download(self.start_download(buffer), out);

@@ -73,7 +73,7 @@ pub(super) struct Draft<T> {
     pub range: Option<[T; 2]>,
     /// Scale and body of the stream.
     pub bytes: Vec<u8>,
-    /// What the decoder will find, before stored values are put in.
+    /// What the decoder will find, before stored values are put in; until it is [`Draft::settled`].
     pub decoded: Vec<T>,
     /// These: coded values that it does not give back as promised, with their patterns.
     pub repairs: Vec<(usize, u64)>,
@@ -90,6 +90,11 @@ impl<T: Sample> Draft<T> {
         let mut back = self.decoded.clone();
         self.repairs.iter().for_each(|&(p, pattern)| back[p] = T::from_pattern(pattern));
         back
+    }
+
+    /// Without what the decoder will find: it was looked at, and others are still to be made.
+    pub fn settled(self) -> Self {
+        Self { decoded: Vec::new(), ..self }
     }
 
     /// Exactly how many.
@@ -312,7 +317,7 @@ impl<T: Sample> Subject<'_, T> {
             (None, Some(target)) => self.reach(&scaled, choice, (target, most)),
             (_, None) => Some(scaled.draft(choice, &[])),
         });
-        drafts.min_by_key(Draft::size)
+        drafts.map(Draft::settled).min_by_key(Draft::size)
     }
 
     /// Looks for the step that just keeps a limit on the root mean square; half a step is at most `most`.
@@ -331,7 +336,7 @@ impl<T: Sample> Subject<'_, T> {
             let measured = self.rmse(|p, _| draft.decoded[p]);
             let met = measured <= target;
             if met && best.as_ref().is_none_or(|b| draft.bytes.len() < b.bytes.len()) {
-                best = Some(draft);
+                best = Some(draft.settled());
             }
             if met && (measured > RMSE_REACHED * target || choice.bound >= most || measured == 0.0) {
                 break;
@@ -369,7 +374,7 @@ impl<T: Sample> Subject<'_, T> {
                 let draft = scaled.draft(choice, &[]);
                 let strain = self.strain(&draft);
                 if strain <= 1.0 {
-                    return Some(draft);
+                    return Some(draft.settled());
                 }
                 choice.bound *= (0.97 / strain).max(0.1);
             }
@@ -484,7 +489,8 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
         out.bytes.extend(body);
         let prediction = self.fields[choice.field].0;
         let chart = self.chart(prediction);
-        let decoded = work.iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &self.signs)).collect();
+        // In the same memory, where the types are of one size.
+        let decoded = work.into_iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &self.signs)).collect();
         subject.draft(method, (prediction.is_some(), self.log.is_some()), out.bytes, decoded)
     }
 }

@@ -54,7 +54,7 @@ impl<T: Sample> Subject<'_, T> {
                 strain = rmse.map_or(0.0, |limit| self.rmse(|p, _| back[p]) / limit).max((noise / NOISE).sqrt());
                 let kept = error <= part;
                 if kept && strain <= 1.0 && best.as_ref().is_none_or(|b| draft.size() < b.size()) {
-                    best = Some(draft);
+                    best = Some(draft.settled());
                 }
                 if kept || !raises {
                     strain = if raises { strain } else { strain.max((error / part).sqrt()) };

@@ -37,7 +37,7 @@ use super::prediction::{self, Predictor, space};
 use super::teams::Team;
 use super::tiling::tiles;
 use super::total::{Total, ratio};
-use super::{Context, Input, JobError, failure, memory, slices, smoke};
+use super::{Context, Input, JobError, failure, slices, smoke};
 use aside::{Aside, Tiles};
 pub(super) use physics::{looking_bytes, together};
 
@@ -62,7 +62,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     // 1. The models, on every rank; the folders of the archives.
     let models = prediction::find(ctx, &section)?;
-    memory::release();
+    ctx.release_memory();
     let inputs = if ctx.smoke { ctx.inputs[..1].to_vec() } else { ctx.inputs.clone() };
     let folders: BTreeSet<_> =
         inputs.iter().filter_map(|i| ctx.output.archive(i).parent().map(Path::to_path_buf)).collect();

@@ -9,7 +9,7 @@ use crate::dataset::Split;
 use crate::report::Report;
 use crate::world::World;
 
-use super::{BadFile, Device, JobError, smoke};
+use super::{BadFile, Device, JobError, memory, smoke};
 
 /// What a stage receives. Every rank has one; collective calls go through `world`.
 pub struct Context<'a> {
@@ -66,6 +66,12 @@ impl Context<'_> {
     /// boundary), write the checkpoint, and return [`JobError::stopped`].
     pub fn stop_requested(&self) -> bool {
         self.world.any(self.stop.load(Ordering::Relaxed))
+    }
+
+    /// Gives back what the device and the C library keep for the next arrays: the work that comes is another.
+    pub(super) fn release_memory(&self) {
+        self.device.release();
+        memory::release();
     }
 
     /// The parts of `samples` samples that this job works on.

@@ -1,9 +1,9 @@
 //! The device of the job, chosen once; the stages are generic over it.
 
-use crate::backend::Cpu;
 #[cfg(feature = "emulate")]
 use crate::backend::gpu::Emulated;
 use crate::backend::gpu::{Cuda, Driver, Gpu, GpuError, Math};
+use crate::backend::{Buffers, Cpu};
 use crate::config::{self, General, Precision};
 use crate::model::weights::TrainedModel;
 use crate::model::{Autoencoder, ModelError};
@@ -95,6 +95,11 @@ impl Device {
             #[cfg(feature = "emulate")]
             Self::Emulated(_) => "emulated".into(),
         }
+    }
+
+    /// Frees what it keeps for the next buffers.
+    pub(super) fn release(&self) {
+        on_device!(self, backend => backend.release());
     }
 
     /// The encoder of a model on this device.

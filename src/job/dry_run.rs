@@ -116,10 +116,11 @@ impl Plan {
         };
         let of = |stage: Stage| {
             let arrays = self.memory.iter().filter(|m| m.0 == stage).map(|m| m.1).max().unwrap_or(0);
-            arrays + beside(stage)
+            let kept = if stage > Stage::Train && stages.contains(&Stage::Train) { footprint::TRAINED } else { 0 };
+            arrays + beside(stage) + kept
         };
         let told = |stage: Stage| format!("{} in {}", bytes(footprint::process(threads) + of(stage)), stage.as_str());
-        let told: Vec<String> = stages.into_iter().map(told).collect();
+        let told: Vec<String> = stages.iter().map(|&stage| told(stage)).collect();
         text += &format!("\nmemory     of a rank: {}\n", told.join(", "));
         if self.guessed {
             text += "           in decompress if the network predicts every tile; less where it does not\n";

@@ -21,12 +21,15 @@ pub(super) fn variables(count: usize) -> [u64; 2] {
     [200 << 10, 150 << 10].map(|bytes: u64| bytes * count.saturating_sub(FEW) as u64)
 }
 
+/// What the allocator keeps for the threads of a training that is over; measured.
+pub(super) const TRAINED: u64 = 32 << 20;
+
 /// Bytes of a number on the device, and on the host where it decides something.
 const REAL: u64 = 4;
 const DOUBLE: u64 = 8;
 /// From here on freed arrays go back to the system at once ([`super::memory::reuse_freed`]); smaller ones leave holes.
 const RETURNED: u64 = 32 << 20;
-const HOLES: f64 = 1.4;
+const HOLES: f64 = 1.1;
 
 /// Values of a tile, its variables, and how many tiles a rank works on.
 pub(super) struct Tiles<'a> {
@@ -50,13 +53,18 @@ pub(super) fn statistics(values: usize, ranks: usize) -> u64 {
 
 /// Training with `rows` samples of `values` values on this rank, `at_once` of them on the tape.
 pub(super) fn train(cost: &Cost, values: usize, [rows, at_once]: [usize; 2]) -> u64 {
-    const PARAM_COPIES: u64 = 6; // parameters, gradient, its sum, two moments, host copy
+    /// Parameters and two moments, on the device and in a checkpoint; the gradient of a shard and its sum.
+    const PARAM_COPIES: u64 = 9;
     const BATCHES: u64 = 3; // in use and read ahead
-    /// Measured: what is held beside the values of the tape, of all samples on it and of one.
-    const BESIDE: [f64; 2] = [1.1, 1.4];
-    let activations = cost.activation_bytes as f64;
-    let fixed = PARAM_COPIES * REAL * cost.params as u64 + BATCHES * REAL * (rows * values) as u64;
-    fixed + (activations * (BESIDE[0] * at_once as f64 + BESIDE[1])) as u64
+    /// Measured: the tape with its holes, and what is beside it.
+    const HELD: f64 = 1.15;
+    const LIBRARIES: u64 = 40 << 20;
+    // Gradients that waited for their siblings in the tree, if they are small enough to leave holes.
+    let level = rows.div_ceil(at_once).next_power_of_two().ilog2();
+    let waiting = if REAL * (cost.largest_param as u64) < RETURNED { u64::from(level + 1) } else { 0 };
+    let params = (PARAM_COPIES + waiting) * REAL * cost.params as u64;
+    let tape = (cost.tape_bytes * at_once as u64) as f64 * HELD;
+    LIBRARIES + params + BATCHES * REAL * (rows * values) as u64 + tape as u64
 }
 
 /// What arrays of so many bytes, freed and made again, take more than they need.
@@ -72,7 +80,7 @@ pub(super) fn calibrate(cost: &Cost, ranks: usize) -> u64 {
 
 /// Coding: stored numbers and predictions of a tile per thread, and the work on one variable of each; reading one, before.
 pub(super) fn code(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
-    const MASK: usize = 3;
+    const MASK: usize = 2;
     const PREDICTION: usize = 8;
     const NETWORK: u64 = 32 << 20;
     let [values, seen] = tiles.values.map(|n| n * tiles.elements.len());
@@ -99,7 +107,12 @@ pub(super) fn decode(tiles: &Tiles, learned: Option<(u64, usize)>) -> u64 {
     // Predictions in f64 and as they are stored; a sample in the network.
     let prediction = (12 * values * tiles.elements.len()) as u64;
     let predicting = |(alive, count): (u64, usize)| threads.min(count as u64) * (prediction + alive * DOUBLE / REAL);
-    (round * tiles.bytes()) as u64 + threads * work + learned.map_or(0, predicting)
+    let predicted = learned.map_or(0, predicting);
+    // The libraries copy a round to write it; what decoding worked with has left holes by then.
+    let (round, work) = ((round * tiles.bytes()) as u64, threads * work);
+    let large = tiles.elements.iter().any(|e| (e.size() * values) as u64 >= RETURNED);
+    let holes = if large { 0 } else { work.min(round) / 2 };
+    round + (work + predicted).max(round) + holes
 }
 
 impl Tiles<'_> {
@@ -112,10 +125,15 @@ impl Tiles<'_> {
 /// Assimilation of states of `values` values with `members` deviations, rows over `ranks`; `encoder`: most bytes alive in
 /// the network for a sample, where a method works in its latent space.
 pub(super) fn assimilate([values, members]: [usize; 2], ranks: usize, encoder: Option<u64>) -> u64 {
+    /// Measured: a batch in the network with the holes that its layers leave, and what is beside it.
+    const NETWORK: f64 = 1.6;
+    const LIBRARIES: u64 = 8 << 20;
     const FIELDS: usize = 12; // truth, background, analysis, increments and what is read of them
     let deviations = (values.div_ceil(ranks) * members) as u64 * DOUBLE;
     let at_once = (BATCH_VALUES / values.max(1)).max(1) as u64;
-    let latent = encoder.map_or(0, |bytes| at_once * (bytes + 3 * DOUBLE * values as u64));
+    let of_network =
+        |bytes: u64| (at_once as f64 * bytes as f64 * NETWORK) as u64 + at_once * 3 * DOUBLE * values as u64;
+    let latent = encoder.map_or(0, of_network);
     // A quarter more while they are decomposed, chunk by chunk.
-    deviations * 5 / 4 + (FIELDS * values) as u64 * DOUBLE + latent
+    LIBRARIES + deviations * 5 / 4 + (FIELDS * values) as u64 * DOUBLE + latent
 }

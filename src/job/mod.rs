@@ -139,7 +139,7 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
 fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
     ctx.report.log(format_args!("{}: begins", stage.as_str()));
     let started = ctx.report.seconds();
-    memory::release();
+    ctx.release_memory();
     memory::forget_peak();
     match stage {
         Stage::Generate => generate::run(ctx)?,

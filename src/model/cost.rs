@@ -1,5 +1,7 @@
 //! What a model costs, from its graph alone: parameters, operations, memory.
 
+use std::collections::BTreeSet;
+
 use super::graph::{Graph, Op, Program};
 
 /// Numbers of one sample.
@@ -9,14 +11,17 @@ pub struct Cost {
     pub params: usize,
     /// Trainable values of the decoder: what an archive carries.
     pub decoder_params: usize,
+    /// Trainable values of the largest array of them.
+    pub largest_param: usize,
     /// Floating-point operations of encoding (a multiply-add counts two).
     pub encode_flops: u64,
     /// Floating-point operations of decoding.
     pub decode_flops: u64,
     /// Floating-point operations of one training step: forward, weight gradients, input gradients.
     pub train_flops: u64,
-    /// f32 bytes of all values of a forward pass: what a training step keeps, and again as cotangents.
-    pub activation_bytes: u64,
+    /// Most f32 bytes of values alive at once in a training step: those that derivatives read, and cotangents; without the
+    /// parameters.
+    pub tape_bytes: u64,
     /// Most f32 bytes of values alive at once when nothing is kept: decoding or encoding.
     pub inference_bytes: u64,
     /// f32 bytes of the largest value of a pass.
@@ -38,10 +43,11 @@ impl Cost {
         Self {
             params: graph.params.trainable_len(),
             decoder_params: graph.params.trainable_len() - decoder_offset,
+            largest_param: graph.params.trainable().iter().map(|spec| spec.range().len()).max().unwrap_or(0),
             encode_flops,
             decode_flops,
             train_flops: 3 * (encode_flops + decode_flops) - skipped,
-            activation_bytes: REAL_BYTES * (values(&graph.encoder) + values(&graph.decoder)),
+            tape_bytes: REAL_BYTES * Trained::of(graph).peak(),
             inference_bytes: inference_bytes(&graph.encoder).max(inference_bytes(&graph.decoder)),
             largest_bytes: REAL_BYTES * largest(&graph.encoder).max(largest(&graph.decoder)),
         }
@@ -62,26 +68,26 @@ fn node_flops(program: &Program, i: usize) -> u64 {
     }
 }
 
-/// Values a recording tape makes for node `i`: its result, and what is between its steps.
-fn node_values(program: &Program, i: usize) -> u64 {
+/// Values between the inputs of node `i` and its result: made, of these kept by a recording tape, and made
+/// again beside the cotangents (`layers.rs`).
+fn between(program: &Program, i: usize) -> [u64; 3] {
     let node = &program.nodes[i];
     let (from, to) = (program.shape(node.inputs[0]).len() as u64, node.shape.len() as u64);
     match &node.op {
-        Op::Gdn(_) => 5 * to, // squares, sums, with beta, root, result (or its inverse instead of one)
-        Op::BatchNorm(_) => 6 * to, // mean, centered, square, factor, scaled, shift: repeated over the points
-        Op::Multiply | Op::Scale(_) => 2 * to,
-        Op::GridMax | Op::ChannelMax => 2 * from + to,
-        _ => to,
+        // Squares, sums, with beta, root, its inverse; all but the first sums are read again.
+        Op::Gdn(gdn) => [5 * to, if gdn.inverse { 3 * to } else { 4 * to }, to],
+        // Centered and factor, which are read again, scaled, shift: repeated over the points.
+        Op::BatchNorm(_) => [4 * to, 2 * to, to],
+        Op::Multiply | Op::Scale(_) => [to, to, to],
+        // Where it is, which is read again, and the values there.
+        Op::GridMax | Op::ChannelMax => [2 * from, from, from],
+        _ => [0; 3],
     }
 }
 
 /// Operations of one forward pass of one sample.
 pub fn flops(program: &Program) -> u64 {
     (0..program.nodes.len()).map(|i| node_flops(program, i)).sum()
-}
-
-fn values(program: &Program) -> u64 {
-    program.input.len() as u64 + (0..program.nodes.len()).map(|i| node_values(program, i)).sum::<u64>()
 }
 
 /// Numbers of the largest value between two ops.
@@ -99,10 +105,99 @@ fn peak(program: &Program) -> u64 {
     let last = program.last_readers();
     let (mut alive, mut peak) = (program.input.len() as u64, program.input.len() as u64);
     for (i, node) in program.nodes.iter().enumerate() {
-        peak = peak.max(alive + node_values(program, i));
-        let read: std::collections::BTreeSet<usize> = node.inputs.iter().copied().collect();
+        peak = peak.max(alive + between(program, i)[0] + node.shape.len() as u64);
+        let read: BTreeSet<usize> = node.inputs.iter().copied().collect();
         let dropped = read.into_iter().filter(|&value| last[value] == Some(i));
         alive = alive + node.shape.len() as u64 - dropped.map(|value| program.shape(value).len() as u64).sum::<u64>();
     }
     peak
+}
+
+/// A training step over encoder and decoder as one list of nodes. Value 0 is the sample, value g + 1 what node g makes; the
+/// decoder reads the encoder's last.
+struct Trained {
+    nodes: Vec<Step>,
+    /// Numbers of each value.
+    len: Vec<u64>,
+}
+
+struct Step {
+    /// Values that it is made of; those whose memory another shares are named by that one.
+    inputs: Vec<usize>,
+    /// Where the result lives: in the memory of its input, if it is that with other extents.
+    place: usize,
+    /// Whether its derivatives read the first input.
+    reads: bool,
+    /// Whether the cotangents of its inputs are that of its result.
+    shares: bool,
+    /// Numbers [`between`] its inputs and its result.
+    between: [u64; 3],
+}
+
+impl Trained {
+    fn of(graph: &Graph) -> Self {
+        let mut made = Self { nodes: Vec::new(), len: vec![graph.encoder.input.len() as u64] };
+        for program in [&graph.encoder, &graph.decoder] {
+            let first = made.nodes.len();
+            for (i, node) in program.nodes.iter().enumerate() {
+                let place = |value: usize| if value == 0 { value } else { made.nodes[value - 1].place };
+                let inputs: Vec<usize> = node.inputs.iter().map(|&value| place(first + value)).collect();
+                let linear = matches!(node.op, Op::Reshape | Op::Add | Op::Concat | Op::GridMean | Op::ChannelMean);
+                let reads = !linear && !matches!(node.op, Op::BatchNorm(_) | Op::GridMax | Op::ChannelMax);
+                let place = if node.op == Op::Reshape { inputs[0] } else { first + i + 1 };
+                made.nodes.push(Step {
+                    inputs,
+                    place,
+                    reads,
+                    shares: node.op == Op::Add,
+                    between: between(program, i),
+                });
+                made.len.push(node.shape.len() as u64);
+            }
+        }
+        made
+    }
+
+    /// Most numbers alive at once.
+    fn peak(&self) -> u64 {
+        let n = self.nodes.len();
+        // Of each value: the last node that makes something of it, and the last whose derivatives read it.
+        let (mut last, mut kept) = (vec![None; n + 1], vec![None; n + 1]);
+        for (g, node) in self.nodes.iter().enumerate() {
+            node.inputs.iter().for_each(|&value| last[value] = Some(g));
+            kept[node.inputs[0]] = if node.reads { Some(g) } else { kept[node.inputs[0]] };
+        }
+        // 1. Forward: what nodes or derivatives will read, and what is between.
+        let (mut alive, mut most) = (self.len[0], 0);
+        for (g, node) in self.nodes.iter().enumerate() {
+            most = most.max(alive + node.between[0] + self.len[g + 1]);
+            alive += node.between[1] + if self.is_place(g + 1) { self.len[g + 1] } else { 0 };
+            let read: BTreeSet<usize> = node.inputs.iter().copied().collect();
+            let dropped = read.into_iter().filter(|&v| last[v] == Some(g) && kept[v].is_none());
+            alive -= dropped.map(|v| self.len[v]).sum::<u64>();
+        }
+        // 2. Back: the same, and cotangents of values whose readers have begun to hand theirs down.
+        let Some(output) = self.nodes.last().map(|node| node.place) else { return most };
+        let mut started = vec![false; n + 1];
+        started[output] = true;
+        alive += self.len[output];
+        for (g, node) in self.nodes.iter().enumerate().rev().filter(|(g, node)| node.place == g + 1) {
+            // A first part stays, one that is added to another goes at once; those of a sum are the cotangent itself.
+            let (mut parts, mut largest) = (0, 0);
+            for &v in node.inputs.iter().filter(|&&v| v > 0).rev() {
+                largest = largest.max(if node.shares { 0 } else { parts + self.len[v] });
+                parts += if std::mem::replace(&mut started[v], true) { 0 } else { self.len[v] };
+            }
+            most = most.max(alive + largest + node.between[2]);
+            alive += parts;
+            alive -= node.between[1] + if started[g + 1] { self.len[g + 1] } else { 0 };
+            let first = node.inputs[0];
+            alive -= if kept[first] == Some(g) { self.len[first] } else { 0 };
+        }
+        most
+    }
+
+    fn is_place(&self, value: usize) -> bool {
+        value == 0 || self.nodes[value - 1].place == value
+    }
 }

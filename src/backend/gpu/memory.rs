@@ -53,7 +53,7 @@ impl<D: Driver> Pool<D> {
     }
 
     /// Gives all free memory back to the device.
-    fn release(&self) {
+    pub(super) fn release(&self) {
         let free = std::mem::take(&mut self.lock().free);
         free.into_values().flatten().for_each(|address| self.driver.free(address));
     }

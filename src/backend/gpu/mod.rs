@@ -189,6 +189,9 @@ impl<D: Driver, R: Element> Buffers for Gpu<D, R> {
         assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
         GpuBuffer { start: buffer.start + range.start, len: range.len(), ..buffer.clone() }
     }
+    fn release(&self) {
+        self.pool.release();
+    }
 }
 
 /// What was recorded, what it reads, and the memory that it works in: nobody else gets that.
