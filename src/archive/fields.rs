@@ -90,7 +90,7 @@ impl FieldSpec {
             if letter == "Z" {
                 attributes.put_text("positive", "up");
             }
-            Coordinate { name: name.into(), values: (0..grid.cells[axis]).map(at).collect(), attributes }
+            Coordinate::new(name, (0..grid.cells[axis]).map(at).collect(), attributes)
         };
         let time = Attributes::texts(&[
             ("standard_name", "time"),
@@ -101,7 +101,7 @@ impl FieldSpec {
             ("axis", "T"),
         ]);
         let coordinates = [
-            Coordinate { name: "time".into(), values: times_s, attributes: time },
+            Coordinate::new("time", times_s, time),
             space(0, "z", "height", "Z"),
             space(1, "y", "projection_y_coordinate", "Y"),
             space(2, "x", "projection_x_coordinate", "X"),
@@ -205,8 +205,8 @@ fn define(tmp: &Path, spec: &FieldSpec) -> NcResult<()> {
     }
     let mut coordinates = Vec::new();
     for (coordinate, &dim) in spec.coordinates.iter().zip(&dims) {
-        let variable = root.add_variable(&coordinate.name, xtype_of(ElementType::F64), &[dim])?;
-        variable.put_attributes(&writable(&coordinate.attributes, ElementType::F64))?;
+        let variable = root.add_variable(&coordinate.name, xtype_of(coordinate.element), &[dim])?;
+        variable.put_attributes(&writable(&coordinate.attributes, coordinate.element))?;
         coordinates.push(variable);
     }
     if let Some(attributes) = &spec.grid_mapping {
@@ -225,7 +225,7 @@ fn define(tmp: &Path, spec: &FieldSpec) -> NcResult<()> {
     file.end_definitions()?;
     for (variable, coordinate) in coordinates.iter().zip(&spec.coordinates) {
         let slab = Slab::all(&[coordinate.values.len()]);
-        variable.write(&slab, &Values::F64(coordinate.values.clone()))?;
+        variable.write(&slab, &Values::from_f64(coordinate.element, &coordinate.values))?;
     }
     if spec.grid_mapping.is_some() {
         root.variable("crs")?.write(&Slab::default(), &Values::I32(vec![0]))?;

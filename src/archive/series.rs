@@ -8,7 +8,7 @@ use ndarray::{Array4, Axis as ArrayAxis};
 
 use super::axes::leaf;
 use super::variable::{Field, Stored, Variable};
-use super::{ArchiveError, Attributes, Box4, Coordinate, Element, Reading, Source};
+use super::{ArchiveError, Attributes, Box4, Coordinate, Element, ElementType, Reading, Source};
 
 /// Files concatenated along time: in the order of their time coordinates where all have one in the same units, else in
 /// the order given (the job sorts globs by name). Only one file handle is kept open.
@@ -34,11 +34,10 @@ impl Source {
         for (axis, dim) in [time_dim(variable), z, y, x].into_iter().enumerate() {
             let mut coordinate = match dim {
                 Some(dim) => self.coordinate(&variable.dims[dim])?,
-                None => Coordinate {
-                    name: String::new(),
-                    values: (0..variable.shape[axis]).map(|i| i as f64).collect(),
-                    attributes: Attributes::default(),
-                },
+                None => {
+                    let values = (0..variable.shape[axis]).map(|i| i as f64).collect();
+                    Coordinate::new("", values, Attributes::default())
+                }
             };
             coordinate.name = axis_name(axis, &coordinate.name);
             coordinates.push(coordinate);
@@ -136,7 +135,10 @@ impl Series {
             let source = self.turn_to(file);
             let part = source.coordinate(&source.variable(&variable.name)?.dims[dim])?;
             match &mut joined {
-                Some(all) => all.values.extend(part.values),
+                Some(all) => {
+                    all.element = if all.element == part.element { part.element } else { ElementType::F64 };
+                    all.values.extend(part.values);
+                }
                 None => joined = Some(part),
             }
         }

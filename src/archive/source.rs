@@ -107,14 +107,30 @@ pub struct Source {
 }
 
 /// A coordinate: values along one dimension.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Coordinate {
     /// Full name of the dimension and of the coordinate variable.
     pub name: String,
     /// Values in the coordinate's own units; 0, 1, 2, … if the file has none.
     pub values: Vec<f64>,
+    /// Their type in the file.
+    pub element: ElementType,
     /// Attributes of the coordinate variable.
     pub attributes: Attributes,
+}
+
+impl Coordinate {
+    /// A coordinate of f64.
+    pub fn new(name: &str, values: Vec<f64>, attributes: Attributes) -> Self {
+        Self { name: name.into(), values, element: ElementType::F64, attributes }
+    }
+}
+
+impl Default for Coordinate {
+    /// Nothing, without a name.
+    fn default() -> Self {
+        Self::new("", Vec::new(), Attributes::default())
+    }
 }
 
 /// `data.variables: all` leaves smaller variables as they are: there is nothing to gain from coding them.
@@ -329,10 +345,11 @@ impl Source {
         let header = self.contents.header(&dim.name).filter(|h| h.dims.len() == 1 && h.element.is_some());
         let Some(header) = header else {
             let values = (0..dim.len).map(|i| i as f64).collect();
-            return Ok(Coordinate { name: dim.name.clone(), values, attributes: Attributes::default() });
+            return Ok(Coordinate::new(&dim.name, values, Attributes::default()));
         };
         let (_, values) = self.read_all(&header.name)?;
-        Ok(Coordinate { name: dim.name.clone(), values: values.to_f64(), attributes: header.attributes.clone() })
+        let element = values.element();
+        Ok(Coordinate { element, ..Coordinate::new(&dim.name, values.to_f64(), header.attributes.clone()) })
     }
 
     /// Lets go of the file handle; the next read opens the file again.

@@ -133,7 +133,7 @@ impl<R: Real> Drop for Pooled<R> {
     }
 }
 
-/// Free vectors by capacity. Invariant: live + free elements never exceed the largest live number so far, so the pool
+/// Free vectors by capacity. Invariant: live + free elements never exceed the largest live number since the last release, so the pool
 /// costs no memory that the computation did not need at its peak.
 #[derive(Debug, Default)]
 struct Pool<R: Real> {

@@ -60,7 +60,8 @@ pub trait Buffers: Clone + Send + Sync + 'static {
     /// A range of a buffer, without a copy.
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer;
 
-    /// Frees what is kept for the next buffers, where what comes is of other sizes.
+    /// Frees what is kept for the next buffers, where what comes is of other sizes, and begins a new peak. Host memory that a
+    /// driver has locked for copies stays.
     fn release(&self);
 
     /// Device to host memory of the same length.

@@ -90,6 +90,16 @@ impl Limits {
     }
 }
 
+/// Half the distance of neighboring floats at `magnitude`.
+pub(super) fn half_ulp(magnitude: f64, fraction_bits: i32) -> f64 {
+    magnitude * 0.5f64.powi(fraction_bits + 1)
+}
+
+/// The bound less what rounding to the stored type may add; at least half of it.
+pub(super) fn safe(bound: f64, rounding: f64) -> f64 {
+    (bound * (1.0 - 1e-9) - 1.5 * rounding).max(0.5 * bound)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

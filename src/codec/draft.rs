@@ -1,7 +1,7 @@
 //! The choice of how a tile is coded: drafts, and the shortest of them. Encoder only.
 
 use super::CodecError;
-use super::bound::{Bound, Limits};
+use super::bound::{Bound, Limits, half_ulp, safe};
 use super::bytes::Writer;
 use super::container::{self, Method};
 use super::contest::{self, Aim, Choice, Coder};
@@ -87,6 +87,7 @@ impl<T: Sample> Draft<T> {
 
     /// What the decoder will find in the end.
     pub fn back(&self) -> Vec<T> {
+        debug_assert!(!self.decoded.is_empty(), "a draft that is not settled");
         let mut back = self.decoded.clone();
         self.repairs.iter().for_each(|&(p, pattern)| back[p] = T::from_pattern(pattern));
         back
@@ -315,9 +316,9 @@ impl<T: Sample> Subject<'_, T> {
         let drafts = scaled.rivals(predictor, aim).into_iter().filter_map(|choice| match (limits.spectrum, rmse) {
             (Some(_), Some(target)) => self.keep_waves(&scaled, choice, (target, most)),
             (None, Some(target)) => self.reach(&scaled, choice, (target, most)),
-            (_, None) => Some(scaled.draft(choice, &[])),
+            (_, None) => Some(scaled.draft(choice, &[]).settled()),
         });
-        drafts.map(Draft::settled).min_by_key(Draft::size)
+        drafts.min_by_key(Draft::size)
     }
 
     /// Looks for the step that just keeps a limit on the root mean square; half a step is at most `most`.
@@ -493,14 +494,4 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
         let decoded = work.into_iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &self.signs)).collect();
         subject.draft(method, (prediction.is_some(), self.log.is_some()), out.bytes, decoded)
     }
-}
-
-/// Half the distance of neighboring floats at `magnitude`.
-fn half_ulp(magnitude: f64, fraction_bits: i32) -> f64 {
-    magnitude * 0.5f64.powi(fraction_bits + 1)
-}
-
-/// The bound less what rounding to the stored type may add; at least half of it.
-fn safe(bound: f64, rounding: f64) -> f64 {
-    (bound * (1.0 - 1e-9) - 1.5 * rounding).max(0.5 * bound)
 }

@@ -53,7 +53,7 @@ impl<T: Sample> Subject<'_, T> {
                 let Some((draft, bound)) = filled(&scaled, choice, bytes) else { continue };
                 let rmse = self.rmse(|p, _| draft.decoded[p]);
                 if rmse < least {
-                    (best, least, far) = (Some(draft), rmse, bound / choice.bound);
+                    (best, least, far) = (Some(draft.settled()), rmse, bound / choice.bound);
                 }
             }
             if (1.0 / FAR..=FAR).contains(&far) || !(least > 0.0 && least.is_finite()) {

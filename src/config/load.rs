@@ -433,6 +433,7 @@ mod tests {
             ("decompress: {}", "decompress.archives: missing"),
             ("data: {inputs: [x]}\ncompress: {}\ndecompress: {archives: [y]}", "keep one of the two"),
             ("data: {inputs: [x]}\ncompress: {predictor: learned}", "`learned` needs a model"),
+            ("data: {inputs: [x], sample: {cells: [4, 4, 4]}}\ncompress: {}", "boxes are what a model sees"),
             ("data: {inputs: [x]}\nassimilate: {methods: [{name: bi-reduced}]}", "`bi-reduced` needs a model"),
             ("data: {inputs: [x]}\nassimilate: {methods: [{name: full, modes: 3}]}", "only method `tsvd` has modes"),
             ("generate: {}\ntrain: {model: {name: dense, channels: [1, 2]}}", "not an option of model `dense`"),

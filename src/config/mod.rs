@@ -150,6 +150,15 @@ impl Job {
                 "`learned` needs a model: add a section `train`, or name a file in compress.model".into()
             });
         }
+        let model = self.train.is_some() || self.compress.as_ref().is_some_and(|s| s.model.is_some());
+        checks.require(
+            self.data.sample.cells.is_none() || model || self.assimilate.is_some(),
+            "data.sample.cells",
+            || {
+                "boxes are what a model sees, and there is none: add a section `train`, or give compress.tile.cells"
+                    .into()
+            },
+        );
         if let Some(decompress) = &self.decompress {
             let (own, given) = (self.compress.is_some(), !decompress.archives.is_empty());
             checks.require(own || given, "decompress.archives", || {

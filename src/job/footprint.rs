@@ -53,7 +53,7 @@ pub(super) fn statistics(values: usize, ranks: usize) -> u64 {
 
 /// Training with `rows` samples of `values` values on this rank, `at_once` of them on the tape.
 pub(super) fn train(cost: &Cost, values: usize, [rows, at_once]: [usize; 2]) -> u64 {
-    /// Parameters and two moments, on the device and in a checkpoint; the gradient of a shard and its sum.
+    /// Parameters and two moments: on the device, in a checkpoint, in the file that it is put into.
     const PARAM_COPIES: u64 = 9;
     const BATCHES: u64 = 3; // in use and read ahead
     /// Measured: the tape with its holes, and what is beside it.
@@ -109,10 +109,10 @@ pub(super) fn decode(tiles: &Tiles, learned: Option<(u64, usize)>) -> u64 {
     let predicting = |(alive, count): (u64, usize)| threads.min(count as u64) * (prediction + alive * DOUBLE / REAL);
     let predicted = learned.map_or(0, predicting);
     // The libraries copy a round to write it; what decoding worked with has left holes by then.
-    let (round, work) = ((round * tiles.bytes()) as u64, threads * work);
+    let (written, worked) = ((round * tiles.bytes()) as u64, threads * work);
     let large = tiles.elements.iter().any(|e| (e.size() * values) as u64 >= RETURNED);
-    let holes = if large { 0 } else { work.min(round) / 2 };
-    round + (work + predicted).max(round) + holes
+    let left = if large { 0 } else { worked.min(written) / 2 };
+    written + (worked + predicted).max(written) + left
 }
 
 impl Tiles<'_> {

@@ -165,10 +165,8 @@ impl Checkpoint {
             file.suspend(&self.snapshots(step))?;
         }
         let (layout, state) = (simulation.state_layout(), simulation.state());
-        let axis = |(name, &length): (&str, &usize)| Coordinate {
-            name: name.into(),
-            values: (0..length).map(|i| i as f64).collect(),
-            attributes: Attributes::default(),
+        let axis = |(name, &length): (&str, &usize)| {
+            Coordinate::new(name, (0..length).map(|i| i as f64).collect(), Attributes::default())
         };
         let axes: Vec<Coordinate> =
             ["one", "plane", "row", "column"].into_iter().zip(&layout.shape).map(axis).collect();

@@ -43,6 +43,8 @@ impl Context<'_> {
         train: &[usize],
         group: &Group,
     ) -> Result<Normalizer, JobError> {
+        // What the group before this one left.
+        self.release_memory();
         let normalizer =
             Normalizer::fit(self.world, source, train, (self.config.data.normalize(), self.config.data.scale))?;
         memory::release();

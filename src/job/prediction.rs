@@ -176,6 +176,7 @@ impl Predictor {
         };
         let (weight_bits, calibration, largest) = (section.weight_bits, &calibration[..], &largest);
         let how = Quantization { step, weight_bits, calibration, largest };
+        // The work of the encoder: the decoder needs the memory.
         ctx.release_memory();
         let decoder = (&model.graph.decoder, &model.graph.params, &model.params[..]);
         let decoder = IntegerDecoder::quantize(&Cpu::<f64>::new(), decoder, &how)?;

@@ -19,8 +19,8 @@ pub struct Cost {
     pub decode_flops: u64,
     /// Floating-point operations of one training step: forward, weight gradients, input gradients.
     pub train_flops: u64,
-    /// Most f32 bytes of values alive at once in a training step: those that derivatives read, and cotangents; without the
-    /// parameters.
+    /// Most f32 bytes of values alive at once in a training step with the squared loss: those that derivatives read, the
+    /// loss, cotangents; without the parameters.
     pub tape_bytes: u64,
     /// Most f32 bytes of values alive at once when nothing is kept: decoding or encoding.
     pub inference_bytes: u64,
@@ -79,6 +79,9 @@ fn between(program: &Program, i: usize) -> [u64; 3] {
         // Centered and factor, which are read again, scaled, shift: repeated over the points.
         Op::BatchNorm(_) => [4 * to, 2 * to, to],
         Op::Multiply | Op::Scale(_) => [to, to, to],
+        // The product and the repeated bias; the sum so far.
+        Op::Dense(affine) if affine.bias.is_some() => [2 * to, 0, 0],
+        Op::Add if node.inputs.len() > 2 => [to, 0, 0],
         // Where it is, which is read again, and the values there.
         Op::GridMax | Op::ChannelMax => [2 * from, from, from],
         _ => [0; 3],
@@ -161,11 +164,14 @@ impl Trained {
     /// Most numbers alive at once.
     fn peak(&self) -> u64 {
         let n = self.nodes.len();
-        // Of each value: the last node that makes something of it, and the last whose derivatives read it.
+        // Of each value: the last node that makes something of it, and the first whose derivatives read it, which the sweep
+        // comes to last.
         let (mut last, mut kept) = (vec![None; n + 1], vec![None; n + 1]);
         for (g, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&value| last[value] = Some(g));
-            kept[node.inputs[0]] = if node.reads { Some(g) } else { kept[node.inputs[0]] };
+            if node.reads {
+                kept[node.inputs[0]].get_or_insert(g);
+            }
         }
         // 1. Forward: what nodes or derivatives will read, and what is between.
         let (mut alive, mut most) = (self.len[0], 0);
@@ -176,22 +182,29 @@ impl Trained {
             let dropped = read.into_iter().filter(|&v| last[v] == Some(g) && kept[v].is_none());
             alive -= dropped.map(|v| self.len[v]).sum::<u64>();
         }
-        // 2. Back: the same, and cotangents of values whose readers have begun to hand theirs down.
+        // 2. Back: the same, and cotangents of values whose readers have begun to hand theirs down; difference and cotangent
+        // of the loss stay.
         let Some(output) = self.nodes.last().map(|node| node.place) else { return most };
-        let mut started = vec![false; n + 1];
-        started[output] = true;
-        alive += self.len[output];
+        let mut cotangents: Vec<Option<u64>> = vec![None; n + 1];
+        cotangents[output] = Some(0);
+        alive += 2 * self.len[output];
         for (g, node) in self.nodes.iter().enumerate().rev().filter(|(g, node)| node.place == g + 1) {
-            // A first part stays, one that is added to another goes at once; those of a sum are the cotangent itself.
-            let (mut parts, mut largest) = (0, 0);
+            // A first part stays, another is added to it and goes; those of a sum are its own cotangent, until something is
+            // added to them.
+            let (mut parts, mut largest, mut own) = (0, 0, cotangents[g + 1].unwrap_or(0));
             for &v in node.inputs.iter().filter(|&&v| v > 0).rev() {
                 largest = largest.max(if node.shares { 0 } else { parts + self.len[v] });
-                parts += if std::mem::replace(&mut started[v], true) { 0 } else { self.len[v] };
+                let there = match cotangents[v] {
+                    None if node.shares => std::mem::take(&mut own),
+                    _ => self.len[v],
+                };
+                parts += there - cotangents[v].unwrap_or(0);
+                cotangents[v] = Some(there);
             }
             most = most.max(alive + largest + node.between[2]);
             alive += parts;
-            alive -= node.between[1] + if started[g + 1] { self.len[g + 1] } else { 0 };
             let first = node.inputs[0];
+            alive -= node.between[1] + cotangents[g + 1].unwrap_or(0);
             alive -= if kept[first] == Some(g) { self.len[first] } else { 0 };
         }
         most

@@ -158,8 +158,8 @@ fn dry_run_tells_what_compressing_takes() {
     let job = "job: {name: toy, output: out}\ndata: {inputs: [flow.nc], variables: [u]}\ncompress: {error_bound: {rel: 0.001}}\n";
     write(&here, "job.yaml", job);
     let run = sci_hpc(&here, &["--config", "job.yaml", "--dry-run"]);
-    // 7 steps of 8 x 12 x 16 f32: 33 bytes per value of the one tile, beside 46.1 MB of the process and its thread.
-    for word in ["memory     of a rank: 46.5 MB in compress", "output     at most"] {
+    // 7 steps of 8 x 12 x 16 f32: 28.2 bytes per value of the one tile, beside 46.1 MB of the process and its thread.
+    for word in ["memory     of a rank: 46.4 MB in compress", "output     at most"] {
         assert!(run.answer().contains(word), "{word}: {}", run.stdout);
     }
     // A bound on the size bounds the output: nine tenths of 43,008 bytes are spared.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use sci_hpc::archive::{Archive, Source};
+use sci_hpc::archive::{Archive, Source, Values};
 
 use super::process::{Run, folder, mpirun, sci_hpc, write};
 
@@ -200,8 +200,8 @@ fn damaged_tiles_are_all_named_and_the_others_come_out_bit_for_bit() {
     let cdl = |value: &dyn Fn(usize) -> f32| {
         let list = |shift: usize| (0..240).map(|i| value(i + shift).to_string()).collect::<Vec<_>>().join(", ");
         format!(
-            "netcdf a {{ dimensions: time = 6; y = 5; x = 8; variables: float u(time, y, x), w(time, y, x);\n\
-             data: u = {}; w = {}; }}",
+            "netcdf a {{ dimensions: time = 6; y = 5; x = 8; variables: float y(y), u(time, y, x), w(time, y, x);\n\
+             data: y = 0.1, 0.2, 0.3, 0.4, 0.5; u = {}; w = {}; }}",
             list(0),
             list(77)
         )
@@ -233,6 +233,8 @@ fn damaged_tiles_are_all_named_and_the_others_come_out_bit_for_bit() {
     };
     let whole = "out/archive/a.nc.sci.h5";
     let want: Vec<_> = streams.iter().map(|(variable, step, _)| part(whole, variable, *step).1.unwrap()).collect();
+    let (_, y) = Source::open(&here.join("part.nc")).unwrap().read_all("y").unwrap();
+    assert_eq!(y, Values::F32(vec![0.1, 0.2, 0.3, 0.4, 0.5]), "coordinates keep their type");
     for lost in [&[0][..], &[2], &[4], &[1, 5]] {
         let mut bytes = good.clone();
         lost.iter().for_each(|&i| bytes[streams[i].2] ^= 1);

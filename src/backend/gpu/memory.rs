@@ -58,6 +58,11 @@ impl<D: Driver> Pool<D> {
         free.into_values().flatten().for_each(|address| self.driver.free(address));
     }
 
+    pub(super) fn forget_peak(&self) {
+        let mut lists = self.lock();
+        lists.peak = lists.live;
+    }
+
     pub(super) fn peak_bytes(&self) -> usize {
         self.lock().peak
     }

@@ -101,7 +101,7 @@ impl<D: Driver, R: Element> Gpu<D, R> {
         &self.driver
     }
 
-    /// Largest number of bytes that were in buffers at one time.
+    /// Largest number of bytes that were in buffers at one time, since [`Buffers::release`].
     pub fn memory_peak_bytes(&self) -> usize {
         self.pool.peak_bytes()
     }
@@ -191,6 +191,7 @@ impl<D: Driver, R: Element> Buffers for Gpu<D, R> {
     }
     fn release(&self) {
         self.pool.release();
+        self.pool.forget_peak();
     }
 }
 

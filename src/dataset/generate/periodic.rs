@@ -34,7 +34,7 @@ pub(super) fn file(
         let mut attributes = Attributes::default();
         attributes.put_text("units", "1");
         attributes.put_text("long_name", about);
-        Coordinate { name: name.into(), values, attributes }
+        Coordinate::new(name, values, attributes)
     };
     let space = |name: &str, n: usize| {
         let about = format!("distance along {name}, in units of the equation");

@@ -197,10 +197,8 @@ impl Simulation for Sas {
     }
 
     fn file(&self) -> FieldSpec {
-        let axis = |name: &str, values: Vec<f64>, [units, about]: [&str; 2]| Coordinate {
-            name: name.into(),
-            values,
-            attributes: Attributes::texts(&[("units", units), ("long_name", about)]),
+        let axis = |name: &str, values: Vec<f64>, [units, about]: [&str; 2]| {
+            Coordinate::new(name, values, Attributes::texts(&[("units", units), ("long_name", about)]))
         };
         let [ny, nx] = self.detector.pixels();
         let places = |n: usize| (0..n).map(|i| (i as f64 + 0.5) * self.detector.0.pixel_mm).collect();

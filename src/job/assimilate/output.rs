@@ -125,6 +125,7 @@ fn element(of: ElementType) -> ElementType {
 
 fn spec(states: &States, label: &str) -> FieldSpec {
     let mut coordinates = states.coordinates.clone();
+    coordinates[0].element = ElementType::F64;
     coordinates[0].values = states.test.iter().map(|&index| states.time(index)).collect();
     coordinates.iter_mut().for_each(name_axis);
     let mut variables = Vec::new();
