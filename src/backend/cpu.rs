@@ -133,8 +133,8 @@ impl<R: Real> Drop for Pooled<R> {
     }
 }
 
-/// Free vectors by capacity. Invariant: live + free elements never exceed the largest live number since the last release, so the pool
-/// costs no memory that the computation did not need at its peak.
+/// Free vectors by capacity. Invariant: live + free elements never exceed the largest live number since the last release,
+/// so the pool costs no memory that the computation did not need at its peak.
 #[derive(Debug, Default)]
 struct Pool<R: Real> {
     lists: Mutex<Lists<R>>,

@@ -11,7 +11,8 @@ pub struct Limits {
     pub pw_rel: Option<f64>,
     /// Root of the mean square of x - x' over the coded values of a tile at most this.
     pub rmse: Option<f64>,
-    /// |E'(k) - E(k)| at most this part of E(k), the energy of each step of a tile by wavenumber ([`Spectrum`](crate::report::physics::Spectrum)).
+    /// |E'(k) - E(k)| at most this part of E(k), the energy of each step of a tile by wavenumber
+    /// ([`Spectrum`](crate::report::physics::Spectrum)).
     pub spectrum: Option<f64>,
     /// |log10 x - log10 x'| at most this.
     pub decades: Option<f64>,

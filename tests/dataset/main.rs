@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod normalize;
 mod scattering;
 mod strouhal;
 #[path = "../common/tunnel.rs"]
