@@ -103,6 +103,7 @@ pub trait Backend:
     + matmul::Matmul
     + conv3d::Conv3d
     + optimize::Optimize
+    + topk::TopK
 {
 }
 
@@ -114,5 +115,6 @@ impl<B> Backend for B where
         + matmul::Matmul
         + conv3d::Conv3d
         + optimize::Optimize
+        + topk::TopK
 {
 }

@@ -21,7 +21,7 @@ use super::CodecError;
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
 use super::entropy::{self, ALPHABET, Slots, Symbols, Table};
 use super::fit::Samples;
-use super::symbol;
+use super::{sparse, symbol};
 
 /// Number of bins of expected magnitude.
 pub(super) const BINS: usize = 56;
@@ -126,6 +126,13 @@ impl Residuals {
         if count > 32 {
             self.raw.put((number >> 32 & ((1u64 << (count - 32)) - 1)) as u32, count - 32);
         }
+    }
+
+    /// The next gap, see `sparse`.
+    pub fn push_gap(&mut self, gap: u32, bin: u8) {
+        let (symbol, raw, count) = sparse::gap_symbol(gap);
+        self.push_symbol(symbol, bin);
+        self.raw.put(raw, count);
     }
 
     fn histograms(&self) -> Vec<[u32; ALPHABET]> {
@@ -234,6 +241,12 @@ impl<'a> ResidualReader<'a> {
     pub fn next(&mut self, bin: u8) -> i32 {
         let context = self.map[usize::from(bin.min(BIN_FIRST))];
         symbol::residual(self.symbols.next(&self.slots[usize::from(context)]), &mut self.raw)
+    }
+
+    /// What [`Residuals::push_gap`] took.
+    pub fn next_gap(&mut self, bin: u8) -> Option<u32> {
+        let symbol = self.next_symbol(bin);
+        sparse::gap_of(symbol, |count| self.raw.get(count))
     }
 
     /// What [`Residuals::push_symbol`] took.

@@ -6,7 +6,7 @@
 //! steps       varint   samples of the tile
 //! cells       varint   latent positions of a sample
 //! channels    varint
-//! change      u8       1: the symbols are differences to the step before
+//! form        u8       0: the symbols; 1: differences to the step before; 2: gaps, see `sparse`, and nothing else follows
 //! scales      deflated per channel the mean magnitude in 1/8, cut at 8191, u16
 //! expectation 5 bytes  3 x 12 bits, see `context`: near = scale of the channel; before = magnitudes at the cell
 //!                      before and the step before, same channel
@@ -17,11 +17,22 @@ use super::CodecError;
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
 use super::container::VERSION;
 use super::context::{self, Expectation, ResidualReader, Residuals};
+use super::sparse;
 use super::symbol::RESIDUAL_MAX;
 
 const STREAM: &str = "latent stream";
 /// Largest number of latent numbers in a stream.
 const LATENTS_MAX: usize = 1 << 31;
+/// Latents with one non-zero in so many, or fewer, are coded as gaps.
+const SPARSE: usize = 4;
+
+/// How symbols are written.
+#[derive(Clone, Copy)]
+enum Form {
+    Symbols = 0,
+    Changes = 1,
+    Gaps = 2,
+}
 
 /// Extents of the latents of a tile: symbols lie as (step, cell, channel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +48,12 @@ pub struct LatentShape {
 impl LatentShape {
     /// Number of symbols.
     pub fn count(&self) -> usize {
-        self.steps * self.cells * self.channels
+        self.steps * self.frame()
+    }
+
+    /// Number of symbols of a sample.
+    pub fn frame(&self) -> usize {
+        self.cells * self.channels
     }
 }
 
@@ -48,7 +64,13 @@ impl LatentShape {
 pub fn encode_latent(symbols: &[i32], shape: LatentShape) -> Vec<u8> {
     assert_eq!(symbols.len(), shape.count(), "symbols of latents {shape:?}");
     assert!(symbols.iter().all(|s| s.unsigned_abs() <= RESIDUAL_MAX.unsigned_abs()), "a latent symbol beyond 2^26");
-    let frame = shape.cells * shape.channels;
+    let nonzero = symbols.iter().filter(|&&q| q != 0).count();
+    if symbols.len() >= SPARSE * nonzero {
+        let mut out = head(shape, Form::Gaps);
+        sparse::encode(symbols, shape, &mut out);
+        return out.bytes;
+    }
+    let frame = shape.frame();
     let direct = encode_as(symbols, shape, false);
     let changes: Vec<i32> =
         (0..symbols.len()).map(|i| symbols[i] - i.checked_sub(frame).map_or(0, |j| symbols[j])).collect();
@@ -59,9 +81,18 @@ pub fn encode_latent(symbols: &[i32], shape: LatentShape) -> Vec<u8> {
 
 /// Magnitudes that are known before symbol `i`: at the cell before and at the step before.
 fn before(magnitudes: &[u16], i: usize, shape: LatentShape) -> u32 {
-    let frame = shape.cells * shape.channels;
+    let frame = shape.frame();
     let cell = if i % frame >= shape.channels { u32::from(magnitudes[i - shape.channels]) } else { 0 };
     cell + i.checked_sub(frame).map_or(0, |j| u32::from(magnitudes[j]))
+}
+
+/// Version, extents and form.
+fn head(shape: LatentShape, form: Form) -> Writer {
+    let mut out = Writer::default();
+    out.u8(VERSION);
+    [shape.steps, shape.cells, shape.channels].into_iter().for_each(|n| out.length(n));
+    out.u8(form as u8);
+    out
 }
 
 fn encode_as(symbols: &[i32], shape: LatentShape, change: bool) -> Vec<u8> {
@@ -79,10 +110,7 @@ fn encode_as(symbols: &[i32], shape: LatentShape, change: bool) -> Vec<u8> {
     for (i, &symbol) in symbols.iter().enumerate() {
         residuals.push(symbol, expectation.bin(u32::from(scales[i % shape.channels]), before(&magnitudes, i, shape)));
     }
-    let mut out = Writer::default();
-    out.u8(VERSION);
-    [shape.steps, shape.cells, shape.channels].into_iter().for_each(|n| out.length(n));
-    out.u8(u8::from(change));
+    let mut out = head(shape, if change { Form::Changes } else { Form::Symbols });
     out.deflated(&scales.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>());
     let mut bits = BitWriter::default();
     expectation.write(&mut bits);
@@ -106,7 +134,11 @@ pub fn decode_latent(bytes: &[u8], shape: LatentShape) -> Result<Vec<i32>, Codec
             return Err(reader.out_of_range(part, found as u64, expected as u64));
         }
     }
-    let change = reader.u8("change")? == 1;
+    let form = reader.u8("form")?;
+    if form == Form::Gaps as u8 {
+        return sparse::decode(&mut reader, shape);
+    }
+    let change = form == Form::Changes as u8;
     let scales = reader.deflated(2 * shape.channels, "scales")?;
     if scales.len() != 2 * shape.channels {
         return Err(reader.out_of_range("bytes of scales", scales.len() as u64, 2 * shape.channels as u64));
@@ -116,7 +148,7 @@ pub fn decode_latent(bytes: &[u8], shape: LatentShape) -> Result<Vec<i32>, Codec
     let expectation = Expectation::read(&mut BitReader::new(reader.take(5, "expectation")?));
     let mut residuals = ResidualReader::new(&mut reader)?;
     let (mut symbols, mut magnitudes) = (Vec::new(), Vec::new());
-    let frame = shape.cells * shape.channels;
+    let frame = shape.frame();
     for i in 0..shape.count() {
         let q = residuals.next(expectation.bin(scales[i % shape.channels], before(&magnitudes, i, shape)));
         magnitudes.push(context::magnitude(q));
@@ -125,52 +157,4 @@ pub fn decode_latent(bytes: &[u8], shape: LatentShape) -> Result<Vec<i32>, Codec
     }
     residuals.finish(&reader)?;
     Ok(symbols)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn symbols(shape: LatentShape, still: bool) -> Vec<i32> {
-        let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761) >> 20;
-        let value = |i: usize| {
-            let (step, place) = (i / (shape.cells * shape.channels), i % (shape.cells * shape.channels));
-            let width = 1 + (place % shape.channels) as u32 * 5;
-            (noise(if still { place } else { i }) % (2 * width)).cast_signed() - width.cast_signed() + step as i32 / 3
-        };
-        (0..shape.count()).map(value).collect()
-    }
-
-    #[test]
-    fn latents_come_back_for_any_shape() {
-        for (steps, cells, channels) in [(1, 1, 1), (16, 9, 32), (3, 1, 128), (0, 4, 4), (2, 100, 3)] {
-            let shape = LatentShape { steps, cells, channels };
-            for still in [false, true] {
-                let want = symbols(shape, still);
-                assert_eq!(decode_latent(&encode_latent(&want, shape), shape), Ok(want), "{shape:?}");
-            }
-        }
-        let shape = LatentShape { steps: 1, cells: 2, channels: 2 };
-        let extremes = vec![RESIDUAL_MAX, -RESIDUAL_MAX, 0, 1];
-        assert_eq!(decode_latent(&encode_latent(&extremes, shape), shape), Ok(extremes));
-    }
-
-    #[test]
-    fn latents_that_hold_still_cost_little_and_channels_have_their_own_scale() {
-        let shape = LatentShape { steps: 16, cells: 50, channels: 32 };
-        let (still, moving) =
-            (encode_latent(&symbols(shape, true), shape), encode_latent(&symbols(shape, false), shape));
-        assert!(still.len() * 3 < moving.len(), "{} against {}", still.len(), moving.len());
-        let mean_bits: f64 = (0..32).map(|c| f64::from(2 * (1 + c * 5)).log2()).sum::<f64>() / 32.0;
-        let entropy = mean_bits * shape.count() as f64 / 8.0;
-        assert!((moving.len() as f64) < 1.12 * entropy, "{} bytes against {entropy}", moving.len());
-    }
-
-    #[test]
-    fn latents_of_another_shape_are_refused() {
-        let shape = LatentShape { steps: 2, cells: 3, channels: 4 };
-        let bytes = encode_latent(&symbols(shape, false), shape);
-        assert!(decode_latent(&bytes, LatentShape { steps: 3, ..shape }).is_err());
-        assert!(decode_latent(&bytes[..bytes.len() - 1], shape).is_err());
-    }
 }

@@ -12,7 +12,7 @@
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts`
 //!   (images of a detector) predict; `fit` finds their weights; `rings` (over `geometry` and `levels`) keeps what a measurement is worth;
 //! * `linear` codes what the transform of `lapped` makes of blocks, band by band (`bands`);
-//! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents.
+//! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents, `sparse` for those that are mostly zero.
 //!
 //! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division,
 //! square roots and comparison and integer tables that are stored, so it gives the same bits on every machine; nothing read from a
@@ -46,6 +46,7 @@ mod mirror;
 mod rate;
 mod rings;
 mod sample;
+mod sparse;
 mod stencil;
 mod symbol;
 mod tile;

@@ -114,6 +114,12 @@ pub struct Latent {
     /// Width of a quantization step, in standard deviations of the latent value. Default: 1/32; a latent is small
     /// next to the residual.
     pub step: Option<f64>,
+    /// Latent values of a sample that are stored: the largest, the others are 0. Default: all, or `model.keep`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<usize>,
+    /// Latent values below this many of their standard deviations are 0. Default: none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
 }
 
 impl ErrorBound {
@@ -205,6 +211,10 @@ impl Compress {
         });
         if let Some(step) = self.latent.step {
             checks.positive_real(step, "compress.latent.step");
+        }
+        checks.require(self.latent.keep != Some(0), "compress.latent.keep", || "0: at least one latent value".into());
+        if let Some(threshold) = self.latent.threshold {
+            checks.positive_real(threshold, "compress.latent.threshold");
         }
         checks.require((2..=16).contains(&self.weight_bits), "compress.weight_bits", || {
             format!("{}: 2 to 16", self.weight_bits)

@@ -34,7 +34,7 @@ pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
 pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;
 pub use template::{TEMPLATES, Template};
-pub use train::{Activation, Block, Channels, Loss, Model, ModelName, Quirks, Train};
+pub use train::{Activation, Block, Channels, LatentMap, Loss, Model, ModelName, Quirks, Sparsity, Train};
 
 use check::Checks;
 use schemars::JsonSchema;

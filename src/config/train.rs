@@ -1,5 +1,7 @@
 //! Section `train`: the model and how it is fitted.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,13 @@ pub struct Train {
     pub learning_rate: f64,
     /// What is minimized, summed over batch and voxels. Default: `squared`.
     pub loss: Loss,
+    /// A penalty on the latent values beside it: sparse autoencoders (seed 000). Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<Sparsity>,
+    /// Model file whose weights are the start values: same architecture, variables and grid; other options, losses and
+    /// `model.keep` are free. Default: none, start values are drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<PathBuf>,
     /// Epochs between two validations. Default: 1.
     pub validate_every: usize,
     /// Epochs between two checkpoints; one is always written at the end and when a signal stops the run. Default: 10.
@@ -41,6 +50,8 @@ impl Default for Train {
             shards: None,
             learning_rate: 2.0e-4, // VarDACAE
             loss: Loss::Squared,   // VarDACAE: MSELoss(reduction="sum")
+            sparsity: None,
+            start: None,
             validate_every: 1,
             checkpoint_every: 10, // VarDACAE: save every 10 epochs
             checkpoints_kept: 2,
@@ -59,8 +70,8 @@ pub struct Model {
     /// (VarDACAE table 6).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation: Option<Activation>,
-    /// `backbone`: output channels of the encoder's convolutions, default [1, 16, 64, 32, 32, 32, 32]. `tucodec`: the
-    /// channels of all its layers, default 64 (VarDACAE).
+    /// `backbone`: output channels of the encoder's convolutions, default [1, 16, 64, 32, 32, 32, 32]. `overcomplete`: the
+    /// same, default [32, 64, 64, 64]. `tucodec`: the channels of all its layers, default 64 (VarDACAE).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<Channels>,
     /// `dense`: widths of the hidden layers of the encoder; the decoder mirrors them. Default: [1000, 200] (VarDACAE).
@@ -69,6 +80,10 @@ pub struct Model {
     /// `dense`: number of latent values. Default: 32.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latent: Option<usize>,
+    /// Latent values of a sample that stay: the largest, the others become 0, in training too (k-sparse autoencoders,
+    /// Makhzani & Frey 2014; derivatives by those that stay). Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<usize>,
     /// `resnext`, `rdb`, `rab`, `grdn`, `tucodec`: the residual blocks. Default: `vanilla` for `resnext` and `rdb`, else
     /// `next` (VarDACAE table 6).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +113,39 @@ pub struct Model {
     pub quirks: Option<Quirks>,
 }
 
+/// lambda ||f(z)||_1 beside the loss, z = e(x) the latent values of a sample, while the weights by which each of them enters
+/// the decoder keep norm 1: else z would shrink and the weights grow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sparsity {
+    /// lambda: what a latent value of 1 costs, in normalized values squared.
+    pub weight: f64,
+    /// f. Default: `identity`.
+    pub map: LatentMap,
+    /// Channels of a `group`. Default: 4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<usize>,
+    /// Part of the steps in which lambda grows from 0. Default: 0.
+    pub warmup: f64,
+}
+
+/// What the penalty sees of the latent values of a sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LatentMap {
+    /// f(z) = z.
+    #[default]
+    Identity,
+    /// Channel c of C times 2 (c + 1) / (C + 1): what is used often comes first.
+    Weighted,
+    /// Root of the sum of squares of neighboring channels: used together or not at all.
+    Group,
+    /// Differences of neighbors along the grid of the latent, or along the channels where it has no grid.
+    Difference,
+    /// Sums and differences of pairs (Haar), along the same axes.
+    Haar,
+}
+
 /// Which architecture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -107,6 +155,8 @@ pub enum ModelName {
     Backbone,
     /// Fully connected.
     Dense,
+    /// Convolutions of which one halves the grid and many channels make the latent larger than the sample (seed 000).
+    Overcomplete,
     /// Backbone with ResNeXt layers after its fifth convolution: ResNeXt3-L-N.
     Resnext,
     /// Backbone with residual dense blocks after its fifth convolution: RDB3-L-N.
@@ -190,6 +240,14 @@ impl Train {
             });
         }
         checks.positive_real(self.learning_rate, "train.learning_rate");
+        if let Some(sparsity) = &self.sparsity {
+            checks.positive_real(sparsity.weight, "train.sparsity.weight");
+            checks.require((0.0..=1.0).contains(&sparsity.warmup), "train.sparsity.warmup", || {
+                format!("{}: a part of the steps, 0 to 1", sparsity.warmup)
+            });
+            let grouped = sparsity.group.is_none_or(|n| n > 1 && sparsity.map == LatentMap::Group);
+            checks.require(grouped, "train.sparsity.group", || "at least 2 channels, for map `group`".into());
+        }
         checks.positive(self.validate_every, "train.validate_every");
         checks.positive(self.checkpoint_every, "train.checkpoint_every");
         checks.positive(self.checkpoints_kept, "train.checkpoints_kept");
@@ -198,6 +256,9 @@ impl Train {
 
     pub(super) fn resolve(&mut self) {
         self.shards = Some(self.shards());
+        if let Some(sparsity) = self.sparsity.as_mut().filter(|s| s.map == LatentMap::Group) {
+            sparsity.group.get_or_insert(4);
+        }
         self.model.resolve();
     }
 }
@@ -211,10 +272,10 @@ impl Model {
     }
 
     fn check(&self, checks: &mut Checks) {
-        use ModelName::{Backbone, Dense, Grdn, Rab, Rdb, Resnext, Tucodec};
+        use ModelName::{Backbone, Dense, Grdn, Overcomplete, Rab, Rdb, Resnext, Tucodec};
         const BLOCKS: &[ModelName] = &[Resnext, Rdb, Rab, Grdn, Tucodec];
         let owners: [(&str, bool, &[ModelName]); 10] = [
-            ("channels", self.channels.is_some(), &[Backbone, Tucodec]),
+            ("channels", self.channels.is_some(), &[Backbone, Overcomplete, Tucodec]),
             ("hidden", self.hidden.is_some(), &[Dense]),
             ("latent", self.latent.is_some(), &[Dense]),
             ("block", self.block.is_some(), BLOCKS),
@@ -236,13 +297,14 @@ impl Model {
             (None, _) => Ok(()),
             (Some(Channels::Each(_)), Tucodec) => Err("one number for all layers"),
             (Some(Channels::All(n)), Tucodec) if *n > 0 => Ok(()),
-            (Some(Channels::All(_)), Backbone) => Err("a list, one number per convolution"),
+            (Some(Channels::All(_)), Backbone | Overcomplete) => Err("a list, one number per convolution"),
             (Some(Channels::Each(each)), _) if each.len() < 2 => Err("at least two convolutions"),
             (Some(Channels::Each(each)), _) if each.iter().all(|&n| n > 0) => Ok(()),
             _ => Err("widths are at least 1"),
         };
         checks.require(channels.is_ok(), "train.model.channels", || channels.unwrap_err().into());
         checks.require(self.latent != Some(0), "train.model.latent", || "0: at least one latent value".into());
+        checks.require(self.keep != Some(0), "train.model.keep", || "0: at least one latent value".into());
         checks.require(self.cardinality != Some(0), "train.model.cardinality", || "0: at least 1".into());
         let threes = self.layers.is_none_or(|l| l > 0 && (self.name == Rab || l.is_multiple_of(3)));
         checks.require(threes, "train.model.layers", || match self.name {
@@ -256,10 +318,10 @@ impl Model {
     }
 
     fn resolve(&mut self) {
-        use ModelName::{Backbone, Dense, Grdn, Rab, Rdb, Resnext, Tucodec};
+        use ModelName::{Backbone, Dense, Grdn, Overcomplete, Rab, Rdb, Resnext, Tucodec};
         let name = self.name;
         self.activation.get_or_insert(match name {
-            Backbone | Rab | Tucodec => Activation::Prelu,
+            Backbone | Overcomplete | Rab | Tucodec => Activation::Prelu,
             Resnext | Rdb | Grdn => Activation::Gdn,
             Dense => Activation::Lrelu,
         });
@@ -267,6 +329,9 @@ impl Model {
             Backbone => {
                 let published = Channels::Each(vec![1, 16, 64, 32, 32, 32, 32]); // VarDACAE figure 4
                 self.channels.get_or_insert(published);
+            }
+            Overcomplete => {
+                self.channels.get_or_insert_with(|| Channels::Each(vec![32, 64, 64, 64])); // seed 000, D.2
             }
             Dense => {
                 self.hidden.get_or_insert_with(|| vec![1000, 200]); // VarDACAE, AE_Vanilla
@@ -287,7 +352,7 @@ impl Model {
                 self.sigmoid.get_or_insert(false);
             }
         }
-        if !matches!(name, Backbone | Dense) {
+        if !matches!(name, Backbone | Dense | Overcomplete) {
             self.block.get_or_insert(if matches!(name, Resnext | Rdb) { Block::Vanilla } else { Block::Next });
             self.cbam.get_or_insert(name != Tucodec);
             self.quirks.get_or_insert(Quirks::Published);
@@ -301,6 +366,7 @@ impl ModelName {
         match self {
             Self::Backbone => "backbone",
             Self::Dense => "dense",
+            Self::Overcomplete => "overcomplete",
             Self::Resnext => "resnext",
             Self::Rdb => "rdb",
             Self::Rab => "rab",

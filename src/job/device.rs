@@ -35,8 +35,8 @@ macro_rules! on_device {
 }
 pub(super) use on_device;
 
-/// Normalized samples to latents.
-pub(super) type Encode = Box<dyn Fn(&[f32]) -> Vec<f32> + Send + Sync>;
+/// Normalized samples to latents; those below a threshold, if it is given, are 0.
+pub(super) type Encode = Box<dyn Fn(&[f32], Option<f64>) -> Vec<f32> + Send + Sync>;
 
 impl Device {
     /// The device that the job asks for, and what is to be said about it. GPUs of a node are dealt out to its ranks in
@@ -102,12 +102,12 @@ impl Device {
         on_device!(self, backend => backend.release());
     }
 
-    /// The encoder of a model on this device.
-    pub(super) fn encoder(&self, model: &TrainedModel) -> Result<Encode, ModelError> {
-        fn encode<B: crate::backend::Backend<Real = f32>>(network: Autoencoder<B>) -> Encode {
-            Box::new(move |samples| network.encode(samples))
+    /// The encoder of a model on this device; of each sample the `keep` largest latent values stay.
+    pub(super) fn encoder(&self, model: &TrainedModel, keep: Option<usize>) -> Result<Encode, ModelError> {
+        fn encode<B: crate::backend::Backend<Real = f32>>(network: Autoencoder<B>, keep: Option<usize>) -> Encode {
+            Box::new(move |samples, threshold| network.encode_sparse(samples, keep, threshold))
         }
-        Ok(on_device!(self, backend => encode(model.on(backend)?)))
+        Ok(on_device!(self, backend => encode(model.on(backend)?, keep)))
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) struct Prediction {
 pub(super) struct Predictor {
     model: TrainedModel,
     encode: Encode,
+    /// Latent values below it by magnitude are 0.
+    threshold: Option<f64>,
     step: f64,
     reader: Prediction,
 }
@@ -161,14 +163,22 @@ impl Predictor {
     /// `None` if no input has the model's variables on a grid that the model can see. The ranks share the samples that
     /// calibrate it. Collective.
     fn new(ctx: &Context, section: &Compress, model: TrainedModel) -> Result<Option<Self>, JobError> {
-        let encode = ctx.device.encoder(&model)?;
+        let encode = ctx.device.encoder(&model, section.latent.keep)?;
         let Some(Calibration { count, owned, latents }) = calibration(ctx, &model, &encode)? else { return Ok(None) };
-        let power = |z: &Vec<f32>| vec![z.iter().map(|&z| f64::from(z) * f64::from(z)).sum::<f64>()];
-        let powers: Vec<Vec<f64>> = latents.iter().map(power).collect();
-        let power = ctx.world.tree_sum(count, &owned, &powers, 1)[0] / (count * model.graph.latent().len()) as f64;
+        // The root mean square of what is not zero.
+        let squares = |z: &Vec<f32>| {
+            let listed = z.iter().filter(|z| **z != 0.0);
+            listed.fold(vec![0.0; 2], |sum, &z| vec![sum[0] + f64::from(z) * f64::from(z), sum[1] + 1.0])
+        };
+        let squares: Vec<Vec<f64>> = latents.iter().map(squares).collect();
+        let total = ctx.world.tree_sum(count, &owned, &squares, 2);
+        let power = total[0] / total[1];
         let unit = if power > 0.0 && power.is_finite() { power.sqrt() } else { 1.0 };
         let step = section.latent.step.unwrap_or(LATENT_STEP) * unit;
-        let calibration: Vec<i32> = latents.iter().flat_map(|z| IntegerDecoder::symbols(z, step)).collect();
+        let threshold = section.latent.threshold.map(|threshold| threshold * unit);
+        let above = |z: f32| threshold.is_none_or(|t| f64::from(z.abs()) >= t);
+        let kept = |z: &Vec<f32>| z.iter().map(|&z| if above(z) { z } else { 0.0 }).collect::<Vec<f32>>();
+        let calibration: Vec<i32> = latents.iter().flat_map(|z| IntegerDecoder::symbols(&kept(z), step)).collect();
         let largest = |of_rank: f64| {
             let mut of_all = [of_rank];
             ctx.world.max(&mut of_all);
@@ -184,7 +194,7 @@ impl Predictor {
         let mean = Statistic::code(&model.normalizer.mean, sample)?;
         let std = Statistic::code(&model.normalizer.std, sample)?;
         let reader = Prediction { decoder, window: model.window, scale: model.normalizer.scale, mean, std };
-        Ok(Some(Self { model, encode, step, reader }))
+        Ok(Some(Self { model, encode, threshold, step, reader }))
     }
 
     /// The reader's half.
@@ -199,7 +209,10 @@ impl Predictor {
 
     /// Symbols of the steps of `fields`, one field per channel, all of what is seen of one tile.
     pub fn symbols(&self, fields: &[Field<f64>]) -> Vec<i32> {
-        let symbols = |step| IntegerDecoder::symbols(&(self.encode)(&normalized(&self.model, fields, step)), self.step);
+        let symbols = |step| {
+            let latents = (self.encode)(&normalized(&self.model, fields, step), self.threshold);
+            IntegerDecoder::symbols(&latents, self.step)
+        };
         (0..fields[0].values.dim().0).flat_map(symbols).collect()
     }
 }
@@ -232,7 +245,7 @@ fn calibration(ctx: &Context, model: &TrainedModel, encode: &Encode) -> Result<O
             let core = Box4 { start: [place / cores, z, y, x], len: [1; 4] };
             let region = seen(&model.window, field, &core);
             let fields = variables.iter().map(|v| source.read_field64(v, &region)).collect::<Result<Vec<_>, _>>()?;
-            latents.push(encode(&normalized(model, &fields, 0)));
+            latents.push(encode(&normalized(model, &fields, 0), None));
         }
         return Ok(Some(Calibration { count, owned, latents }));
     }

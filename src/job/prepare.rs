@@ -14,7 +14,9 @@ use crate::world::World;
 use super::arguments::RunArguments;
 use super::lock::Lock;
 use super::state::{self, State};
-use super::{BadFile, Class, Device, Input, JobError, Output, assimilate, groups, inputs, prediction, probe, smoke};
+use super::{
+    BadFile, Class, Device, Input, JobError, Output, assimilate, groups, inputs, prediction, probe, smoke, train,
+};
 
 /// A job that may start.
 pub(super) struct Prepared {
@@ -158,6 +160,9 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<Checked, J
     let (inputs, mut left_out) = probe::sort_out(&job, inputs)?;
     let mut archives = Vec::new();
     groups::check(&job, &inputs)?;
+    if let Some(section) = &job.train {
+        train::check(&job, section, &inputs)?;
+    }
     if let Some(section) = &job.compress {
         prediction::check(section, &job.data, &inputs)?;
         check_bounds(&job, section, &inputs)?;

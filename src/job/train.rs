@@ -1,17 +1,18 @@
 //! Stage `train`: one model per group of variables, from the training part of the samples.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::groups::{reading, window};
-use super::{Context, Group, JobError, failure, memory};
+use super::groups::{self, reading, window};
+use super::prediction::{files_of, space};
+use super::{Context, Group, Input, JobError, failure, memory};
 use crate::archive::Reading;
 use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
-use crate::config::{Reduction, Stage, Train};
+use crate::config::{Job, Reduction, Sparsity, Stage, Train};
 use crate::dataset::{
     Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split, Window,
 };
@@ -19,7 +20,7 @@ use crate::model::graph::Program;
 use crate::model::{Cost, Graph, Shape, TrainedModel, init, zoo};
 use crate::report::Figure;
 use crate::report::figure::{Lines, Series};
-use crate::train::{Checkpoint, Epoch, Identity, Method, Optimizer, Running, Score, TrainError, Trainer};
+use crate::train::{Checkpoint, Epoch, Identity, Method, Optimizer, Penalty, Running, Score, TrainError, Trainer};
 
 /// Runs the stage on all ranks.
 pub fn run<B: Backend<Real = f32>>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
@@ -41,6 +42,8 @@ struct Fit<B: Backend<Real = f32>> {
     normalizer: Arc<Normalizer>,
     split: Split,
     method: Method,
+    /// Parameters before the first step.
+    start: Vec<f32>,
     seed: u64,
     jitter: Jitter,
     files: (Vec<PathBuf>, Reading),
@@ -79,8 +82,13 @@ impl<B: Backend<Real = f32>> Fit<B> {
             return Err(TrainError::LoneValues { rows, shards }.into());
         }
         let bucket_bytes = (section.bucket_mb * 1.0e6) as usize;
-        let method = Method { loss: section.loss, shards, bucket_bytes, fast };
-        let identity = identity(ctx, &graph, &normalizer, &split);
+        let steps = (section.epochs * split.train.len().div_ceil(section.batch)) as f64;
+        let warmup = |sparsity: &Sparsity| (sparsity.warmup * steps).ceil() as u64;
+        let penalty = section.sparsity.clone().map(|s| Penalty { warmup_steps: warmup(&s), sparsity: s });
+        let method = Method { loss: section.loss, penalty, shards, bucket_bytes, fast };
+        let start = section.start.as_ref().map(|path| start_values(path, &graph, group)).transpose()?;
+        let start = start.unwrap_or_else(|| init::start_values(&graph, job.seed));
+        let identity = identity(ctx, (&graph, &start), &normalizer, &split);
         let checkpoints = ctx.output.checkpoints().join(&group.name);
         ctx.make_folder(&checkpoints)?;
         Ok(Self {
@@ -91,6 +99,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             normalizer: Arc::new(normalizer),
             split,
             method,
+            start,
             seed: job.seed,
             jitter: Jitter::strength(ctx.config.data.augment.jitter),
             window: source.window(),
@@ -162,7 +171,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             None => {
                 let at = Progressing { next: Cursor::default(), running: Running::default(), epochs: Vec::new() };
                 let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), adam);
-                (init::start_values(&self.graph, self.seed), optimizer, at)
+                (self.start.clone(), optimizer, at)
             }
         };
         let how = (self.method.clone(), optimizer);
@@ -286,18 +295,52 @@ impl<B: Backend<Real = f32>> Fit<B> {
     }
 }
 
+/// Refuses `train.start` without a model of the same parameters for every group.
+pub(super) fn check(job: &Job, section: &Train, inputs: &[Input]) -> Result<(), JobError> {
+    let Some(path) = &section.start else { return Ok(()) };
+    for (group, shape) in groups::planned(job, inputs)? {
+        let grid = window(&job.data).map_or(space(shape), |window| window.grid(space(shape)));
+        let graph = zoo::build(&section.model, Shape { grid, channels: group.variables.len() })?;
+        start_values(path, &graph, &group)?;
+    }
+    Ok(())
+}
+
+/// The parameters of a model file, or of the one of these variables in a folder.
+fn start_values(path: &Path, graph: &Graph, group: &Group) -> Result<Vec<f32>, JobError> {
+    let refused = |reason| Err(JobError::Argument { argument: "train.start".into(), reason });
+    for file in files_of(path)? {
+        let model = TrainedModel::read(&file)?;
+        if model.variables != group.variables {
+            continue;
+        }
+        return match model.graph.params == graph.params && model.graph.sample() == graph.sample() {
+            true => Ok(model.params),
+            false => refused(format!(
+                "{} holds {} for {}, this job trains {} for {}: give the same model, widths and grid",
+                file.display(),
+                model.graph.name,
+                model.graph.sample(),
+                graph.name,
+                graph.sample()
+            )),
+        };
+    }
+    refused(format!("{} holds no model of {}", path.display(), group.variables.join(", ")))
+}
+
 /// What a checkpoint must belong to before its training goes on.
-fn identity(ctx: &Context, graph: &Graph, normalizer: &Normalizer, split: &Split) -> Identity {
+fn identity(ctx: &Context, (graph, start): (&Graph, &[f32]), normalizer: &Normalizer, split: &Split) -> Identity {
     let hex = |hash: &blake3::Hasher| hash.finalize().to_hex().to_string();
     let mut model = blake3::Hasher::new();
-    model.update(&serde_json::to_vec(graph).expect("plain data"));
+    model.update(&serde_json::to_vec(graph).expect("plain data")).update(bytemuck::cast_slice(start));
     let mut data = blake3::Hasher::new();
     data.update(bytemuck::cast_slice(&normalizer.mean)).update(bytemuck::cast_slice(&normalizer.std));
     data.update(&serde_json::to_vec(&(&split.train, &normalizer.units, normalizer.scale)).expect("plain data"));
     let (job, train) = (&ctx.config.job, ctx.config.train.as_ref().expect("the stage runs: its section is there"));
     let mut settings = blake3::Hasher::new();
     let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction, job.precision);
-    settings.update(&serde_json::to_vec(&(chosen, &ctx.config.data.augment)).expect("plain data"));
+    settings.update(&serde_json::to_vec(&(chosen, &train.sparsity, &ctx.config.data.augment)).expect("plain data"));
     Identity { model: hex(&model), data: hex(&data), settings: hex(&settings) }
 }
 

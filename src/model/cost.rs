@@ -61,7 +61,7 @@ fn node_flops(program: &Program, i: usize) -> u64 {
         Op::Conv(_, window) | Op::ConvTranspose(_, window) => program.conv_dims(i, *window, 1).flops(),
         Op::Gdn(_) => node.shape.len() as u64 * (2 * node.shape.channels as u64 + 4),
         Op::BatchNorm(_) => 2 * node.shape.len() as u64,
-        Op::Activation(_) | Op::Multiply | Op::Scale(_) => node.shape.len() as u64,
+        Op::Activation(_) | Op::Multiply | Op::Scale(_) | Op::KeepLargest(_) => node.shape.len() as u64,
         Op::Add => (node.inputs.len() as u64 - 1) * node.shape.len() as u64,
         Op::GridMean | Op::GridMax | Op::ChannelMean | Op::ChannelMax => program.shape(node.inputs[0]).len() as u64,
         Op::Reshape | Op::Concat => 0,
@@ -84,6 +84,8 @@ fn between(program: &Program, i: usize) -> [u64; 3] {
         Op::Add if node.inputs.len() > 2 => [to, 0, 0],
         // Where it is, which is read again, and the values there.
         Op::GridMax | Op::ChannelMax => [2 * from, from, from],
+        // The kept values, their signs, and where they are, which is read again.
+        Op::KeepLargest(_) => [3 * to, to, 0],
         _ => [0; 3],
     }
 }
@@ -146,7 +148,8 @@ impl Trained {
                 let place = |value: usize| if value == 0 { value } else { made.nodes[value - 1].place };
                 let inputs: Vec<usize> = node.inputs.iter().map(|&value| place(first + value)).collect();
                 let linear = matches!(node.op, Op::Reshape | Op::Add | Op::Concat | Op::GridMean | Op::ChannelMean);
-                let reads = !linear && !matches!(node.op, Op::BatchNorm(_) | Op::GridMax | Op::ChannelMax);
+                let of_made = matches!(node.op, Op::BatchNorm(_) | Op::GridMax | Op::ChannelMax | Op::KeepLargest(_));
+                let reads = !linear && !of_made;
                 let place = if node.op == Op::Reshape { inputs[0] } else { first + i + 1 };
                 made.nodes.push(Step {
                     inputs,

@@ -99,6 +99,7 @@ fn run_op<B: Backend>(tape: &Tape<B>, node: &Node, params: &[Var<B>], mut inputs
         Op::GridMax | Op::ChannelMax => tape.max_to(&x, out),
         Op::BatchNorm(norm) => layers::running_norm(tape, &norm, params, &x),
         Op::Gdn(gdn) => layers::gdn(tape, gdn, params, &x),
+        Op::KeepLargest(count) => layers::keep_largest(tape, count, &x),
     }
 }
 
@@ -132,6 +133,19 @@ impl<B: Backend> Autoencoder<B> {
     /// The op list.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    /// Latents of whole samples, of each the `keep` largest values and of these what is not below `threshold` by
+    /// magnitude; zeros elsewhere. Panics as [`Autoencoder::encode`].
+    pub fn encode_sparse(&self, samples: &[B::Real], keep: Option<usize>, threshold: Option<f64>) -> Vec<B::Real> {
+        let z = self.encode(samples);
+        if keep.is_none() && threshold.is_none() {
+            return z;
+        }
+        let (latent, mut z) = (self.graph.latent().len(), self.backend.upload(&z));
+        z = keep.map_or_else(|| z.clone(), |keep| self.backend.keep_largest(&z, latent, keep));
+        z = threshold.map_or_else(|| z.clone(), |threshold| self.backend.keep_above(&z, threshold));
+        self.backend.download(&z)
     }
 
     /// Latents of whole samples. Panics if the number of values is not a multiple of the sample (program error).

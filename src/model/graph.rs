@@ -110,6 +110,9 @@ pub enum Op {
     BatchNorm(BatchNorm),
     /// Generalized divisive normalization (Balle et al. 2016).
     Gdn(Gdn),
+    /// The so many largest values of a sample by magnitude, zeros elsewhere; derivatives by those that stay
+    /// (Makhzani & Frey 2014).
+    KeepLargest(usize),
 }
 
 /// y = scale (x - mean) / sqrt(variance + epsilon) + shift per channel. In training mean and variance (biased) are those
@@ -317,6 +320,7 @@ impl Program {
                 let numbers = norm.epsilon > 0.0 && (0.0..=1.0).contains(&norm.momentum);
                 from == to && has(norm.scale, &[channels]) && has(norm.shift, &[channels]) && running && numbers
             }
+            Op::KeepLargest(count) => from == to && *count > 0,
             Op::Gdn(gdn) => from == to && has(gdn.beta, &[channels]) && has(gdn.gamma, &[channels; 2]),
         };
         if fits { Ok(()) } else { Err("parameters or shapes do not fit") }

@@ -71,6 +71,14 @@ pub(super) fn gdn<B: Backend>(tape: &Tape<B>, gdn: Gdn, params: &[Var<B>], x: &V
     tape.mul(x, &tape.reshape(&norm, x.shape()))
 }
 
+/// The `count` largest values of each sample, zeros elsewhere. Which these are is constant almost everywhere.
+pub(super) fn keep_largest<B: Backend>(tape: &Tape<B>, count: usize, x: &Var<B>) -> Var<B> {
+    let (backend, sample) = (tape.backend(), x.shape().count() / x.shape()[0].max(1));
+    let kept = backend.keep_largest(x.buffer(), sample, count);
+    let sign = backend.activate(Activation::Abs, 1, &kept);
+    tape.mul(x, &tape.constant(backend.activate(Activation::Square, 0, &sign), x.shape()))
+}
+
 /// 1 / sqrt(x)
 fn inverse_root<B: Backend>(tape: &Tape<B>, x: &Var<B>) -> Var<B> {
     tape.activate(Activation::Recip, &tape.activate(Activation::Sqrt, x))

@@ -2,7 +2,7 @@
 
 use super::blocks::{self, Mask, RDB3, Style};
 use super::builder::{self, Builder, DECODER, ENCODER, NORM_MOMENTUM, Value};
-use super::graph::{Graph, Program, SCHEMA, Shape};
+use super::graph::{Graph, Node, Op, Program, SCHEMA, Shape};
 use super::params::ParamTable;
 use super::scheduler::{self, AxisStep, HalvingAxis};
 use super::{Cost, ModelError};
@@ -20,8 +20,13 @@ pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> 
     let (mut encoder, mut decoder) = match model.name {
         ModelName::Dense => dense(&mut params, model, sample)?,
         ModelName::Tucodec => tucodec(&mut params, model, sample)?,
+        ModelName::Overcomplete => overcomplete(&mut params, model, sample),
         _ => backbone(&mut params, model, sample),
     };
+    if let Some(keep) = model.keep {
+        let (z, shape) = (encoder.nodes.len(), encoder.output());
+        encoder.nodes.push(Node { op: Op::KeepLargest(keep), inputs: vec![z], shape });
+    }
     builder::place_statistics(&mut params, [&mut encoder, &mut decoder]);
     Ok(Graph { schema: SCHEMA, name: model.name.as_str().into(), params, encoder, decoder })
 }
@@ -219,6 +224,42 @@ fn tucodec(params: &mut ParamTable, model: &config::Model, sample: Shape) -> Res
     Ok((encoder, b.finish()))
 }
 
+/// Kernel of the first convolution of `overcomplete`, and of the others of stride 1 (seed 000, D.2).
+const OVERCOMPLETE_KERNELS: (usize, usize) = (5, 3);
+
+/// Convolutions that keep the grid, but for the second, which halves it, and their mirror image; an activation after every
+/// layer but the last of each half.
+fn overcomplete(params: &mut ParamTable, model: &config::Model, sample: Shape) -> (Program, Program) {
+    let channels = match &model.channels {
+        Some(Channels::Each(each)) => each.clone(),
+        _ => vec![],
+    };
+    let last = channels.len() - 1;
+    let steps = |layer: usize, grid: [usize; 3]| {
+        let kernel = if layer == 0 { OVERCOMPLETE_KERNELS.0 } else { OVERCOMPLETE_KERNELS.1 };
+        grid.map(|extent| match layer {
+            1 => AxisStep::half(extent),
+            _ => AxisStep::same(extent, if extent > 1 { kernel } else { 1 }),
+        })
+    };
+    let mut b = Builder::new(params, ENCODER, activation(model), sample);
+    let (mut x, mut way) = (0, Vec::with_capacity(channels.len()));
+    for (layer, &to) in channels.iter().enumerate() {
+        way.push((steps(layer, b.shape(x).grid), b.shape(x).channels));
+        x = b.conv(x, &way[layer].0, to);
+        x = if layer < last { b.activate(x) } else { x };
+    }
+    let encoder = b.finish();
+
+    let mut b = Builder::new(params, DECODER, activation(model), encoder.output());
+    let mut x = 0;
+    for (layer, (steps, to)) in way.iter().enumerate().rev() {
+        x = b.conv_transpose(x, steps, *to);
+        x = if layer > 0 { b.activate(x) } else { x };
+    }
+    (encoder, b.finish())
+}
+
 /// Fully connected, mirrored; an activation after every layer but the last of each half.
 fn dense(params: &mut ParamTable, model: &config::Model, sample: Shape) -> Result<(Program, Program), ModelError> {
     let (hidden, latent) = (model.hidden.clone().unwrap_or_default(), model.latent.unwrap_or(0));
@@ -257,6 +298,7 @@ pub fn list(grid: [usize; 3]) -> Vec<Listing> {
     let all = [
         (ModelName::Backbone, "seven convolutions scheduled for the grid, mirrored (VarDACAE, figure 4)"),
         (ModelName::Dense, "fully connected, for small grids and images"),
+        (ModelName::Overcomplete, "convolutions to a latent larger than the sample, for sparse codes"),
         (ModelName::Resnext, "backbone with 27 ResNeXt layers, CBAM and GDN (table 6)"),
         (ModelName::Rdb, "backbone with 9 modules of 4 residual dense blocks, CBAM and GDN (table 6)"),
         (ModelName::Rab, "backbone with 4 residual attention blocks (table 6)"),
@@ -268,49 +310,4 @@ pub fn list(grid: [usize; 3]) -> Vec<Listing> {
         Listing { name: name.as_str(), about, built: graph.map(|graph| (graph.latent(), Cost::of(&graph))) }
     };
     all.into_iter().map(line).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::graph::Op;
-    use super::*;
-
-    fn of(name: ModelName, activation: Activation, grid: [usize; 3], channels: usize) -> Graph {
-        let model = config::Model { name, activation: Some(activation), ..Default::default() };
-        build(&model, Shape { grid, channels }).unwrap()
-    }
-
-    #[test]
-    fn backbone_at_the_published_grid_has_the_published_numbers() {
-        let graph = of(ModelName::Backbone, Activation::Prelu, [91, 85, 32], 1);
-        assert_eq!(graph.latent(), Shape { grid: [3, 3, 1], channels: 32 });
-        let Op::Conv(_, window) = &graph.encoder.nodes[12].op else { panic!("the seventh convolution") };
-        assert_eq!((window.kernel, window.stride, window.padding), ([3, 3, 2], [2, 2, 1], [1, 1, 0]));
-    }
-
-    #[test]
-    fn backbone_serves_every_grid_and_its_graph_checks() {
-        for grid in [[96, 64, 48], [32, 32, 32], [48, 40, 16], [1, 1, 400], [1, 28, 28], [5, 3, 2], [1, 1, 1]] {
-            for channels in [1, 3] {
-                let graph = of(ModelName::Backbone, Activation::Prelu, grid, channels);
-                graph.check().unwrap();
-                let small = |axis: usize| graph.latent().grid[axis] <= grid[axis] / 32 + 2;
-                assert!((0..3).all(small), "{grid:?} -> {}", graph.latent());
-            }
-        }
-    }
-
-    #[test]
-    fn damaged_graph_is_refused() {
-        let good = of(ModelName::Dense, Activation::Lrelu, [2, 3, 4], 1);
-        good.check().unwrap();
-        let mut bad = good.clone();
-        bad.decoder.nodes[0].inputs = vec![7];
-        assert!(matches!(bad.check(), Err(ModelError::BadGraph { op: 0, .. })));
-        let mut bad = good.clone();
-        bad.encoder.nodes[2].shape.channels = 1 << 60;
-        assert!(matches!(bad.check(), Err(ModelError::BadGraph { .. })));
-        let bad = Graph { schema: 99, ..good };
-        assert!(matches!(bad.check(), Err(ModelError::Schema { found: 99, .. })));
-    }
 }

@@ -48,7 +48,7 @@ impl Shape {
         other
     }
     /// Products of the extents before and after `axis`.
-    pub(super) fn around(&self, axis: usize) -> (usize, usize) {
+    pub fn around(&self, axis: usize) -> (usize, usize) {
         assert!(axis < self.rank, "axis {axis} of {self}");
         (self.dims[..axis].iter().product(), self.dims[axis + 1..self.rank].iter().product())
     }

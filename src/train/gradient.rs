@@ -1,15 +1,19 @@
 //! Loss and gradient of some samples on the device: called op by op, or recorded once and replayed.
 
 use super::loss::{self, LossValue};
+use super::sparsity;
 use crate::backend::Backend;
-use crate::config::Loss;
+use crate::config::{Loss, Sparsity};
+use crate::model::graph::Op;
 use crate::model::{Graph, forward};
-use crate::tape::Tape;
+use crate::tape::{Tape, Var};
 
 /// What is differentiated.
 pub(super) struct Task<'a, B: Backend> {
     pub graph: &'a Graph,
     pub loss: Loss,
+    /// A penalty on the latent values, and its weight now.
+    pub penalty: Option<(&'a Sparsity, f64)>,
     /// The flat parameters; while a recording lives they keep their place.
     pub params: &'a B::Buffer,
 }
@@ -45,7 +49,7 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
     let x = tape.constant(samples.x.clone(), forward::batch_shape(samples.count, graph.sample()));
     let (z, met_by_encoder) = forward::run_training(&tape, &graph.encoder, &leaves, &x);
     let (y, met_by_decoder) = forward::run_training(&tape, &graph.decoder, &leaves, &z);
-    drop(z);
+    let z = task.penalty.map(|_| z);
     between();
     for (place, statistic) in met_by_encoder.into_iter().chain(met_by_decoder) {
         found(place, statistic.buffer());
@@ -53,7 +57,17 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
     let loss = loss::evaluate(backend, task.loss, (y.buffer(), x.buffer()), samples.valid.as_ref());
     let seed = tape.constant(loss.cotangent.clone(), y.shape());
     let wrt: Vec<_> = leaves[..graph.params.trainable().len()].iter().collect();
-    tape.backward(&y, Some(&seed), &wrt, |place, gradient| found(place, gradient.buffer()));
+    let mut found = |place: usize, gradient: Var<B>| found(place, gradient.buffer());
+    let (Some((sparsity, weight)), Some(z)) = (task.penalty, z) else {
+        tape.backward(&y, Some(&seed), &wrt, found);
+        return loss;
+    };
+    let norm = sparsity::norm(&tape, sparsity, &z);
+    let loss = loss.with_penalty(norm.buffer().clone(), weight);
+    // A scalar whose gradient is that of the loss and the penalty.
+    let both = tape.add(&tape.sum(&tape.mul(&y, &seed)), &tape.scale(&norm, weight));
+    drop((y, z, norm, seed));
+    tape.backward(&both, None, &wrt, &mut found);
     loss
 }
 
@@ -87,7 +101,10 @@ impl<B: Backend> Default for Replayed<B> {
 impl<B: Backend<Real = f32>> Replayed<B> {
     /// Records the work on samples like these, if nothing is recorded yet and the device gains by it.
     pub fn prepare(&mut self, backend: &B, task: &Task<'_, B>, like: &Samples<B>) {
-        if self.recorded.is_some() || !std::mem::replace(&mut self.warm, true) {
+        // A selection and the weight of a penalty are no fixed work.
+        let selects = task.graph.encoder.nodes.iter().any(|node| matches!(node.op, Op::KeepLargest(_)));
+        let changes = selects || task.penalty.is_some();
+        if self.recorded.is_some() || changes || !std::mem::replace(&mut self.warm, true) {
             return;
         }
         let recorded = backend.record(&like.buffers(), |recorder, buffers| {

@@ -10,12 +10,20 @@ pub struct LossValue<T> {
     pub cotangent: T,
     /// Two buffers whose dot product is the loss.
     factors: (T, T),
+    /// A scalar that is added so many times.
+    penalty: Option<(T, f64)>,
 }
 
 impl<T> LossValue<T> {
     /// Sum over samples and valid values, in f64. Waits for the device: asked for late, it delays nothing.
     pub fn value<B: Backend + Buffers<Buffer = T>>(&self, backend: &B) -> f64 {
-        backend.dot_f64(&self.factors.0, &self.factors.1)
+        let penalty = self.penalty.as_ref().map_or(0.0, |(norm, weight)| weight * backend.sum_f64(norm));
+        backend.dot_f64(&self.factors.0, &self.factors.1) + penalty
+    }
+
+    /// The loss and `weight` times a scalar.
+    pub fn with_penalty(self, norm: T, weight: f64) -> Self {
+        Self { penalty: Some((norm, weight)), ..self }
     }
 }
 
@@ -34,12 +42,14 @@ pub fn evaluate<B: Backend>(
         difference = backend.binary(Binary::Mul, &difference, valid);
     }
     match loss {
-        Loss::Squared => {
-            LossValue { cotangent: backend.affine(&difference, 2.0, 0.0), factors: (difference.clone(), difference) }
-        }
+        Loss::Squared => LossValue {
+            cotangent: backend.affine(&difference, 2.0, 0.0),
+            factors: (difference.clone(), difference),
+            penalty: None,
+        },
         Loss::Absolute => {
             let sign = backend.activate(Activation::Abs, 1, &difference);
-            LossValue { cotangent: sign.clone(), factors: (difference, sign) }
+            LossValue { cotangent: sign.clone(), factors: (difference, sign), penalty: None }
         }
     }
 }

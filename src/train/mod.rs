@@ -14,6 +14,7 @@ pub mod loss;
 mod optimizer;
 mod reduce;
 mod resume;
+pub mod sparsity;
 mod step;
 
 pub use error::TrainError;
@@ -21,4 +22,4 @@ pub use history::{Epoch, Running};
 pub use optimizer::Optimizer;
 pub use reduce::GradientSum;
 pub use resume::{Checkpoint, Identity};
-pub use step::{Method, Score, StepResult, Trainer};
+pub use step::{Method, Penalty, Score, StepResult, Trainer};

@@ -6,25 +6,45 @@ use std::rc::Rc;
 use ndarray::{Array5, Axis, Slice};
 
 use super::gradient::{Hooks, Replayed, Samples, Task, differentiate};
-use super::{GradientSum, Optimizer, TrainError, loss};
+use super::{GradientSum, Optimizer, TrainError, loss, sparsity};
 use crate::backend::{Backend, Buffers};
-use crate::config::Loss;
+use crate::config::{Loss, Sparsity};
 use crate::dataset::{Batch, Batches, Cursor, Normalizer};
 use crate::model::{Graph, forward};
 use crate::tape::Tape;
 use crate::world::{World, shard};
+
+/// A penalty on the latent values.
+#[derive(Clone, Debug)]
+pub struct Penalty {
+    /// What it is.
+    pub sparsity: Sparsity,
+    /// Steps in which its weight grows from 0.
+    pub warmup_steps: u64,
+}
 
 /// How a step is computed.
 #[derive(Clone, Debug)]
 pub struct Method {
     /// What is minimized.
     pub loss: Loss,
+    /// And what beside it.
+    pub penalty: Option<Penalty>,
     /// Fixed parts of a batch.
     pub shards: usize,
     /// Gradient bytes summed over ranks in one message.
     pub bucket_bytes: usize,
     /// Sums in the order of the MPI library instead of the fixed tree.
     pub fast: bool,
+}
+
+impl Method {
+    /// The penalty and its weight in a step, the first of which is 1.
+    fn penalty(&self, step: u64) -> Option<(&Sparsity, f64)> {
+        let Penalty { sparsity, warmup_steps } = self.penalty.as_ref()?;
+        let grown = (step as f64 / (*warmup_steps).max(1) as f64).min(1.0);
+        Some((sparsity, sparsity.weight * grown))
+    }
 }
 
 /// A model under training: parameters and optimizer on the device, the same on every rank.
@@ -79,12 +99,16 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         (method, optimizer): (Method, Optimizer<B>),
     ) -> Self {
         let uploads = Uploads { next: None, slots: Default::default() };
+        let mut params = backend.upload(params);
+        if method.penalty.is_some() && optimizer.steps() == 0 {
+            sparsity::unit_atoms(backend, graph, &mut params);
+        }
         Self {
             world,
             backend: backend.clone(),
             graph,
             method,
-            params: backend.upload(params),
+            params,
             optimizer,
             uploads,
             replayed: Replayed::default(),
@@ -134,6 +158,9 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             }
         }
         self.optimizer.step(&self.backend, &mut self.params, &gradient);
+        if self.method.penalty.is_some() {
+            sparsity::unit_atoms(&self.backend, self.graph, &mut self.params);
+        }
         self.move_statistics(statistics);
         Ok(StepResult { loss, gradient_norm, stop })
     }
@@ -159,7 +186,8 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         (gradients, ahead): (&mut GradientSum<'_>, &mut Option<&Batch>),
     ) -> f64 {
         let samples = self.samples((batch, uploaded), &rows);
-        let task = Task { graph: self.graph, loss: self.method.loss, params: &self.params };
+        let penalty = self.method.penalty(self.optimizer.steps() + 1);
+        let task = Task { graph: self.graph, loss: self.method.loss, penalty, params: &self.params };
         if self.world.size() == 1 {
             // Other ranks would be waiting for the first gradients while the last are computed.
             self.replayed.prepare(&self.backend, &task, &samples);
@@ -233,8 +261,11 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         let x = tape.constant(x, forward::batch_shape(count, self.graph.sample()));
         let z = forward::run(&tape, &self.graph.encoder, &leaves, &x);
         let y = forward::run(&tape, &self.graph.decoder, &leaves, &z);
-        sum[0] += loss::evaluate(&self.backend, self.method.loss, (y.buffer(), x.buffer()), valid.as_ref())
-            .value(&self.backend);
+        let mut loss = loss::evaluate(&self.backend, self.method.loss, (y.buffer(), x.buffer()), valid.as_ref());
+        if let Some((sparsity, weight)) = self.method.penalty(self.optimizer.steps()) {
+            loss = loss.with_penalty(sparsity::norm(&tape, sparsity, &z).buffer().clone(), weight);
+        }
+        sum[0] += loss.value(&self.backend);
         sum[1] += rows.len() as f64;
         let (y, x) = (tape.download(&y), part(&batch.values, &rows));
         let valid = batch.valid.as_ref().map(|valid| part(valid, &rows));

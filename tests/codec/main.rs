@@ -6,6 +6,7 @@
 mod damage;
 mod fields;
 mod golden;
+mod latents;
 mod physics;
 mod promise;
 mod rate;

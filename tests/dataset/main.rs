@@ -1,9 +1,12 @@
 //! From files to batches: what is read, and the same bits at every rank count.
 
+mod augment;
+mod batch;
 #[path = "../common/mod.rs"]
 mod common;
 mod normalize;
 mod scattering;
+mod split;
 mod strouhal;
 #[path = "../common/tunnel.rs"]
 mod tunnel;

@@ -10,6 +10,7 @@ mod flat;
 mod generate;
 mod generators;
 mod inputs;
+mod job_file;
 mod kill;
 mod learned;
 mod process;

@@ -14,6 +14,7 @@ mod optimize;
 mod random;
 mod reduce;
 mod reference;
+mod streams;
 mod topk;
 
 #[cfg(feature = "emulate")]

@@ -1,10 +1,15 @@
 //! Models: equality with PyTorch (numbers of scripts/reference/autoencoders.py), the zoo, the exact decoder, model files.
 
+mod checkpoints;
 #[path = "../common/mod.rs"]
 mod common;
+mod graphs;
+mod init;
 mod integer;
 #[cfg(feature = "emulate")]
 mod replay;
+mod scheduler;
+mod sparsity;
 mod torch;
 mod weights;
 mod zoo;
