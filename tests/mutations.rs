@@ -339,6 +339,9 @@ fn changed_streams_are_read_or_refused() {
     let symbols: Vec<i32> = noise(4, 120).iter().map(|v| (v * 9.0) as i32).collect();
     let latents = encode_latent(&symbols, LatentShape { steps: 3, cells: 5, channels: 8 });
     try_changes("stream of latents", &with([0, 0, 2, 4, 7, 0], &latents), 40, read_stream);
+    let few: Vec<i32> = symbols.iter().enumerate().map(|(i, &q)| if i % 7 == 0 { q } else { 0 }).collect();
+    let gaps = encode_latent(&few, LatentShape { steps: 3, cells: 5, channels: 8 });
+    try_changes("stream of gaps", &with([0, 0, 2, 4, 7, 0], &gaps), 40, read_stream);
     values.iter_mut().step_by(3).for_each(|v| *v = f32::NAN);
     let mask = tile(&values, Predictor::Auto).mask.unwrap().to_bytes();
     try_changes("stream of a mask", &with([1, 0, 0, 0, 0, 0], &mask), 40, read_stream);

@@ -18,6 +18,7 @@ mod quarantine;
 mod readers;
 mod scattering;
 mod space;
+mod sparse;
 mod toy;
 mod train;
 mod whole_job;
