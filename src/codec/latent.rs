@@ -23,8 +23,9 @@ use super::symbol::RESIDUAL_MAX;
 const STREAM: &str = "latent stream";
 /// Largest number of latent numbers in a stream.
 const LATENTS_MAX: usize = 1 << 31;
-/// Latents with one non-zero in so many, or fewer, are coded as gaps.
+/// Latents with one non-zero in so many, or fewer, are tried as gaps, and with one in [`SPARSEST`] as nothing else.
 const SPARSE: usize = 4;
+const SPARSEST: usize = 64;
 
 /// How symbols are written.
 #[derive(Clone, Copy)]
@@ -65,18 +66,22 @@ pub fn encode_latent(symbols: &[i32], shape: LatentShape) -> Vec<u8> {
     assert_eq!(symbols.len(), shape.count(), "symbols of latents {shape:?}");
     assert!(symbols.iter().all(|s| s.unsigned_abs() <= RESIDUAL_MAX.unsigned_abs()), "a latent symbol beyond 2^26");
     let nonzero = symbols.iter().filter(|&&q| q != 0).count();
-    if symbols.len() >= SPARSE * nonzero {
+    let gaps = (symbols.len() >= SPARSE * nonzero && shape.frame() <= sparse::FRAME_MAX).then(|| {
         let mut out = head(shape, Form::Gaps);
         sparse::encode(symbols, shape, &mut out);
-        return out.bytes;
-    }
+        out.bytes
+    });
+    let gaps = match gaps {
+        Some(gaps) if symbols.len() >= SPARSEST * nonzero => return gaps,
+        gaps => gaps,
+    };
     let frame = shape.frame();
     let direct = encode_as(symbols, shape, false);
     let changes: Vec<i32> =
         (0..symbols.len()).map(|i| symbols[i] - i.checked_sub(frame).map_or(0, |j| symbols[j])).collect();
     let codable = shape.steps > 1 && changes.iter().all(|s| s.unsigned_abs() <= RESIDUAL_MAX.unsigned_abs());
     let changed = codable.then(|| encode_as(&changes, shape, true));
-    changed.filter(|c| c.len() < direct.len()).unwrap_or(direct)
+    [Some(direct), changed, gaps].into_iter().flatten().min_by_key(Vec::len).expect("one form at least")
 }
 
 /// Magnitudes that are known before symbol `i`: at the cell before and at the step before.
@@ -137,6 +142,9 @@ pub fn decode_latent(bytes: &[u8], shape: LatentShape) -> Result<Vec<i32>, Codec
     let form = reader.u8("form")?;
     if form == Form::Gaps as u8 {
         return sparse::decode(&mut reader, shape);
+    }
+    if form > Form::Gaps as u8 {
+        return Err(reader.out_of_range("form", u64::from(form), Form::Gaps as u64));
     }
     let change = form == Form::Changes as u8;
     let scales = reader.deflated(2 * shape.channels, "scales")?;

@@ -11,8 +11,8 @@
 //!
 //! Gaps run over the cells of a channel, then over the next channel, the busiest channel first. How busy channels are is
 //! learned on the way, from integers that both sides have: order and expected gaps are renewed whenever there are a fourth
-//! more steps, expected magnitudes after every value. So no table of channels travels, however many there are, and the work
-//! is that of the non-zeros (index differences by an adaptive coder: seed 000, section D).
+//! more steps, expected magnitudes, |q| cut at 8191, after every value. So no table of channels travels, however many there
+//! are, and what is coded is as much as the non-zeros (index differences by an adaptive coder: seed 000, section D).
 
 use std::cmp::Reverse;
 
@@ -27,6 +27,8 @@ const GAP_PARTS: u64 = 16;
 const DIRECT: u32 = 32;
 /// What is left of a step is zero.
 const END: u8 = 127;
+/// Longest step whose gaps have symbols below [`END`].
+pub(super) const FRAME_MAX: usize = 1 << 28;
 
 /// The symbol of a gap, the raw bits behind it and their number.
 #[inline]
@@ -94,12 +96,12 @@ impl Channels {
     fn value_bin(&self, place: usize) -> u8 {
         let (count, sum) = self.met[place % self.shape.channels];
         let usual = 256 * (self.total.1 + 1) / (self.total.0 + 1);
-        context::bin(((256 * sum + usual) / (count + 1)).min(u64::from(u32::MAX)) as u32)
+        context::bin(((256 * sum + usual) / (count + 1)) as u32)
     }
 
     /// A value was met.
     fn meet(&mut self, place: usize, q: i32) {
-        let magnitude = u64::from(q.unsigned_abs());
+        let magnitude = u64::from(context::magnitude(q));
         for (count, sum) in [&mut self.met[place % self.shape.channels], &mut self.total] {
             *count += 1;
             *sum += magnitude;
@@ -127,7 +129,7 @@ pub(super) fn encode(symbols: &[i32], shape: LatentShape, out: &mut Writer) {
     let (mut places, mut values) = (Residuals::default(), Residuals::default());
     let mut channels = Channels::new(shape);
     let mut walk = Vec::new();
-    // The place of each channel in the order, renewed with it.
+    // The place of each channel in the order.
     let mut rank = vec![0usize; shape.channels];
     for step in symbols.chunks(frame) {
         channels.order.iter().enumerate().for_each(|(i, &channel)| rank[channel as usize] = i);

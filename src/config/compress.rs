@@ -111,13 +111,13 @@ pub struct Tile {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Latent {
-    /// Width of a quantization step, in standard deviations of the latent value. Default: 1/32; a latent is small
-    /// next to the residual.
+    /// Width of a quantization step, in root mean squares of the latent values that are not 0. Default: 1/32; a latent is
+    /// small next to the residual.
     pub step: Option<f64>,
     /// Latent values of a sample that are stored: the largest, the others are 0. Default: all, or `model.keep`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<usize>,
-    /// Latent values below this many of their standard deviations are 0. Default: none are.
+    /// Latent values below so many of these root mean squares are 0. Default: none are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
 }

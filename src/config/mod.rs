@@ -146,6 +146,11 @@ impl Job {
             let learned = compress.predictor == Predictor::Learned
                 || compress.variables.values().any(|v| v.predictor == Some(Predictor::Learned));
             let model = compress.model.is_some() || self.train.is_some();
+            let latent = &compress.latent;
+            let latent = latent.step.is_some() || latent.keep.is_some() || latent.threshold.is_some();
+            checks.require(model || !latent, "compress.latent", || {
+                "latents are what a model makes: add a section `train`, name a file in compress.model, or leave it out".into()
+            });
             checks.require(model || !learned, "compress.predictor", || {
                 "`learned` needs a model: add a section `train`, or name a file in compress.model".into()
             });

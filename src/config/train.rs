@@ -27,8 +27,8 @@ pub struct Train {
     /// A penalty on the latent values beside it: sparse autoencoders (seed 000). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparsity: Option<Sparsity>,
-    /// Model file whose weights are the start values: same architecture, variables and grid; other options, losses and
-    /// `model.keep` are free. Default: none, start values are drawn.
+    /// Model file, or folder of models, whose weights are the start values: the same network, variables, grid, data.scale and
+    /// data.normalize; `model.keep`, loss and penalty are free. Default: none, start values are drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<PathBuf>,
     /// Epochs between two validations. Default: 1.
@@ -113,12 +113,13 @@ pub struct Model {
     pub quirks: Option<Quirks>,
 }
 
-/// lambda ||f(z)||_1 beside the loss, z = e(x) the latent values of a sample, while the weights by which each of them enters
-/// the decoder keep norm 1: else z would shrink and the weights grow.
+/// lambda ||f(z)||_1 beside the loss, z the latent values of a sample over their root mean square in the shard, while the
+/// weights by which each of them enters the decoder keep norm 1: what a decoder can undo costs and saves nothing. The losses
+/// of log and metrics contain it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sparsity {
-    /// lambda: what a latent value of 1 costs, in normalized values squared.
+    /// lambda: what a latent value as large as their root mean square costs, in normalized values squared.
     pub weight: f64,
     /// f. Default: `identity`.
     pub map: LatentMap,
@@ -241,12 +242,15 @@ impl Train {
         }
         checks.positive_real(self.learning_rate, "train.learning_rate");
         if let Some(sparsity) = &self.sparsity {
-            checks.positive_real(sparsity.weight, "train.sparsity.weight");
+            let weighs = sparsity.weight.is_finite() && sparsity.weight > 0.0;
+            checks.require(weighs, "train.sparsity.weight", || {
+                "missing, or not a finite number above 0: what a latent value costs, 0.02 to begin with".into()
+            });
             checks.require((0.0..=1.0).contains(&sparsity.warmup), "train.sparsity.warmup", || {
                 format!("{}: a part of the steps, 0 to 1", sparsity.warmup)
             });
             let grouped = sparsity.group.is_none_or(|n| n > 1 && sparsity.map == LatentMap::Group);
-            checks.require(grouped, "train.sparsity.group", || "at least 2 channels, for map `group`".into());
+            checks.require(grouped, "train.sparsity.group", || "of map `group` alone, at least 2 channels".into());
         }
         checks.positive(self.validate_every, "train.validate_every");
         checks.positive(self.checkpoint_every, "train.checkpoint_every");
@@ -257,9 +261,16 @@ impl Train {
     pub(super) fn resolve(&mut self) {
         self.shards = Some(self.shards());
         if let Some(sparsity) = self.sparsity.as_mut().filter(|s| s.map == LatentMap::Group) {
-            sparsity.group.get_or_insert(4);
+            sparsity.group = Some(sparsity.group());
         }
         self.model.resolve();
+    }
+}
+
+impl Sparsity {
+    /// Channels of a group.
+    pub fn group(&self) -> usize {
+        self.group.unwrap_or(4)
     }
 }
 

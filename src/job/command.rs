@@ -42,7 +42,7 @@ fn init(name: Option<&str>) -> Result<(), JobError> {
 fn models(grid: [usize; 3], as_json: bool) -> Result<(), JobError> {
     let all = zoo::list(grid);
     if as_json {
-        let training = |cost: &Cost| footprint::train(cost, grid.iter().product(), [1, 1]);
+        let training = |cost: &Cost| footprint::train(cost, [grid.iter().product(), 0], [1, 1]);
         let line = |listing: &Listing| match &listing.built {
             Ok((latent, cost)) => json!({
                 "name": listing.name, "latent": latent.len(), "params": cost.params,

@@ -200,11 +200,12 @@ impl Plan {
             self.say(
                 "",
                 &format!(
-                    "  {} parameters ({} in the decoder), latent {} values ({latent}), 1/{:.0} of a sample",
+                    "  {} parameters ({} in the decoder), latent {} values ({latent}), {} of a sample{}",
                     cost.params,
                     cost.decoder_params,
                     latent.len(),
-                    shape.len() as f64 / latent.len() as f64
+                    share(latent.len(), shape.len()),
+                    train.model.keep.map_or_else(String::new, |keep| format!(", {keep} not zero"))
                 ),
             );
             let step_flops = cost.train_flops as f64 * train.batch.min(trained) as f64;
@@ -213,7 +214,8 @@ impl Plan {
                 &format!("  {steps} steps of {}FLOP, {}FLOP in all", si(step_flops), si(step_flops * steps as f64)),
             );
             let rows = train.batch.min(trained).div_ceil(ranks);
-            let training = footprint::train(&cost, shape.len(), [rows, at_once.min(rows)]);
+            let penalized = if train.sparsity.is_some() { graph.latent().len() } else { 0 };
+            let training = footprint::train(&cost, [shape.len(), penalized], [rows, at_once.min(rows)]);
             self.memory.push((Stage::Train, training.max(footprint::statistics(shape.len(), ranks))));
             // The model with its statistics; checkpoints hold the parameters and two moments.
             let numbers = cost.params * (1 + 3 * train.checkpoints_kept) + 2 * shape.len();
@@ -353,6 +355,15 @@ impl Plan {
 
 fn shaped(variable: &Variable) -> Shaped {
     Shaped { name: variable.name.clone(), shape: variable.shape, element: variable.element }
+}
+
+/// 1/12, or 3.5 times.
+fn share(part: usize, whole: usize) -> String {
+    if part <= whole {
+        format!("1/{:.0}", whole as f64 / part as f64)
+    } else {
+        format!("{:.1} times the values", part as f64 / whole as f64)
+    }
 }
 
 fn size_of_file(input: &Input) -> u64 {

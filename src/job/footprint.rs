@@ -51,8 +51,11 @@ pub(super) fn statistics(values: usize, ranks: usize) -> u64 {
     ((CHUNKS.div_ceil(ranks) + LEVELS) * 3 * values.min(SLAB_VALUES)) as u64 * DOUBLE
 }
 
-/// Training with `rows` samples of `values` values on this rank, `at_once` of them on the tape.
-pub(super) fn train(cost: &Cost, values: usize, [rows, at_once]: [usize; 2]) -> u64 {
+/// Training with `rows` samples of `values` values on this rank, `at_once` of them on the tape, and a penalty on so many
+/// latent values.
+pub(super) fn train(cost: &Cost, [values, penalized]: [usize; 2], [rows, at_once]: [usize; 2]) -> u64 {
+    /// What a penalty makes of the latent values, and their cotangent, which waits for that of the decoder.
+    const PENALTY: u64 = 3;
     /// Parameters and two moments: on the device, in a checkpoint, in the file that it is put into.
     const PARAM_COPIES: u64 = 9;
     const BATCHES: u64 = 3; // in use and read ahead
@@ -63,7 +66,8 @@ pub(super) fn train(cost: &Cost, values: usize, [rows, at_once]: [usize; 2]) -> 
     let level = rows.div_ceil(at_once).next_power_of_two().ilog2();
     let waiting = if REAL * (cost.largest_param as u64) < RETURNED { u64::from(level + 1) } else { 0 };
     let params = (PARAM_COPIES + waiting) * REAL * cost.params as u64;
-    let tape = (cost.tape_bytes * at_once as u64) as f64 * HELD;
+    let tape = (cost.tape_bytes + PENALTY * REAL * penalized as u64) * at_once as u64;
+    let tape = tape as f64 * HELD;
     LIBRARIES + params + BATCHES * REAL * (rows * values) as u64 + tape as u64
 }
 

@@ -33,7 +33,7 @@ use super::{Context, Input, JobError};
 
 /// Samples that calibrate the scales of the exact decoder.
 pub(super) const CALIBRATION_SAMPLES: usize = 16;
-/// Width of a latent symbol in standard deviations of the latents. A latent is a few hundred values for a whole grid:
+/// Width of a latent symbol in root mean squares of the latents that are not 0. A latent is a few hundred values for a whole grid:
 /// a fine step costs little.
 const LATENT_STEP: f64 = 1.0 / 32.0;
 /// Error of the mean and standard deviation that travel, as a fraction of their range.
@@ -177,6 +177,14 @@ impl Predictor {
         let step = section.latent.step.unwrap_or(LATENT_STEP) * unit;
         let threshold = section.latent.threshold.map(|threshold| threshold * unit);
         let above = |z: f32| threshold.is_none_or(|t| f64::from(z.abs()) >= t);
+        let listed = |z: &Vec<f32>| vec![z.iter().filter(|&&z| z != 0.0 && above(z)).count() as f64];
+        let listed: Vec<Vec<f64>> = latents.iter().map(listed).collect();
+        let listed = ctx.world.tree_sum(count, &owned, &listed, 1)[0] / count as f64;
+        ctx.report.log(format_args!(
+            "compress {}: its model stores {listed:.1} of {} latent values of a sample, in steps of {step:.3e}",
+            model.variables.join(", "),
+            model.graph.latent().len()
+        ));
         let kept = |z: &Vec<f32>| z.iter().map(|&z| if above(z) { z } else { 0.0 }).collect::<Vec<f32>>();
         let calibration: Vec<i32> = latents.iter().flat_map(|z| IntegerDecoder::symbols(&kept(z), step)).collect();
         let largest = |of_rank: f64| {

@@ -122,8 +122,11 @@ fn distinct(archives: Vec<Input>) -> Result<Vec<Input>, JobError> {
 
 /// The model files that the job is given.
 fn models(job: &Job) -> Result<Vec<Input>, JobError> {
-    let given =
-        [job.compress.as_ref().and_then(|c| c.model.as_ref()), job.assimilate.as_ref().and_then(|a| a.model.as_ref())];
+    let given = [
+        job.train.as_ref().and_then(|t| t.start.as_ref()),
+        job.compress.as_ref().and_then(|c| c.model.as_ref()),
+        job.assimilate.as_ref().and_then(|a| a.model.as_ref()),
+    ];
     let mut files = Vec::new();
     for path in given.into_iter().flatten() {
         files.extend(prediction::files_of(path)?);

@@ -1,6 +1,6 @@
 //! Stage `train`: one model per group of variables, from the training part of the samples.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,7 +16,7 @@ use crate::config::{Job, Reduction, Sparsity, Stage, Train};
 use crate::dataset::{
     Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split, Window,
 };
-use crate::model::graph::Program;
+use crate::model::graph::{Op, Program};
 use crate::model::{Cost, Graph, Shape, TrainedModel, init, zoo};
 use crate::report::Figure;
 use crate::report::figure::{Lines, Series};
@@ -42,8 +42,6 @@ struct Fit<B: Backend<Real = f32>> {
     normalizer: Arc<Normalizer>,
     split: Split,
     method: Method,
-    /// Parameters before the first step.
-    start: Vec<f32>,
     seed: u64,
     jitter: Jitter,
     files: (Vec<PathBuf>, Reading),
@@ -86,9 +84,9 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let warmup = |sparsity: &Sparsity| (sparsity.warmup * steps).ceil() as u64;
         let penalty = section.sparsity.clone().map(|s| Penalty { warmup_steps: warmup(&s), sparsity: s });
         let method = Method { loss: section.loss, penalty, shards, bucket_bytes, fast };
-        let start = section.start.as_ref().map(|path| start_values(path, &graph, group)).transpose()?;
-        let start = start.unwrap_or_else(|| init::start_values(&graph, job.seed));
-        let identity = identity(ctx, (&graph, &start), &normalizer, &split);
+        let start = start_values(&section, (&graph, group), ctx.config)?;
+        let identity = identity(ctx, (&graph, &start), (&normalizer, &split), &method);
+        drop(start);
         let checkpoints = ctx.output.checkpoints().join(&group.name);
         ctx.make_folder(&checkpoints)?;
         Ok(Self {
@@ -99,7 +97,6 @@ impl<B: Backend<Real = f32>> Fit<B> {
             normalizer: Arc::new(normalizer),
             split,
             method,
-            start,
             seed: job.seed,
             jitter: Jitter::strength(ctx.config.data.augment.jitter),
             window: source.window(),
@@ -171,7 +168,11 @@ impl<B: Backend<Real = f32>> Fit<B> {
             None => {
                 let at = Progressing { next: Cursor::default(), running: Running::default(), epochs: Vec::new() };
                 let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), adam);
-                (self.start.clone(), optimizer, at)
+                let start = start_values(&self.section, (&self.graph, &self.group), ctx.config)?;
+                if let Some(path) = &self.section.start {
+                    ctx.report.log(format_args!("train {}: starts from {}", self.group.name, path.display()));
+                }
+                (start, optimizer, at)
             }
         };
         let how = (self.method.clone(), optimizer);
@@ -295,42 +296,63 @@ impl<B: Backend<Real = f32>> Fit<B> {
     }
 }
 
-/// Refuses `train.start` without a model of the same parameters for every group.
+/// Refuses a network that does not fit the grid, and `train.start` without a model of the same one, for every group.
 pub(super) fn check(job: &Job, section: &Train, inputs: &[Input]) -> Result<(), JobError> {
-    let Some(path) = &section.start else { return Ok(()) };
     for (group, shape) in groups::planned(job, inputs)? {
         let grid = window(&job.data).map_or(space(shape), |window| window.grid(space(shape)));
         let graph = zoo::build(&section.model, Shape { grid, channels: group.variables.len() })?;
-        start_values(path, &graph, &group)?;
+        if section.start.is_some() {
+            start_values(section, (&graph, &group), job)?;
+        }
     }
     Ok(())
 }
 
-/// The parameters of a model file, or of the one of these variables in a folder.
-fn start_values(path: &Path, graph: &Graph, group: &Group) -> Result<Vec<f32>, JobError> {
+/// Parameters before the first step: of `train.start`, a model file or the one of these variables in a folder, or drawn.
+fn start_values(section: &Train, (graph, group): (&Graph, &Group), job: &Job) -> Result<Vec<f32>, JobError> {
+    let Some(path) = &section.start else { return Ok(init::start_values(graph, job.job.seed)) };
     let refused = |reason| Err(JobError::Argument { argument: "train.start".into(), reason });
     for file in files_of(path)? {
         let model = TrainedModel::read(&file)?;
         if model.variables != group.variables {
             continue;
         }
-        return match model.graph.params == graph.params && model.graph.sample() == graph.sample() {
-            true => Ok(model.params),
-            false => refused(format!(
-                "{} holds {} for {}, this job trains {} for {}: give the same model, widths and grid",
-                file.display(),
-                model.graph.name,
-                model.graph.sample(),
-                graph.name,
-                graph.sample()
-            )),
-        };
+        let (shown, theirs) = (file.display(), &model.graph);
+        let alike = theirs.params == graph.params && programs(theirs).eq(programs(graph));
+        if !alike || theirs.sample() != graph.sample() {
+            let of = |graph: &Graph| {
+                let (params, latent) = (graph.params.trainable_len(), graph.latent().len());
+                format!("{} for {} with {params} parameters and {latent} latent values", graph.name, graph.sample())
+            };
+            return refused(format!(
+                "{shown} holds {}, this job trains {}: give the same model, widths, activation and grid; only `keep` may \
+                 differ",
+                of(theirs),
+                of(graph)
+            ));
+        }
+        let (theirs, ours) = (&model.normalizer, (job.data.scale, job.data.normalize()));
+        if (theirs.scale, theirs.scope) != ours {
+            return refused(format!("{shown} was trained under another data.scale or data.normalize: give the same"));
+        }
+        return Ok(model.params);
     }
     refused(format!("{} holds no model of {}", path.display(), group.variables.join(", ")))
 }
 
+/// The ops of a network, but for the choice of the latent values that stay.
+fn programs(graph: &Graph) -> impl Iterator<Item = &Op> {
+    let all = graph.encoder.nodes.iter().chain(&graph.decoder.nodes);
+    all.map(|node| &node.op).filter(|op| !matches!(op, Op::KeepLargest(_)))
+}
+
 /// What a checkpoint must belong to before its training goes on.
-fn identity(ctx: &Context, (graph, start): (&Graph, &[f32]), normalizer: &Normalizer, split: &Split) -> Identity {
+fn identity(
+    ctx: &Context,
+    (graph, start): (&Graph, &[f32]),
+    (normalizer, split): (&Normalizer, &Split),
+    method: &Method,
+) -> Identity {
     let hex = |hash: &blake3::Hasher| hash.finalize().to_hex().to_string();
     let mut model = blake3::Hasher::new();
     model.update(&serde_json::to_vec(graph).expect("plain data")).update(bytemuck::cast_slice(start));
@@ -340,7 +362,8 @@ fn identity(ctx: &Context, (graph, start): (&Graph, &[f32]), normalizer: &Normal
     let (job, train) = (&ctx.config.job, ctx.config.train.as_ref().expect("the stage runs: its section is there"));
     let mut settings = blake3::Hasher::new();
     let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction, job.precision);
-    settings.update(&serde_json::to_vec(&(chosen, &train.sparsity, &ctx.config.data.augment)).expect("plain data"));
+    let penalty = method.penalty.as_ref().map(|penalty| (&penalty.sparsity, penalty.warmup_steps));
+    settings.update(&serde_json::to_vec(&(chosen, penalty, &ctx.config.data.augment)).expect("plain data"));
     Identity { model: hex(&model), data: hex(&data), settings: hex(&settings) }
 }
 

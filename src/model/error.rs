@@ -37,6 +37,14 @@ pub enum ModelError {
     /// A fully-connected model without a latent.
     #[error("the latent size must be at least 1: set train.model.latent")]
     EmptyLatent,
+    /// More latent values kept than there are.
+    #[error("train.model.keep: {keep} of {latent} latent values are all of them: keep fewer, or leave it out")]
+    KeepsAll {
+        /// Values to keep.
+        keep: usize,
+        /// Values that there are.
+        latent: usize,
+    },
     /// A decoder that cannot be computed in integers, or a stored one that is damaged.
     #[error("exact decoder, op {op}: {reason}")]
     NotExact {

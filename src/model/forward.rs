@@ -138,34 +138,34 @@ impl<B: Backend> Autoencoder<B> {
     /// Latents of whole samples, of each the `keep` largest values and of these what is not below `threshold` by
     /// magnitude; zeros elsewhere. Panics as [`Autoencoder::encode`].
     pub fn encode_sparse(&self, samples: &[B::Real], keep: Option<usize>, threshold: Option<f64>) -> Vec<B::Real> {
-        let z = self.encode(samples);
-        if keep.is_none() && threshold.is_none() {
-            return z;
+        let mut z = self.infer(&self.graph.encoder, samples);
+        if let Some(keep) = keep {
+            z = self.backend.keep_largest(&z, self.graph.latent().len(), keep);
         }
-        let (latent, mut z) = (self.graph.latent().len(), self.backend.upload(&z));
-        z = keep.map_or_else(|| z.clone(), |keep| self.backend.keep_largest(&z, latent, keep));
-        z = threshold.map_or_else(|| z.clone(), |threshold| self.backend.keep_above(&z, threshold));
+        if let Some(threshold) = threshold {
+            z = self.backend.keep_above(&z, threshold);
+        }
         self.backend.download(&z)
     }
 
     /// Latents of whole samples. Panics if the number of values is not a multiple of the sample (program error).
     pub fn encode(&self, samples: &[B::Real]) -> Vec<B::Real> {
-        self.infer(&self.graph.encoder, samples)
+        self.backend.download(&self.infer(&self.graph.encoder, samples))
     }
 
     /// Samples of whole latents. Panics if the number of values is not a multiple of the latent (program error).
     pub fn decode(&self, latents: &[B::Real]) -> Vec<B::Real> {
-        self.infer(&self.graph.decoder, latents)
+        self.backend.download(&self.infer(&self.graph.decoder, latents))
     }
 
-    fn infer(&self, program: &Program, values: &[B::Real]) -> Vec<B::Real> {
+    fn infer(&self, program: &Program, values: &[B::Real]) -> B::Buffer {
         let len = program.input.len();
         assert!(values.len().is_multiple_of(len), "{} values are not whole inputs of {len}", values.len());
         let tape = Tape::inference(self.backend.clone());
         let params = self.constants(&tape);
         let x = tape.constant(self.backend.upload(values), batch_shape(values.len() / len, program.input));
         let y = run(&tape, program, &params, &x);
-        tape.download(&y)
+        y.buffer().clone()
     }
 
     fn constants(&self, tape: &Tape<B>) -> Vec<Var<B>> {

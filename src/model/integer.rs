@@ -342,12 +342,12 @@ impl IntegerDecoder {
                     let exact = sum * top.max(1.0) < EXACT_MAX;
                     exact
                         .then_some(())
-                        .ok_or_else(|| wrong("sums may leave the exact range: use fewer weight bits"))?;
+                        .ok_or_else(|| wrong("sums may leave the exact range: lower compress.weight_bits, or take a compress.latent.step of 0.01 to 1"))?;
                     multiplier.len() == channels && i32::from(*shift) <= SHIFT_MAX && *shift > 0 && !ended
                 }
                 (Exact::Output { scale, .. }, Op::Dense(_) | Op::Conv(..) | Op::ConvTranspose(..)) => {
                     let sum = self.largest_sum(i, limit, channels).ok_or_else(|| wrong("weights do not fit"))?;
-                    (sum < EXACT_MAX).then_some(()).ok_or_else(|| wrong("sums may leave the exact range"))?;
+                    (sum < EXACT_MAX).then_some(()).ok_or_else(|| wrong("sums may leave the exact range: lower compress.weight_bits, or take a compress.latent.step of 0.01 to 1"))?;
                     ended = true;
                     scale.len() == channels && scale.iter().all(|&bits| f64::from_bits(bits).is_finite())
                 }

@@ -10,7 +10,7 @@ use crate::config::{self, Activation, Channels, ModelName};
 
 /// The graph of an architecture for samples of this shape.
 ///
-/// Errors: [`ModelError::EmptyGrid`], [`ModelError::EmptyLatent`], [`ModelError::Strides`].
+/// Errors: [`ModelError::EmptyGrid`], [`ModelError::EmptyLatent`], [`ModelError::Strides`], [`ModelError::KeepsAll`].
 pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> {
     if sample.is_empty() {
         return Err(ModelError::EmptyGrid { grid: sample.grid, channels: sample.channels });
@@ -25,6 +25,9 @@ pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> 
     };
     if let Some(keep) = model.keep {
         let (z, shape) = (encoder.nodes.len(), encoder.output());
+        if keep >= shape.len() {
+            return Err(ModelError::KeepsAll { keep, latent: shape.len() });
+        }
         encoder.nodes.push(Node { op: Op::KeepLargest(keep), inputs: vec![z], shape });
     }
     builder::place_statistics(&mut params, [&mut encoder, &mut decoder]);

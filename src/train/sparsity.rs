@@ -1,4 +1,6 @@
-//! The penalty of sparse autoencoders (seed 000): lambda ||f(z)||_1, z the latent values of a sample.
+//! The penalty of sparse autoencoders (seed 000): lambda ||f(z)||_1, z the latent values of a sample in their own unit, the
+//! root mean square over the samples, and the weights by which they enter the decoder of norm 1. A decoder can undo any
+//! factor of its input: without the first all of z would shrink, without the second what is used often.
 
 use crate::backend::Backend;
 use crate::backend::elementwise::Activation;
@@ -7,15 +9,20 @@ use crate::model::graph::{Op, Program};
 use crate::model::{Graph, forward};
 use crate::tape::{Shape, Tape, Var};
 
-/// Under the roots of groups, whose derivative at 0 has no limit.
+/// Under roots, whose derivative at 0 has no limit.
 const ROOT_EPSILON: f64 = 1e-12;
-/// Channels of a group where the job file does not say.
-const GROUP: usize = 4;
 /// Added to squared norms of weights.
 const NORM_EPSILON: f64 = 1e-20;
 
-/// ||f(z)||_1 of latents (n, d, h, w, c), summed over the samples: a scalar.
+/// ||f(z)||_1 / rms(z) of latents (n, d, h, w, c), summed over the samples: a scalar.
 pub fn norm<B: Backend>(tape: &Tape<B>, sparsity: &Sparsity, z: &Var<B>) -> Var<B> {
+    let square = tape.mean(&tape.activate(Activation::Square, z));
+    let unit = tape.activate(Activation::Sqrt, &tape.affine(&square, 1.0, ROOT_EPSILON));
+    tape.mul(&length(tape, sparsity, z), &tape.activate(Activation::Recip, &unit))
+}
+
+/// ||f(z)||_1
+fn length<B: Backend>(tape: &Tape<B>, sparsity: &Sparsity, z: &Var<B>) -> Var<B> {
     let channels = z.shape().channels();
     let mapped = match sparsity.map {
         LatentMap::Identity => vec![z.clone()],
@@ -25,7 +32,7 @@ pub fn norm<B: Backend>(tape: &Tape<B>, sparsity: &Sparsity, z: &Var<B>) -> Var<
             let weights = tape.constant(tape.backend().upload(&weights), [channels]);
             vec![tape.mul(z, &tape.expand(&weights, z.shape()))]
         }
-        LatentMap::Group => groups(tape, z, sparsity.group.unwrap_or(GROUP)),
+        LatentMap::Group => groups(tape, z, sparsity.group()),
         LatentMap::Difference => axes(z.shape()).into_iter().map(|axis| difference(tape, z, axis)).collect(),
         LatentMap::Haar => axes(z.shape())
             .into_iter()
@@ -57,7 +64,7 @@ fn groups<B: Backend>(tape: &Tape<B>, z: &Var<B>, size: usize) -> Vec<Var<B>> {
 /// Axes with neighbors: those of the grid, or the channels.
 fn axes(shape: Shape) -> Vec<usize> {
     let grid: Vec<usize> = (1..4).filter(|&axis| shape[axis] > 1).collect();
-    if grid.is_empty() { vec![4] } else { grid }
+    if grid.is_empty() && shape[4] > 1 { vec![4] } else { grid }
 }
 
 fn difference<B: Backend>(tape: &Tape<B>, z: &Var<B>, axis: usize) -> Var<B> {

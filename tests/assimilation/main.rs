@@ -7,6 +7,7 @@ mod toy;
 mod analysis;
 mod background;
 mod latent;
+mod layout;
 mod oops;
 mod ranks;
 mod scipy;

@@ -91,14 +91,21 @@ pub fn background(folder: &Path, ranks: usize, inject: &str, arguments: &[&str])
 /// Sends the signal `name` to the launcher of a run, which passes it on to the ranks; or to the ranks, as srun does, where
 /// the launcher is Hydra: that of MPICH 4.0.2 passes it on, and then reports 0 once in five times whatever they report.
 pub fn signal(running: &Running, name: &str) {
-    let to = if *IS_OPEN_MPI { vec![running.child.id()] } else { running.ranks() };
-    to.into_iter().for_each(|process| kill(name, process));
+    if *IS_OPEN_MPI {
+        return kill(name, running.child.id());
+    }
+    // The first rank that ends takes the others with it: one of them is still there to hear the signal.
+    let heard = running.ranks().into_iter().filter(|&rank| is_killed(name, rank)).count();
+    assert!(heard > 0, "no rank is left to hear {name}");
 }
 
 /// Sends the signal `name` to a process, by the shell: `kill` itself is not on every machine.
 pub fn kill(name: &str, process: u32) {
-    let killed = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status().unwrap();
-    assert!(killed.success());
+    assert!(is_killed(name, process));
+}
+
+fn is_killed(name: &str, process: u32) -> bool {
+    Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status().unwrap().success()
 }
 
 impl Running {

@@ -95,13 +95,22 @@ fn fewer_latents_are_kept_where_the_job_says_so_and_training_goes_on_from_a_mode
         assert!(of(output, "rel_l2") > of("out", "rel_l2"), "{output}");
     }
     // 2. The same network with four values, from where the other ended: better than without, and no start from nothing.
-    let start = ["train.start=out/model.h5", "train.model.keep=4", "train.epochs=3", "job.output=tuned", flow];
+    let start = ["train.start=out/model.h5", "train.model.keep=4", "train.epochs=24", "job.output=tuned", flow];
     run(&here, 2, "", &start).answer();
     assert!(of("tuned", "rel_l2") < of("four", "rel_l2"), "{} and {}", of("tuned", "rel_l2"), of("four", "rel_l2"));
     assert!(losses(&here.join("tuned"))[0] < losses(&here.join("out"))[2]);
     // 3. A model of other widths, a file that is none.
     let other = ["train.start=out/model.h5", "train.model.latent=95", "job.output=other", flow];
     run(&here, 1, "", &other).refused(2, &["train.start", "out/model.h5 holds dense for 8 x 12 x 16", "same model"]);
+    let activated = ["train.start=out/model.h5", "train.model.activation=relu", "job.output=other", flow];
+    run(&here, 1, "", &activated).refused(2, &["train.start", "same model, widths, activation"]);
+    let scaled = ["train.start=out/model.h5", "data.normalize=voxel", "job.output=other", flow];
+    run(&here, 1, "", &scaled).refused(2, &["train.start", "another data.scale or data.normalize"]);
+    let all = ["train.model.keep=96", "job.output=other", flow];
+    run(&here, 1, "", &all).refused(2, &["train.model.keep: 96 of 96 latent values"]);
+    let own = ["--config", "job.yaml", "--fresh", "--set", "train.start=out/model.h5", "--set", "train.epochs=3"];
+    mpirun(&here, 1, "", &own).refused(2, &["out/model.h5"]);
+    assert!(here.join("out/model.h5").exists(), "a start from one's own model does not remove it");
     let none = ["train.start=job.yaml", "job.output=other", flow];
     run(&here, 1, "", &none).refused(3, &["job.yaml"]);
     assert!(!here.join("other").exists(), "nothing is made before the start values are there");

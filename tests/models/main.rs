@@ -3,6 +3,7 @@
 mod checkpoints;
 #[path = "../common/mod.rs"]
 mod common;
+mod gradient_sum;
 mod graphs;
 mod init;
 mod integer;
