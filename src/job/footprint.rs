@@ -58,17 +58,18 @@ pub(super) fn train(cost: &Cost, [values, penalized]: [usize; 2], [rows, at_once
     const PENALTY: u64 = 3;
     /// Parameters and two moments: on the device, in a checkpoint, in the file that it is put into.
     const PARAM_COPIES: u64 = 9;
-    const BATCHES: u64 = 3; // in use and read ahead
+    /// Of a value of a batch: itself and whether it counts, in use, waiting and being read.
+    const BATCHES: u64 = 3 * 2 * REAL;
     /// Measured: the tape with its holes, and what is beside it.
-    const HELD: f64 = 1.15;
-    const LIBRARIES: u64 = 40 << 20;
+    const HELD: f64 = 1.05;
+    const LIBRARIES: u64 = 28 << 20;
     // Gradients that waited for their siblings in the tree, if they are small enough to leave holes.
     let level = rows.div_ceil(at_once).next_power_of_two().ilog2();
     let waiting = if REAL * (cost.largest_param as u64) < RETURNED { u64::from(level + 1) } else { 0 };
     let params = (PARAM_COPIES + waiting) * REAL * cost.params as u64;
     let tape = (cost.tape_bytes + PENALTY * REAL * penalized as u64) * at_once as u64;
     let tape = tape as f64 * HELD;
-    LIBRARIES + params + BATCHES * REAL * (rows * values) as u64 + tape as u64
+    LIBRARIES + params + BATCHES * (rows * values) as u64 + tape as u64
 }
 
 /// What arrays of so many bytes, freed and made again, take more than they need.
