@@ -33,8 +33,8 @@ use super::{Context, Input, JobError};
 
 /// Samples that calibrate the scales of the exact decoder.
 pub(super) const CALIBRATION_SAMPLES: usize = 16;
-/// Width of a latent symbol in root mean squares of the latents that are not 0. A latent is a few hundred values for a whole grid:
-/// a fine step costs little.
+/// Width of a latent symbol in root mean squares of the latents that are not 0. A latent is a few hundred values for a whole
+/// grid: a fine step costs little.
 const LATENT_STEP: f64 = 1.0 / 32.0;
 /// Error of the mean and standard deviation that travel, as a fraction of their range.
 const STATISTIC_ERROR: f64 = 1.0 / 2048.0;

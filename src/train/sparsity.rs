@@ -90,9 +90,11 @@ fn haar<B: Backend>(tape: &Tape<B>, z: &Var<B>, axis: usize) -> Vec<Var<B>> {
     parts
 }
 
-/// Scales the weights by which each latent value (or channel) enters the decoder to norm 1.
+/// Scales the weights by which each latent value (or channel) enters the decoder to norm 1. Panics if the decoder does not
+/// begin with them (program error).
 pub fn unit_atoms<B: Backend>(backend: &B, graph: &Graph, params: &mut B::Buffer) {
-    let Some((place, per)) = atoms(&graph.decoder) else { return };
+    let (place, per) =
+        atoms(&graph.decoder).expect("the decoders of the zoo begin with the weight that reads the latent");
     let unit = {
         let tape = Tape::inference(backend.clone());
         let weight = forward::leaves(&tape, graph, params)[place].detached();
@@ -117,7 +119,7 @@ enum Per {
     Last,
 }
 
-/// The weight that reads the latent, if one does alone.
+/// The weight that the decoder begins with.
 fn atoms(decoder: &Program) -> Option<(usize, Per)> {
     match decoder.nodes.first()?.op {
         Op::Dense(affine) => Some((affine.weight, Per::Row)),

@@ -132,6 +132,19 @@ fn a_model_that_keeps_some_latents_keeps_the_largest_and_learns_by_these() {
 }
 
 #[test]
+fn every_decoder_of_the_zoo_has_weights_that_read_the_latent() {
+    for listing in zoo::list([32, 32, 32]) {
+        let name = serde_json::from_value(listing.name.into()).unwrap();
+        let graph =
+            zoo::build(&Model { name, ..Default::default() }, Shape { grid: [32, 32, 32], channels: 1 }).unwrap();
+        let first = &graph.decoder.nodes[0];
+        assert!(matches!(first.op, Op::Dense(_) | Op::ConvTranspose(..)) && first.inputs == [0], "{}", listing.name);
+        let readers = graph.decoder.nodes.iter().filter(|node| node.inputs.contains(&0)).count();
+        assert_eq!(readers, 1, "{}: nothing else reads it", listing.name);
+    }
+}
+
+#[test]
 fn weights_that_read_the_latent_come_to_norm_one() {
     let sample = Shape { grid: [1, 6, 5], channels: 2 };
     for (name, channels) in [(ModelName::Dense, None), (ModelName::Overcomplete, Some(vec![3, 4]))] {
