@@ -14,7 +14,9 @@ use common::{bits, noise};
 use sci_hpc::archive::{Archive, ArchiveWriter, Box4, ElementType, Reading, Source, Streams, Values};
 use sci_hpc::backend::Cpu;
 use sci_hpc::codec::{Bound, LatentShape, Limits, Mask, Predictor, TileFrame, TileSpec};
-use sci_hpc::codec::{decode_latent, decode_tile, encode_latent, encode_tile, needs_prediction};
+use sci_hpc::codec::{
+    decode_latent, decode_tile, decode_weights, encode_latent, encode_tile, encode_weights, needs_prediction,
+};
 use sci_hpc::config::{self, ByteOrder, Number, Raw, TEMPLATES};
 use sci_hpc::dataset::{Normalizer, Window};
 use sci_hpc::model::integer::Quantization;
@@ -282,8 +284,8 @@ fn changed_decoders_are_read_or_refused() {
     let how = Quantization { step: 0.05, weight_bits: 8, calibration: &symbols, largest: &|own| own };
     let parts = (&model.graph.decoder, &model.graph.params, &model.params[..]);
     let decoder = IntegerDecoder::quantize(&Cpu::<f64>::new(), parts, &how).unwrap();
-    try_changes("decoder", &decoder.to_bytes(), 100, |bytes| {
-        let Ok(decoder) = IntegerDecoder::from_bytes(bytes) else { return };
+    try_changes("decoder", &decoder.to_bytes(&encode_weights), 100, |bytes| {
+        let Ok(decoder) = IntegerDecoder::from_bytes(bytes, &decode_weights) else { return };
         if decoder.sample().len().max(decoder.latent().len()) < 10_000 {
             decoder.decode(&Cpu::<f64>::new(), &vec![3; decoder.latent().len()]);
         }

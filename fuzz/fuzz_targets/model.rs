@@ -5,6 +5,7 @@ mod file;
 
 use libfuzzer_sys::fuzz_target;
 use sci_hpc::backend::Cpu;
+use sci_hpc::codec::decode_weights;
 use sci_hpc::model::integer::IntegerDecoder;
 use sci_hpc::model::{Graph, TrainedModel};
 
@@ -17,7 +18,7 @@ fuzz_target!(|data: &[u8]| {
         0 => drop(TrainedModel::read(&file::holding("model", bytes))),
         1 => drop(serde_json::from_slice::<Graph>(bytes).map(|graph| graph.check())),
         _ => {
-            let Ok(decoder) = IntegerDecoder::from_bytes(bytes) else { return };
+            let Ok(decoder) = IntegerDecoder::from_bytes(bytes, &decode_weights) else { return };
             if decoder.sample().len().max(decoder.latent().len()) <= RUN_VALUES_MAX {
                 decoder.decode(&Cpu::<f64>::new(), &vec![3; decoder.latent().len()]);
             }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The sweep with a program that only pretends: what is run, run again, refused; rows, tables and figures. Seconds."""
+"""The sweep and the bisection with programs that only pretend: what is run, run again, refused, found. Seconds."""
 
 import csv
 import os
@@ -87,6 +87,51 @@ class Sweep(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("`tucodec-prelu-next` is no model", done.stderr)
         self.assertFalse((self.folder / "calls").exists())
+
+
+# A metric that falls with the square root of the key; refuses a key of 7.
+FALLS = """
+import json, pathlib, sys
+sets = dict(word.split("=", 1) for word in sys.argv if "=" in word)
+if sets["train.weight"] == "7":
+    sys.exit("sci-hpc: train.weight: not 7")
+output = pathlib.Path(sets["job.output"])
+output.mkdir(parents=True, exist_ok=True)
+text = json.dumps({"compress": {"bits": 1 / float(sets["train.weight"]) ** 0.5, "mode": "abs"}})
+(output / "metrics.json").write_text(text)
+"""
+
+
+class Bisection(unittest.TestCase):
+    def bisect(self, between, target, *more):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            (folder / "falls.py").write_text(FALLS)
+            program = folder / "sci-hpc"
+            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -SE "{folder}/falls.py" "$@"\n')
+            program.chmod(0o755)
+            words = [SWEEP.parent / "bisect", "job.yaml", "--key", "train.weight", "--between", between, "--target", target]
+            where = {"cwd": folder, "env": os.environ | {"SCI_HPC": str(program)}}
+            return subprocess.run([sys.executable, *words, *more], capture_output=True, text=True, **where)
+
+    def test_the_key_is_found_at_which_the_metric_is_met(self):
+        found = self.bisect("0.001,100", "compress.bits=2.0", "--within", "0.02")
+        self.assertEqual(found.returncode, 0, found.stderr)
+        key = float(found.stdout.splitlines()[-1].split()[2].rstrip(":"))
+        self.assertLess(abs(key - 0.25) / 0.25, 0.05)
+
+    def test_what_cannot_be_found_is_said(self):
+        for between, target, code, said in [
+            ("1,100", "compress.bits=2.0", 4, "not between 1 and 0.1"),
+            ("0.001,100", "compress.bytes=2.0", 2, "no `bytes` there; it has bits, mode"),
+            ("0.001,100", "compress.mode=2.0", 2, "is no number"),
+            ("1,7", "compress.bits=0.7", 1, "train.weight: not 7"),
+            ("0,1", "compress.bits=2.0", 2, "two numbers above 0"),
+        ]:
+            found = self.bisect(between, target)
+            self.assertEqual((found.returncode, said in found.stderr), (code, True), found.stderr)
+        few = self.bisect("0.001,100", "compress.bits=2.0", "--tries", "2")
+        self.assertEqual((few.returncode, "after 2 tries" in few.stderr), (4, True), few.stderr)
 
 
 if __name__ == "__main__":

@@ -247,6 +247,14 @@ pub enum ArchiveError {
         /// What was found.
         found: String,
     },
+    /// A file of text that holds no curve.
+    #[error("{}: no curve I(q): {reason}", path.display())]
+    NoCurve {
+        /// The file.
+        path: PathBuf,
+        /// What it has instead.
+        reason: String,
+    },
     /// A file whose content an archive cannot hold.
     #[error("{}: cannot be kept in an archive: {reason}; copy the file anew, or without what is named", path.display())]
     NotKept {

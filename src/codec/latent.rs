@@ -27,6 +27,12 @@ const LATENTS_MAX: usize = 1 << 31;
 const SPARSE: usize = 4;
 const SPARSEST: usize = 64;
 
+/// Rows of weights from which on channels are told apart: what travels of every channel has to pay.
+const ROWS: usize = 64;
+
+/// Most weights that a byte stands for.
+const WEIGHTS_PER_BYTE: usize = 64;
+
 /// How symbols are written.
 #[derive(Clone, Copy)]
 enum Form {
@@ -141,6 +147,9 @@ pub fn decode_latent(bytes: &[u8], shape: LatentShape) -> Result<Vec<i32>, Codec
     }
     let form = reader.u8("form")?;
     if form == Form::Gaps as u8 {
+        if shape.frame() > sparse::FRAME_MAX {
+            return Err(reader.out_of_range("numbers of a step", shape.frame() as u64, sparse::FRAME_MAX as u64));
+        }
         return sparse::decode(&mut reader, shape);
     }
     if form > Form::Gaps as u8 {
@@ -165,4 +174,23 @@ pub fn decode_latent(bytes: &[u8], shape: LatentShape) -> Result<Vec<i32>, Codec
     }
     residuals.finish(&reader)?;
     Ok(symbols)
+}
+
+/// Codes the integer weights (row, channel) of a network, of at most 2^26 in magnitude, like latents with a step for a row.
+pub fn encode_weights(weights: &[i32], rows: usize, channels: usize) -> Vec<u8> {
+    let mut coded = encode_latent(weights, weight_shape(rows, channels));
+    // Weights that are almost all alike: what a reader is to make room for is to be seen in the bytes.
+    coded.resize(coded.len().max(weights.len() / WEIGHTS_PER_BYTE), 0);
+    coded
+}
+
+/// Reads what [`encode_weights`] made; `None` if it is damaged, or of another shape.
+pub fn decode_weights(bytes: &[u8], rows: usize, channels: usize) -> Option<Vec<i32>> {
+    let count = rows.checked_mul(channels)?;
+    (count / WEIGHTS_PER_BYTE <= bytes.len()).then(|| decode_latent(bytes, weight_shape(rows, channels)).ok())?
+}
+
+fn weight_shape(rows: usize, channels: usize) -> LatentShape {
+    let (steps, channels) = if rows < ROWS { (rows * channels, 1) } else { (rows, channels) };
+    LatentShape { steps, cells: 1, channels }
 }

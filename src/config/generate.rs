@@ -15,17 +15,18 @@ use serde::{Deserialize, Serialize};
 use super::check::Checks;
 use numbers::each_generator;
 
-pub use numbers::{Kolmogorov, KuramotoSivashinsky, Lorenz96, Sas, Turbulence, UrbanFlow, lots};
+pub use numbers::{Kolmogorov, KuramotoSivashinsky, Lorenz96, Sas, Stack, Turbulence, UrbanFlow, lots};
 pub use particle::Particle;
 
 /// Section `generate`: simulated data whose files become `data.inputs`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Generate {
     /// Which generator. Default: `urban-flow`.
     pub name: Generator,
-    /// Number of snapshots written. Default: 200.
-    pub snapshots: usize,
+    /// Number of snapshots written. Default: 200; `stack`: all files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<usize>,
     /// `urban-flow`: cells along x (wind), y (span), z (height). Default: [91, 85, 32] (the grid of VarDACAE).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grid: Option<[usize; 3]>,
@@ -62,6 +63,12 @@ pub struct Generate {
     /// `urban-flow`: height of the tallest building, m. Default: 80.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub building_height_max_m: Option<f64>,
+    /// `stack`: files of one image or curve each, names or glob patterns; in the order of their names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<String>>,
+    /// `stack`: the variable of an HDF5 or NetCDF file, by its path or the end of it. Default: `I`, else the largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
     /// `sas`: pixels of the detector along x and y. Default: [128, 128].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pixels: Option<[usize; 2]>,
@@ -100,19 +107,19 @@ pub struct Generate {
     /// `sas`: expected counts of a pixel that no particle scattered. Default: 0.2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub background: Option<f64>,
-    /// All but `urban-flow` and `sas`: points along each axis. Default: `turbulence` 64, `kolmogorov` 128,
+    /// Equations (`turbulence` to `lorenz96`): points along each axis. Default: `turbulence` 64, `kolmogorov` 128,
     /// `kuramoto-sivashinsky` 64, `lorenz96` 40 (Lorenz and Emanuel 1998).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cells: Option<usize>,
-    /// All but `urban-flow` and `sas`: time between two snapshots, in units of the equation. Default: `turbulence` 0.1,
+    /// Equations: time between two snapshots, in units of the equation. Default: `turbulence` 0.1,
     /// `kolmogorov` 0.5, `kuramoto-sivashinsky` 1, `lorenz96` 0.05 (six hours of an atmosphere, Lorenz 1996).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<f64>,
-    /// All but `urban-flow` and `sas`: time simulated before the first interval, in units of the equation. Default:
+    /// Equations: time simulated before the first interval, in units of the equation. Default:
     /// `turbulence` 5 if forced, else 0; `kolmogorov` 20, `kuramoto-sivashinsky` 100, `lorenz96` 10.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spin_up: Option<f64>,
-    /// All but `urban-flow` and `sas`: largest time step, in units of the equation; an interval is a whole number of
+    /// Equations: largest time step, in units of the equation; an interval is a whole number of
     /// steps. Default: `turbulence` 0.75 / cells (Taylor-Green 2 / cells), `kolmogorov` 1 / cells,
     /// `kuramoto-sivashinsky` 0.25 (Kassam and Trefethen 2005), `lorenz96` 0.05 (Lorenz 1996).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -144,6 +151,9 @@ pub struct Generate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub force: Option<f64>,
 }
+
+/// Snapshots where the job file does not say.
+const SNAPSHOTS: usize = 200;
 
 /// How turbulence starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -182,6 +192,8 @@ pub enum Generator {
     KuramotoSivashinsky,
     /// The Lorenz 96 model.
     Lorenz96,
+    /// Nothing new: many small files of images or curves become one.
+    Stack,
 }
 
 impl Generator {
@@ -194,6 +206,7 @@ impl Generator {
             Self::Kolmogorov => "kolmogorov",
             Self::KuramotoSivashinsky => "kuramoto-sivashinsky",
             Self::Lorenz96 => "lorenz96",
+            Self::Stack => "stack",
         }
     }
 }
@@ -210,53 +223,14 @@ trait Numbers: Sized {
     fn check(&self, checks: &mut Checks);
 }
 
-impl Default for Generate {
-    fn default() -> Self {
-        Self {
-            name: Generator::default(),
-            snapshots: 200,
-            grid: None,
-            length_m: None,
-            wind_m_s: None,
-            gustiness: None,
-            veer_deg: None,
-            interval_s: None,
-            spin_up_s: None,
-            lattice_speed: None,
-            smagorinsky: None,
-            buildings: None,
-            building_height_max_m: None,
-            pixels: None,
-            pixel_mm: None,
-            distance_m: None,
-            wavelength_angstrom: None,
-            wavelength_spread: None,
-            beam_mm: None,
-            beam_stop_mm: None,
-            particles: None,
-            widths: None,
-            frames: None,
-            counts: None,
-            background: None,
-            cells: None,
-            interval: None,
-            spin_up: None,
-            time_step: None,
-            viscosity: None,
-            initial: None,
-            forcing: None,
-            power: None,
-            forcing_wavenumber: None,
-            drag: None,
-            length: None,
-            force: None,
-        }
-    }
-}
-
 impl Generate {
+    /// Snapshots that are written; of `stack` known once its files are.
+    pub fn snapshots(&self) -> usize {
+        self.snapshots.unwrap_or(SNAPSHOTS)
+    }
+
     pub(super) fn check(&self, checks: &mut Checks) {
-        checks.positive(self.snapshots, "generate.snapshots");
+        checks.positive(self.snapshots(), "generate.snapshots");
         let keys = each_generator!(self.name, T => T::KEYS);
         let section = serde_json::to_value(self).expect("a section is plain data with text keys");
         let given = section.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
@@ -270,6 +244,9 @@ impl Generate {
 
     /// Fills in every number that belongs to the generator.
     pub(super) fn resolve(&mut self) {
+        if self.name != Generator::Stack {
+            self.snapshots = Some(self.snapshots());
+        }
         each_generator!(self.name, T => T::of(self).fill(self));
     }
 }

@@ -9,6 +9,7 @@ mod check;
 mod compress;
 mod data;
 mod decompress;
+mod evaluate;
 mod general;
 mod generate;
 mod load;
@@ -25,16 +26,17 @@ pub use assimilate::{
 pub use compress::{Compress, ErrorBound, Latent, Predictor, Tile, VariableOverride};
 pub use data::{All, Augment, Axis, Data, Images, Normalize, OnBadFile, Order, Sample, Scale, Split, Variables};
 pub use decompress::Decompress;
+pub use evaluate::{Evaluate, Knn};
 pub use general::{Device, General, Precision, Reduction};
 pub use generate::{
-    Forcing, Generate, Generator, Initial, Kolmogorov, KuramotoSivashinsky, Lorenz96, Particle, Sas, Turbulence,
+    Forcing, Generate, Generator, Initial, Kolmogorov, KuramotoSivashinsky, Lorenz96, Particle, Sas, Stack, Turbulence,
     UrbanFlow, lots,
 };
 pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
 pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;
 pub use template::{TEMPLATES, Template};
-pub use train::{Activation, Block, Channels, LatentMap, Loss, Model, ModelName, Quirks, Sparsity, Train};
+pub use train::{Activation, Block, Channels, LatentMap, Loss, Model, ModelName, Quirks, Schedule, Sparsity, Train};
 
 use check::Checks;
 use schemars::JsonSchema;
@@ -64,6 +66,9 @@ pub struct Job {
     /// Assimilate observations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assimilate: Option<Assimilate>,
+    /// Test models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluate: Option<Evaluate>,
 }
 
 /// The stages, in the order in which they run.
@@ -80,6 +85,8 @@ pub enum Stage {
     Decompress,
     /// Assimilate observations.
     Assimilate,
+    /// Test models.
+    Evaluate,
 }
 
 impl Stage {
@@ -91,6 +98,7 @@ impl Stage {
             Self::Compress => "compress",
             Self::Decompress => "decompress",
             Self::Assimilate => "assimilate",
+            Self::Evaluate => "evaluate",
         }
     }
 }
@@ -104,13 +112,14 @@ impl Job {
             (Stage::Compress, self.compress.is_some()),
             (Stage::Decompress, self.decompress.is_some()),
             (Stage::Assimilate, self.assimilate.is_some()),
+            (Stage::Evaluate, self.evaluate.is_some()),
         ];
         present.into_iter().filter(|(_, present)| *present).map(|(stage, _)| stage).collect()
     }
 
     /// Whether a stage reads `data.inputs`.
     pub fn reads_inputs(&self) -> bool {
-        self.train.is_some() || self.compress.is_some() || self.assimilate.is_some()
+        self.train.is_some() || self.compress.is_some() || self.assimilate.is_some() || self.evaluate.is_some()
     }
 
     fn check(&self) -> Checks {
@@ -122,6 +131,7 @@ impl Job {
         self.compress.iter().for_each(|s| s.check(&mut checks));
         self.decompress.iter().for_each(|s| s.check(&mut checks));
         self.assimilate.iter().for_each(|s| s.check(&mut checks));
+        self.evaluate.iter().for_each(|s| s.check(&mut checks));
         self.check_stages_meet(&mut checks);
         checks
     }
@@ -129,7 +139,7 @@ impl Job {
     /// What no section can see on its own: every stage finds its input, and only one.
     fn check_stages_meet(&self, checks: &mut Checks) {
         checks.require(!self.stages().is_empty(), "", || {
-            "no stage: add a section generate, train, compress, decompress or assimilate".into()
+            "no stage: add a section generate, train, compress, decompress, assimilate or evaluate".into()
         });
         checks.require(self.generate.is_none() || self.data.inputs.is_empty(), "data.inputs", || {
             "the files of `generate` are the inputs: keep one of the two".into()
@@ -184,6 +194,26 @@ impl Job {
             let model = assimilate.model.is_some() || self.train.is_some();
             checks.require(model || !latent, "assimilate.model", || {
                 "`bi-reduced` needs a model: add a section `train`, or name a file here".into()
+            });
+        }
+        self.check_stacked(checks);
+        self.check_evaluated(checks);
+    }
+
+    fn check_stacked(&self, checks: &mut Checks) {
+        let stacked = self.generate.as_ref().is_some_and(|g| g.name == Generator::Stack);
+        checks.require(!stacked || self.data.on_bad_file == OnBadFile::Error, "data.on_bad_file", || {
+            "`stack` ends at a file that cannot be read: leave this out".into()
+        });
+    }
+
+    fn check_evaluated(&self, checks: &mut Checks) {
+        if let Some(evaluate) = &self.evaluate {
+            checks.require(self.data.sample.cells.is_none(), "data.sample.cells", || {
+                "`evaluate` tells whole samples apart: leave it out".into()
+            });
+            checks.require(evaluate.model.is_some() != self.train.is_some(), "evaluate.model", || {
+                "one model is tested: add a section `train`, or name a file here, not both".into()
             });
         }
     }

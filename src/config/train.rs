@@ -22,6 +22,8 @@ pub struct Train {
     pub shards: Option<usize>,
     /// Step size of Adam (beta 0.9, 0.999). Default: 2e-4 (VarDACAE).
     pub learning_rate: f64,
+    /// What becomes of it. Default: `constant` (VarDACAE).
+    pub schedule: Schedule,
     /// What is minimized, summed over batch and voxels. Default: `squared`.
     pub loss: Loss,
     /// A penalty on the latent values beside it: sparse autoencoders (seed 000). Default: none.
@@ -49,7 +51,8 @@ impl Default for Train {
             batch: 16,   // VarDACAE
             shards: None,
             learning_rate: 2.0e-4, // VarDACAE
-            loss: Loss::Squared,   // VarDACAE: MSELoss(reduction="sum")
+            schedule: Schedule::Constant,
+            loss: Loss::Squared, // VarDACAE: MSELoss(reduction="sum")
             sparsity: None,
             start: None,
             validate_every: 1,
@@ -212,6 +215,16 @@ pub enum Quirks {
     Published,
     /// The paper.
     Clean,
+}
+
+/// The learning rate over the steps of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// It stays.
+    Constant,
+    /// It falls along half a cosine to 0 at the last step: with a higher rate at the start, more is learned in as many epochs.
+    Cosine,
 }
 
 /// What is minimized.

@@ -1,5 +1,7 @@
 //! What can go wrong between files and batches.
 
+use std::path::PathBuf;
+
 use crate::archive::ArchiveError;
 
 /// Errors of `dataset`; each says what to change.
@@ -25,6 +27,14 @@ pub enum DatasetError {
         first: String,
         /// Shape of the first variable.
         expected: [usize; 4],
+    },
+    /// A file that is not one image or curve like the others.
+    #[error("{}: {reason}", path.display())]
+    Unstackable {
+        /// The file, or the pattern of it.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// A simulation left the range in which it is stable.
     #[error("the generated flow became unstable or non-finite before step {step}: {advice}")]

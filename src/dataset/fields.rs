@@ -1,12 +1,12 @@
 //! Samples from files: a group of variables over a series of files.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::DatasetError;
 use super::source::{Extent, SampleSource};
 use super::window::Window;
-use crate::archive::{Box4, Reading, Series, Variable};
+use crate::archive::{Box4, Reading, Series, Source, Variable};
 
 /// Steps along axis 0 of the variables of one group, which become the channels; through a window, the boxes of each step
 /// one after the other. Serial file handles of its own.
@@ -51,6 +51,11 @@ impl FieldSamples {
     /// What a sample sees of a step.
     pub fn window(&self) -> Window {
         self.window
+    }
+
+    /// The files in the order of their samples.
+    pub fn paths(&self) -> Vec<&Path> {
+        self.series.sources().iter().map(Source::path).collect()
     }
 
     fn field(&self) -> [usize; 3] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::archive::{Archive, Box4, ElementType, Source, Variable};
-use crate::config::{Assimilate, Compress, Generate, Job, MethodName, Reduction, Stage, Train};
+use crate::config::{Assimilate, Compress, Evaluate, Generate, Job, MethodName, Reduction, Stage, Train};
 use crate::dataset::generate;
 use crate::dataset::{Split, Window};
 use crate::model::{Cost, Shape, TrainedModel, zoo};
@@ -16,7 +16,7 @@ use super::plan as trials;
 use super::prediction::space;
 use super::prepare::{self, Checked};
 use super::tiling::tiles;
-use super::{Group, Input, JobError, assimilate, compress, groups, prediction};
+use super::{Group, Input, JobError, assimilate, compress, evaluate, groups, prediction};
 
 /// Bytes of a number of the generated files and on the device.
 const REAL_BYTES: usize = 4;
@@ -67,7 +67,7 @@ pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
     left_out.iter().for_each(|file| plan.say("left out", &file.reason));
     let mut variables = Vec::new();
     if let Some(generate) = &job.generate {
-        variables = plan.generate(&job, generate, ranks);
+        variables = plan.generate(&job, generate, ranks)?;
     }
     variables.extend(plan.inputs(&job, &inputs)?);
     // 2. What is made of it.
@@ -83,6 +83,9 @@ pub fn dry_run(arguments: &RunArguments) -> Result<(), JobError> {
     }
     if let Some(assimilate) = &job.assimilate {
         plan.assimilate(&job, assimilate, &groups, ranks)?;
+    }
+    if let Some(evaluate) = &job.evaluate {
+        plan.evaluate(&job, evaluate, &groups, ranks)?;
     }
     // 3. What the predictors make of a sample.
     let sampled = match &job.compress {
@@ -128,8 +131,8 @@ impl Plan {
         text
     }
 
-    fn generate(&mut self, job: &Job, section: &Generate, ranks: usize) -> Vec<Shaped> {
-        let plan = generate::plan(section, ranks);
+    fn generate(&mut self, job: &Job, section: &Generate, ranks: usize) -> Result<Vec<Shaped>, JobError> {
+        let plan = generate::plan(section, ranks)?;
         let [snapshots, nz, ny, nx] = plan.shape;
         let text = format!(
             "{}: {nx} x {ny} x {nz} cells, {snapshots} snapshots, {} steps, {}FLOP, {}",
@@ -146,7 +149,7 @@ impl Plan {
         let made: Vec<Shaped> =
             wanted.map(|&name| Shaped { name: name.into(), shape: plan.shape, element: plan.element }).collect();
         self.others = self.whole.saturating_sub(made.iter().map(Shaped::bytes).sum());
-        made
+        Ok(made)
     }
 
     fn inputs(&mut self, job: &Job, inputs: &[Input]) -> Result<Vec<Shaped>, JobError> {
@@ -348,6 +351,30 @@ impl Plan {
             let analyses = (methods.len() * states * n * REAL_BYTES) as u64;
             self.say("", &format!("  {} of analyses", bytes(analyses)));
             self.written += analyses;
+        }
+        Ok(())
+    }
+
+    fn evaluate(
+        &mut self,
+        job: &Job,
+        evaluate: &Evaluate,
+        groups: &[(Group, [usize; 4])],
+        ranks: usize,
+    ) -> Result<(), JobError> {
+        for (group, shape) in groups {
+            let split = Split::new(shape[0], &job.data.split, job.job.seed)?;
+            let sample = Shape { grid: [shape[1], shape[2], shape[3]], channels: group.variables.len() };
+            let graph = match (&job.train, &evaluate.model) {
+                (Some(train), _) => zoo::build(&train.model, sample)?,
+                (None, _) => evaluate::load(evaluate, group, None)?.graph,
+            };
+            let (values, latent) = (sample.len(), graph.latent().len());
+            let tested = if split.test.is_empty() { split.valid } else { split.test };
+            let (train, test) = (split.train.len(), tested.len());
+            let text = format!("{test} test samples against {train}, by {values} values and {latent} latent values");
+            self.say("evaluate", &format!("{}: {text}", group.name));
+            self.memory.push((Stage::Evaluate, footprint::evaluate([values, latent], train, ranks, &Cost::of(&graph))));
         }
         Ok(())
     }

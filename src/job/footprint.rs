@@ -7,6 +7,7 @@ use crate::model::Cost;
 
 use super::assimilate::BATCH_VALUES;
 use super::decompress::tiles_at_once;
+use super::evaluate::{BLOCK, round_of};
 use super::prediction::CALIBRATION_SAMPLES;
 
 /// A rank before it holds any field: the program, its libraries, the buffers of MPI, and what each thread keeps; measured.
@@ -142,4 +143,17 @@ pub(super) fn assimilate([values, members]: [usize; 2], ranks: usize, encoder: O
     let latent = encoder.map_or(0, of_network);
     // A quarter more while they are decomposed, chunk by chunk.
     LIBRARIES + deviations * 5 / 4 + (FIELDS * values) as u64 * DOUBLE + latent
+}
+
+/// Nearest neighbors of samples by [values, latents] among `train` samples, blocks over `ranks`; the encoder of `cost`.
+pub(super) fn evaluate(lengths: [usize; 2], train: usize, ranks: usize, cost: &Cost) -> u64 {
+    const REAL: u64 = 4;
+    let of_vectors = |len: usize| {
+        let held = (train.div_ceil(BLOCK).div_ceil(ranks) * BLOCK).min(train);
+        // A round as it is gathered and as it is multiplied, and a block.
+        (held + 3 * round_of(len) + BLOCK) as u64 * len as u64 * REAL
+    };
+    let at_once = (BATCH_VALUES / lengths[0].max(1)).max(1) as u64;
+    let network = at_once * (cost.inference_bytes + 3 * DOUBLE * lengths[0] as u64);
+    lengths.into_iter().map(of_vectors).max().unwrap_or(0) + network
 }

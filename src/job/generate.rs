@@ -25,7 +25,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     let mut simulation = generate::start(ctx.world, &section, ctx.config.job.seed)?;
     let simulation = simulation.as_mut();
     let schedule = simulation.schedule();
-    let steps = schedule.steps(section.snapshots);
+    let steps = schedule.steps(section.snapshots());
     ctx.report.log(format_args!("generate: {}, {steps} steps", simulation.describe()));
     let checkpoint = Checkpoint::of(ctx);
     let resumed = checkpoint.load(ctx, simulation)?;
@@ -43,12 +43,15 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
         true => FieldWriter::resume(ctx.world, (&suspended, &path), &spec)?,
         false => FieldWriter::create(ctx.world, &path, &spec)?,
     };
-    let done = usize::try_from((simulation.step() - schedule.spin_up) / schedule.between).expect("so many snapshots");
-    for index in done..section.snapshots {
+    let taken = |step: u64| usize::try_from((step - schedule.spin_up) / schedule.between).expect("so many snapshots");
+    let mut index = taken(simulation.step());
+    while index < section.snapshots() {
         if !advance(ctx, simulation, schedule.steps(index + 1), &mut progress)? {
             return checkpoint.stop(ctx, simulation, Some(file));
         }
         write(ctx, &mut file, &spec, (simulation, index))?;
+        // Most take one at a time.
+        index = taken(simulation.step());
     }
     drop(progress);
     let bytes = file.finish()?;
@@ -61,7 +64,8 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     // 4. What it took, and what the simulation says of itself.
     let seconds = ctx.report.seconds() - started;
-    let cells = generate::plan(&section, ctx.world.size()).shape[1..].iter().product::<usize>();
+    let extent = |&axis: &usize| if axis == 0 { 1 } else { spec.coordinates[axis].values.len() };
+    let cells = spec.variables[0].axes.iter().map(extent).product::<usize>();
     let rate = (steps - first_step) as f64 * cells as f64 / seconds;
     let own = simulation.metrics(ctx.world);
     let told: Vec<String> = own.iter().map(|(name, value)| format!("{name} {}", shown(value))).collect();
@@ -71,7 +75,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
         told.join(", ")
     ));
     let mut metrics = json!({
-        "snapshots": section.snapshots, "cells": cells, "steps": steps, "seconds": seconds, "bytes": bytes,
+        "snapshots": section.snapshots(), "cells": cells, "steps": steps, "seconds": seconds, "bytes": bytes,
         "cell_updates_per_s": rate, "ranks": ctx.world.size(),
     });
     metrics.as_object_mut().into_iter().for_each(|all| all.extend(own.clone()));
@@ -101,9 +105,9 @@ fn advance(
         if ctx.stop_requested() {
             return Ok(false);
         }
-        let now = simulation.schedule().pause.min(target - simulation.step());
+        let (before, now) = (simulation.step(), simulation.schedule().pause.min(target - simulation.step()));
         (0..now).for_each(|_| simulation.advance(ctx.world));
-        progress.advance(now);
+        progress.advance(simulation.step() - before);
         simulation.check(ctx.world)?;
     }
     Ok(true)
@@ -117,7 +121,7 @@ fn write(
     (simulation, index): (&dyn Simulation, usize),
 ) -> Result<(), JobError> {
     let mut region = simulation.region();
-    region.start[0] = index;
+    region.start[0] += index;
     for (variable, values) in spec.variables.iter().zip(simulation.snapshot(ctx.world)) {
         // What does not change is written with the first snapshot.
         if index > 0 && !variable.axes.contains(&0) {

@@ -80,7 +80,7 @@ pub(super) fn check(job: &Job, inputs: &[Input]) -> Result<(), JobError> {
 /// The groups that models are made of or states taken from, and their shapes (t, z, y, x): of inputs, which continue each
 /// other, or of what `generate` will make.
 pub(super) fn planned(job: &Job, inputs: &[Input]) -> Result<Vec<(Group, [usize; 4])>, JobError> {
-    let wanted = job.train.is_some() || job.assimilate.is_some();
+    let wanted = job.train.is_some() || job.assimilate.is_some() || job.evaluate.is_some();
     let shapes: Vec<(String, [usize; 4])> = match &job.generate {
         Some(section) => generated(job, section)?,
         None if wanted => {
@@ -99,7 +99,7 @@ pub(super) fn planned(job: &Job, inputs: &[Input]) -> Result<Vec<(Group, [usize;
 
 /// The variables that `generate` will make, of those asked for.
 fn generated(job: &Job, section: &Generate) -> Result<Vec<(String, [usize; 4])>, JobError> {
-    let plan = generate::plan(section, 1);
+    let plan = generate::plan(section, 1)?;
     let made = plan.variables;
     let unknown = |argument: &str, name: &str, known: &[&str]| {
         let reason = format!("`generate` makes no `{name}`; it makes {}", known.join(", "));
@@ -128,10 +128,11 @@ fn generated(job: &Job, section: &Generate) -> Result<Vec<(String, [usize; 4])>,
 fn check_samples(job: &Job, group: &Group, [samples, z, y, x]: [usize; 4]) -> Result<(), JobError> {
     let boxes = window(&job.data).map_or(1, |window| window.count([z, y, x]));
     let split = Split::new(samples * boxes, &job.data.split, job.job.seed)?;
-    let Some(section) = &job.assimilate else { return Ok(()) };
-    if split.test.is_empty() && split.valid.is_empty() {
+    let tested = job.assimilate.is_some() || job.evaluate.is_some();
+    if tested && split.test.is_empty() && split.valid.is_empty() {
         return Err(JobError::NoTestStates { samples, train: split.train.len() });
     }
+    let Some(section) = &job.assimilate else { return Ok(()) };
     if split.train.len() < 2 {
         return Err(JobError::NoEnsemble { samples, train: split.train.len() });
     }

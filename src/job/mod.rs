@@ -23,6 +23,7 @@ mod context;
 mod decompress;
 mod device;
 mod dry_run;
+mod evaluate;
 mod extract;
 pub mod failure;
 mod footprint;
@@ -147,6 +148,7 @@ fn run_stage(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
         Stage::Assimilate => on_device!(&*ctx.device.clone(), backend => assimilate::run(ctx, backend)?),
         Stage::Compress => compress::run(ctx)?,
         Stage::Decompress => decompress::run(ctx)?,
+        Stage::Evaluate => evaluate::run(ctx)?,
     }
     let (seconds, peak) = (ctx.report.seconds() - started, memory::peak(ctx.world));
     let fields = json!({ "stage": stage.as_str(), "seconds": seconds, "peak_memory_bytes": peak });
@@ -168,6 +170,7 @@ fn are_there(ctx: &Context, stage: Stage) -> Result<bool, JobError> {
         Stage::Compress => ctx.inputs.iter().map(|input| output.archive(input)).collect(),
         Stage::Decompress => ctx.archives.iter().map(|archive| output.decompressed(archive)).collect(),
         Stage::Assimilate => assimilate::products(ctx)?,
+        Stage::Evaluate => Vec::new(),
     };
     let told = ctx.report.metrics_of(stage.as_str()).is_some();
     Ok(!ctx.world.any(ctx.world.is_root() && !(told && products.iter().all(|path| path.exists()))))
@@ -185,7 +188,7 @@ fn hand_over(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
             ctx.archives = ctx.inputs.iter().map(archive).collect();
         }
         Stage::Assimilate => assimilate::forget(ctx)?,
-        Stage::Train | Stage::Decompress => {}
+        Stage::Train | Stage::Decompress | Stage::Evaluate => {}
     }
     Ok(())
 }

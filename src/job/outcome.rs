@@ -147,7 +147,7 @@ pub enum JobError {
     /// All samples train.
     #[error(
         "no test states: {train} of {samples} samples train; lower data.split.train, or give more samples \
-         (assimilate analyzes what neither trains nor validates)"
+         (assimilate and evaluate take what neither trains nor validates)"
     )]
     NoTestStates {
         /// Samples of the inputs.
@@ -164,10 +164,20 @@ pub enum JobError {
         train: usize,
     },
     /// A model file that is not there.
-    #[error("no model {path}: train one in this job, or name one in assimilate.model")]
+    #[error("no model {path}: train one in this job, or name one in {key}")]
     NoModel {
         /// The file looked for.
         path: PathBuf,
+        /// The key that may name one.
+        key: &'static str,
+    },
+    /// Labels or models that do not belong to the samples.
+    #[error("{path}: {reason}")]
+    Labels {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// A model of other variables.
     #[error("{path} is a model of {found}, but {expected} is to be assimilated: name its variables in data.variables")]
@@ -406,7 +416,9 @@ impl JobError {
             Self::NoTestStates { .. } | Self::NoEnsemble { .. } | Self::NoModel { .. } | Self::OtherModel { .. } => {
                 Class::Input
             }
-            Self::ModelUnfit { .. } | Self::NoValues { .. } | Self::InfiniteRange { .. } => Class::Input,
+            Self::ModelUnfit { .. } | Self::Labels { .. } | Self::NoValues { .. } | Self::InfiniteRange { .. } => {
+                Class::Input
+            }
             Self::Config(_)
             | Self::OtherJob { .. }
             | Self::Repaired { .. }
@@ -434,7 +446,7 @@ fn and_others(count: usize) -> String {
 fn of_dataset(error: &DatasetError) -> Class {
     match error {
         DatasetError::Archive(error) => of_archive(error),
-        DatasetError::NoSamples | DatasetError::GroupMismatch { .. } => Class::Input,
+        DatasetError::NoSamples | DatasetError::GroupMismatch { .. } | DatasetError::Unstackable { .. } => Class::Input,
         DatasetError::Diverged { .. } => Class::Numerics,
         DatasetError::MoreRanksThanShards { .. } | DatasetError::MoreRanksThanSlabs { .. } => Class::Usage,
     }

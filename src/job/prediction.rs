@@ -336,7 +336,7 @@ impl Prediction {
     pub fn to_parts(&self, group: &str) -> Vec<(String, Vec<u8>)> {
         let name = |part: &str| format!("decoder/{group}/{part}");
         vec![
-            (name("network"), self.decoder.to_bytes()),
+            (name("network"), self.decoder.to_bytes(&codec::encode_weights)),
             (name("mean"), self.mean.stream.clone()),
             (name("std"), self.std.stream.clone()),
             (name("window"), serde_json::to_vec(&self.window).expect("plain data")),
@@ -356,7 +356,7 @@ impl Prediction {
         if !archive.has_part(&name("network")) {
             return Ok(None);
         }
-        let decoder = IntegerDecoder::from_bytes(&archive.blob(&name("network"))?)?;
+        let decoder = IntegerDecoder::from_bytes(&archive.blob(&name("network"))?, &codec::decode_weights)?;
         let sample = decoder.sample();
         let statistic = |part: &str| Ok::<_, JobError>(Statistic::decode(archive.blob(&name(part))?, sample)?);
         let damaged = |what: String| Err(ArchiveError::Damaged { path: archive.path().into(), what }.into());

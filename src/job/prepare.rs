@@ -2,12 +2,13 @@
 //! everything that can be checked is checked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Source;
-use crate::config::{self, Compress, Job, Reduction, Stage};
+use crate::config::{self, Compress, Generator, Job, Reduction, Stack, Stage};
+use crate::dataset::generate;
 use crate::report::write_atomic;
 use crate::world::World;
 
@@ -15,7 +16,8 @@ use super::arguments::RunArguments;
 use super::lock::Lock;
 use super::state::{self, State};
 use super::{
-    BadFile, Class, Device, Input, JobError, Output, assimilate, groups, inputs, prediction, probe, smoke, train,
+    BadFile, Class, Device, Input, JobError, Output, assimilate, evaluate, groups, inputs, prediction, probe, smoke,
+    train,
 };
 
 /// A job that may start.
@@ -65,7 +67,7 @@ fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock,
     Device::check(&job.job)?;
     let output = Output::new(&job.job.output);
     let lock = make_root(&output)?;
-    let files = [&inputs[..], &archives[..], &models(&job)?[..]].concat();
+    let files = [&inputs[..], &archives[..], &models(&job)?[..], &beside(&job)?[..]].concat();
     let mut state = State::new(&job, &files, &left_out)?;
     if arguments.fresh || arguments.smoke {
         let observations = job.assimilate.as_ref().and_then(|a| a.observations.file.as_deref());
@@ -126,12 +128,26 @@ fn models(job: &Job) -> Result<Vec<Input>, JobError> {
         job.train.as_ref().and_then(|t| t.start.as_ref()),
         job.compress.as_ref().and_then(|c| c.model.as_ref()),
         job.assimilate.as_ref().and_then(|a| a.model.as_ref()),
+        job.evaluate.as_ref().and_then(|e| e.model.as_ref()),
     ];
     let mut files = Vec::new();
     for path in given.into_iter().flatten() {
         files.extend(prediction::files_of(path)?);
     }
     Ok(files.into_iter().map(|path| Input { name: path.clone(), path }).collect())
+}
+
+/// Files with labels, and those that are stacked.
+fn beside(job: &Job) -> Result<Vec<Input>, JobError> {
+    let input = |path: PathBuf| Input { name: path.clone(), path };
+    let mut files = Vec::new();
+    if let Some(knn) = job.evaluate.as_ref().and_then(|e| e.knn.as_ref()) {
+        files = evaluate::files(knn)?;
+    }
+    if let Some(generate) = job.generate.as_ref().filter(|generate| generate.name == Generator::Stack) {
+        files.extend(generate::stacked(&Stack::of(generate))?.into_iter().map(input));
+    }
+    Ok(files)
 }
 
 /// A job whose files are there and can be opened.
@@ -153,6 +169,10 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<Checked, J
     if arguments.smoke {
         smoke::shrink(&mut job);
     }
+    if let Some(generate) = job.generate.as_mut().filter(|generate| generate.name == Generator::Stack) {
+        let files = generate::stacked(&Stack::of(generate))?.len();
+        generate.snapshots = Some(generate.snapshots.map_or(files, |given| given.min(files)));
+    }
     if let Some(train) = &job.train
         && job.job.reduction == Reduction::Reproducible
         && ranks > train.shards()
@@ -172,6 +192,9 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<Checked, J
     }
     if let Some(section) = &job.assimilate {
         assimilate::check(section)?;
+    }
+    if let Some(section) = &job.evaluate {
+        evaluate::check(&job, section, (&inputs, &left_out))?;
     }
     if let Some(section) = &job.decompress {
         let given = distinct(inputs::expand("decompress.archives", &section.archives)?)?;

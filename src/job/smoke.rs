@@ -16,7 +16,7 @@ pub(super) fn shrink(job: &mut Job) {
     output.push(".smoke");
     job.job.output = output.into();
     if let Some(generate) = &mut job.generate {
-        generate.snapshots = generate.snapshots.min(SNAPSHOTS);
+        generate.snapshots = Some(generate.snapshots().min(SNAPSHOTS));
         generate.spin_up_s = generate.spin_up_s.map(|_| 0.0);
         generate.spin_up = generate.spin_up.map(|_| 0.0);
     }

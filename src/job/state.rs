@@ -98,7 +98,7 @@ impl State {
         Self { inputs: rest, ..self.clone() }.check_same(&old, output)?;
         self.finished = old.finished;
         if let Some(file) = found.into_iter().next() {
-            if job.train.is_some() || job.assimilate.is_some() {
+            if job.train.is_some() || job.assimilate.is_some() || job.evaluate.is_some() {
                 return Err(JobError::Repaired { output: output.root().into(), file: file.path });
             }
             self.finished.retain(|stage| !matches!(stage, Stage::Compress | Stage::Decompress));

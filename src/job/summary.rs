@@ -12,7 +12,8 @@ pub(super) fn show(report: &Report, left_out: &[BadFile]) -> Result<(), ReportEr
     let tables = [
         ("00-archive", report.metrics_of("compress").map(archive)),
         ("01-assimilation", report.metrics_of("assimilate").map(assimilation)),
-        ("02-left-out", (!left_out.is_empty()).then(|| files(left_out))),
+        ("02-neighbors", report.metrics_of("evaluate").map(neighbors)),
+        ("03-left-out", (!left_out.is_empty()).then(|| files(left_out))),
     ];
     for (name, table) in tables.into_iter().filter_map(|(name, table)| Some((name, table?))) {
         for line in text(&table) {
@@ -76,6 +77,31 @@ fn assimilation(metrics: &Value) -> Table {
             .into(),
         columns: columns.map(String::from).into(),
         rows: metrics["methods"].as_array().into_iter().flatten().map(row).collect(),
+    }
+}
+
+fn neighbors(metrics: &Value) -> Table {
+    let knn = &metrics["knn"];
+    let rows = |group: &Value| -> Vec<Vec<String>> {
+        let name = group["name"].as_str().unwrap_or_default();
+        let row = |(i, k): (usize, &Value)| {
+            let mut cells = vec![name.to_string(), k.to_string()];
+            cells.extend(["values_accuracy_percent", "latents_accuracy_percent"].map(|key| number(&group[key][i])));
+            cells.extend(["values", "latent", "reference", "queries"].map(|key| number(&group[key])));
+            cells
+        };
+        knn["neighbors"].as_array().into_iter().flatten().enumerate().map(row).collect()
+    };
+    let columns = ["samples", "neighbors", "right by values, %", "right by latents, %"];
+    let sizes = ["values", "latent values", "training samples", "test samples"];
+    Table {
+        title: "Nearest neighbors".into(),
+        caption:
+            "Test samples that get their own label from the training samples nearest to them, by normalized values and \
+                  by latents."
+                .into(),
+        columns: columns.into_iter().chain(sizes).map(String::from).collect(),
+        rows: knn["groups"].as_array().into_iter().flatten().flat_map(rows).collect(),
     }
 }
 

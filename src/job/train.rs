@@ -12,7 +12,7 @@ use super::{Context, Group, Input, JobError, failure, memory};
 use crate::archive::Reading;
 use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
-use crate::config::{Job, Reduction, Sparsity, Stage, Train};
+use crate::config::{Job, Reduction, Schedule, Sparsity, Stage, Train};
 use crate::dataset::{
     Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split, Window,
 };
@@ -42,6 +42,8 @@ struct Fit<B: Backend<Real = f32>> {
     normalizer: Arc<Normalizer>,
     split: Split,
     method: Method,
+    /// Of all epochs.
+    steps: u64,
     seed: u64,
     jitter: Jitter,
     files: (Vec<PathBuf>, Reading),
@@ -80,12 +82,12 @@ impl<B: Backend<Real = f32>> Fit<B> {
             return Err(TrainError::LoneValues { rows, shards }.into());
         }
         let bucket_bytes = (section.bucket_mb * 1.0e6) as usize;
-        let steps = (section.epochs * split.train.len().div_ceil(section.batch)) as f64;
-        let warmup = |sparsity: &Sparsity| (sparsity.warmup * steps).ceil() as u64;
+        let steps = (section.epochs * split.train.len().div_ceil(section.batch)) as u64;
+        let warmup = |sparsity: &Sparsity| (sparsity.warmup * steps as f64).ceil() as u64;
         let penalty = section.sparsity.clone().map(|s| Penalty { warmup_steps: warmup(&s), sparsity: s });
         let method = Method { loss: section.loss, penalty, shards, bucket_bytes, fast };
         let start = start_values(&section, (&graph, group), ctx.config)?;
-        let identity = identity(ctx, (&graph, &start), (&normalizer, &split), &method);
+        let identity = identity(ctx, (&graph, &start), (&normalizer, &split), (&method, steps));
         drop(start);
         let checkpoints = ctx.output.checkpoints().join(&group.name);
         ctx.make_folder(&checkpoints)?;
@@ -97,6 +99,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             normalizer: Arc::new(normalizer),
             split,
             method,
+            steps,
             seed: job.seed,
             jitter: Jitter::strength(ctx.config.data.augment.jitter),
             window: source.window(),
@@ -150,6 +153,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
     /// The trainer as the last checkpoint left it, or at the start values.
     fn start<'a>(&'a self, ctx: &Context<'a>) -> Result<(Trainer<'a, B>, Progressing), JobError> {
         let adam = Adam::new(self.section.learning_rate);
+        let falling = (self.section.schedule == Schedule::Cosine).then_some(self.steps);
         let (found, damaged) = Checkpoint::read_latest(ctx.world, &self.checkpoints, &self.identity)?;
         for error in damaged {
             ctx.report.log(format_args!("train {}: a checkpoint is left out: {error}", self.group.name));
@@ -161,13 +165,13 @@ impl<B: Backend<Real = f32>> Fit<B> {
                 let moments = Moments { first, second, steps: c.steps };
                 (
                     c.params,
-                    Optimizer::resume(adam, moments),
+                    Optimizer::resume(adam, moments).falling(falling),
                     Progressing { next: c.next, running: c.running, epochs: c.epochs },
                 )
             }
             None => {
                 let at = Progressing { next: Cursor::default(), running: Running::default(), epochs: Vec::new() };
-                let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), adam);
+                let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), adam).falling(falling);
                 let start = start_values(&self.section, (&self.graph, &self.group), ctx.config)?;
                 if let Some(path) = &self.section.start {
                     ctx.report.log(format_args!("train {}: starts from {}", self.group.name, path.display()));
@@ -351,7 +355,7 @@ fn identity(
     ctx: &Context,
     (graph, start): (&Graph, &[f32]),
     (normalizer, split): (&Normalizer, &Split),
-    method: &Method,
+    (method, steps): (&Method, u64),
 ) -> Identity {
     let hex = |hash: &blake3::Hasher| hash.finalize().to_hex().to_string();
     let mut model = blake3::Hasher::new();
@@ -363,7 +367,9 @@ fn identity(
     let mut settings = blake3::Hasher::new();
     let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction, job.precision);
     let penalty = method.penalty.as_ref().map(|penalty| (&penalty.sparsity, penalty.warmup_steps));
-    settings.update(&serde_json::to_vec(&(chosen, penalty, &ctx.config.data.augment)).expect("plain data"));
+    // A rate that falls knows where the training ends.
+    let steps = (train.schedule == Schedule::Cosine).then_some(steps);
+    settings.update(&serde_json::to_vec(&(chosen, penalty, &ctx.config.data.augment, steps)).expect("plain data"));
     Identity { model: hex(&model), data: hex(&data), settings: hex(&settings) }
 }
 

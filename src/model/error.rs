@@ -65,7 +65,7 @@ pub enum ModelError {
     },
     /// A graph of another version.
     #[error(
-        "the model's op list has version {found}, this program reads version {expected}: use the program that wrote it"
+        "a network of version {found}, this program reads version {expected}: use the program that wrote it, or make the file anew"
     )]
     Schema {
         /// Version read here.

@@ -13,12 +13,16 @@
 //! repairs: it costs ratio, never the bound. After each affine op the result is scaled back to 15 bits; the scale is
 //! calibrated on latents of real samples and values beyond it saturate.
 
+mod stored;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use stored::{Pack, Unpack};
+
 use super::ModelError;
 use super::cost;
-use super::graph::{Activation, Node, Op, Program, SCHEMA, Shape};
+use super::graph::{Activation, Node, Op, Program, Shape};
 use super::params::ParamTable;
 use crate::backend::conv3d::Conv3d;
 use crate::backend::matmul::{Matmul, MatmulDims};
@@ -27,12 +31,23 @@ use crate::backend::matmul::{Matmul, MatmulDims};
 pub const SYMBOL_MAX: i32 = (1 << 15) - 1;
 /// Bits of the largest multiplier of an op: the relative precision of its scales.
 const MULTIPLIER_BITS: i32 = 15;
+/// Bits of the largest bias of an op: the others share its exponent.
+const BIAS_BITS: i32 = 25;
+/// Bits of the largest multiplier of the output, where nothing is rounded behind it.
+const OUTPUT_BITS: i32 = 20;
+/// Largest exponent of biases.
+const EXPONENT_MAX: i32 = 40;
 /// Largest shift k.
 const SHIFT_MAX: i32 = 40;
 /// Room above the largest calibrated activation before values saturate.
 const HEADROOM: f64 = 1.5;
 /// Fraction bits of the slope of a rectifier.
 const SLOPE_BITS: i32 = 12;
+/// Largest multiplier.
+const MULTIPLIER_MAX: i32 = 1 << OUTPUT_BITS;
+/// What to do where the exact range does not suffice.
+const TOO_LARGE: &str =
+    "sums may leave the exact range: lower compress.weight_bits, or take a compress.latent.step of 0.01 to 1";
 /// Integers up to here are exact in f64, with one bit to spare for the rounding term.
 const EXACT_MAX: f64 = (1u64 << 52) as f64;
 /// Values per parallel piece.
@@ -41,14 +56,29 @@ const PIECE: usize = 1 << 14;
 /// The exact form of an op.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Exact {
-    /// Integer weights in the layout of the op, biases and multipliers m per output channel, shift k.
-    Affine { weight: Vec<i16>, bias: Vec<i64>, multiplier: Vec<u32>, shift: u8 },
-    /// The last affine op: sums times a scale per output channel (bits of an f64) are the reconstruction.
-    Output { weight: Vec<i16>, bias: Vec<i64>, scale: Vec<u64> },
+    /// Sums, times the multiplier m of their channel, over 2^shift.
+    Affine { sums: Sums, shift: u8 },
+    /// The last affine op: sums, times the multiplier of their channel, times a unit (bits of an f64), are the reconstruction.
+    Output { sums: Sums, unit: u64 },
     /// y = x for x > 0, else floor(slope x / 2^12 + 1/2); one slope, or one per channel.
     Rectify { slope: Vec<i32> },
     /// The same values in another shape.
     Reshape,
+}
+
+/// The integers of an affine op.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Sums {
+    /// In the layout of the op.
+    #[serde(skip)]
+    weight: Vec<i32>,
+    /// Per output channel, in units of 2^exponent.
+    #[serde(skip)]
+    bias: Vec<i32>,
+    /// Per output channel.
+    #[serde(skip)]
+    multiplier: Vec<i32>,
+    exponent: u8,
 }
 
 /// Latent symbols to normalized samples, exactly.
@@ -76,13 +106,6 @@ pub struct Quantization<'a> {
     pub largest: &'a dyn Fn(f64) -> f64,
 }
 
-/// Integer weights of an affine op, its biases, and the value of one unit of its sums per output channel.
-struct Integers {
-    weight: Vec<i16>,
-    bias: Vec<i64>,
-    unit: Vec<f64>,
-}
-
 impl IntegerDecoder {
     /// Quantizes the decoder `program`, whose parameters are `params` by the table. One sample is computed at a time: of
     /// the others only the integers between two ops are held.
@@ -100,7 +123,8 @@ impl IntegerDecoder {
         let (program, table, params) = compact(program, table, params);
         let last = program.nodes.iter().rposition(|node| affine_of(&node.op).is_some());
         let last = last.ok_or(ModelError::NotExact { op: 0, reason: "a decoder without weights" })?;
-        let mut made = Self { schema: SCHEMA, step: how.step.to_bits(), params: table, program, ops: Vec::new() };
+        let mut made =
+            Self { schema: stored::VERSION, step: how.step.to_bits(), params: table, program, ops: Vec::new() };
         let mut samples: Vec<Vec<i32>> =
             how.calibration.chunks_exact(made.program.input.len()).map(<[i32]>::to_vec).collect();
         let mut unit = how.step;
@@ -109,11 +133,16 @@ impl IntegerDecoder {
             let values = |place: usize| &params[made.params.range(place)];
             let op = match (&node.op, affine_of(&node.op)) {
                 (_, Some(affine)) => {
-                    let integers = made.integers(node, (values(affine.0), values(affine.1)), unit, how.weight_bits);
-                    let sums = |x: &Vec<i32>| made.sums(backend, i, (&integers.weight, &integers.bias), &wide(x));
-                    let peaks = samples.iter().filter(|_| i < last).map(|x| peak(&sums(x), &integers.unit));
+                    let (sums, units) =
+                        made.integers(node, (values(affine.0), values(affine.1)), unit, how.weight_bits);
+                    let of = |x: &Vec<i32>| made.sums(backend, i, &sums, &wide(x));
+                    let peaks = samples.iter().filter(|_| i < last).map(|x| peak(&of(x), &units));
                     let peak = peaks.fold(0.0, f64::max);
-                    if i == last { output(integers) } else { rescale_rule(integers, (how.largest)(peak), &mut unit) }
+                    if i == last {
+                        output(sums, &units)
+                    } else {
+                        rescale_rule(sums, &units, (how.largest)(peak), &mut unit)
+                    }
                 }
                 (Op::Activation(kind), _) if i < last => rectify_rule(*kind, values)
                     .ok_or(ModelError::NotExact { op: i, reason: "an activation that is not a rectifier" })?,
@@ -167,62 +196,10 @@ impl IntegerDecoder {
         (0..self.ops.len()).fold(x, |x, i| self.apply(backend, i, x))
     }
 
-    /// The decoder as bytes: a length, a JSON description without the weights, the weights.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut plain = self.clone();
-        let mut weights: Vec<u8> = Vec::new();
-        for op in &mut plain.ops {
-            if let Some(weight) = op.weight_mut() {
-                let narrow = weight.iter().all(|&w| i8::try_from(w).is_ok());
-                weights.push(u8::from(narrow));
-                for &w in weight.iter() {
-                    let bytes = w.to_le_bytes();
-                    weights.extend_from_slice(if narrow { &bytes[..1] } else { &bytes });
-                }
-                weight.clear();
-            }
-        }
-        let text = serde_json::to_vec(&plain).expect("a decoder is plain data");
-        [&(text.len() as u64).to_le_bytes()[..], &text, &weights].concat()
-    }
-
-    /// Reads what [`IntegerDecoder::to_bytes`] made, and checks every length and every limit.
-    ///
-    /// Errors: [`ModelError::NotExact`], [`ModelError::BadGraph`], [`ModelError::Schema`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        let short = || ModelError::NotExact { op: 0, reason: "the stored decoder is cut short or damaged" };
-        let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(short)?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| short())?;
-        let text = rest.get(..length).ok_or_else(short)?;
-        let mut made: Self = serde_json::from_slice(text).map_err(|_| short())?;
-        if made.schema != SCHEMA {
-            return Err(ModelError::Schema { expected: SCHEMA, found: made.schema });
-        }
-        made.check_shapes()?;
-        let mut weights = &rest[length..];
-        for i in 0..made.ops.len() {
-            let Some(affine) = affine_of(&made.program.nodes[i].op) else { continue };
-            let len = made.params.range(affine.0).len();
-            let (&narrow, after) = weights.split_first().ok_or_else(short)?;
-            let width = if narrow == 1 { 1 } else { 2 };
-            let stored = after.get(..len * width).ok_or_else(short)?;
-            weights = &after[len * width..];
-            let weight = made.ops[i].weight_mut().ok_or_else(short)?;
-            *weight = stored
-                .chunks_exact(width)
-                .map(|b| if let [b] = b { i16::from(b.cast_signed()) } else { i16::from_le_bytes([b[0], b[1]]) })
-                .collect();
-        }
-        if !weights.is_empty() {
-            return Err(short());
-        }
-        made.check()?;
-        Ok(made)
-    }
-
-    /// Integer weights of node `node` for inputs of the given unit.
+    /// The integers of node `node` for inputs of the given unit, without multipliers, and the value of one unit of its sums
+    /// per output channel.
     #[allow(clippy::cast_possible_truncation)]
-    fn integers(&self, node: &Node, (weight, bias): (&[f32], &[f32]), unit: f64, bits: u32) -> Integers {
+    fn integers(&self, node: &Node, (weight, bias): (&[f32], &[f32]), unit: f64, bits: u32) -> (Sums, Vec<f64>) {
         let channels = bias.len();
         let mut peak = vec![0f64; channels];
         for (i, &w) in weight.iter().enumerate() {
@@ -230,14 +207,19 @@ impl IntegerDecoder {
             peak[c] = peak[c].max(f64::from(w.abs()));
         }
         let top = f64::from((1u32 << (bits - 1)) - 1);
-        let scale: Vec<f64> = peak.iter().map(|&p| if p > 0.0 { p / top } else { 1.0 }).collect();
+        // A channel without weights takes the scale of the largest: the others lose nothing by it.
+        let largest = peak.iter().copied().fold(0.0, f64::max);
+        let of_none = if largest > 0.0 { largest / top } else { 1.0 };
+        let scale: Vec<f64> = peak.iter().map(|&p| if p > 0.0 { p / top } else { of_none }).collect();
         let quantize =
-            |(i, &w): (usize, &f32)| (f64::from(w) / scale[self.output_channel(node, i, channels)]).round() as i16;
-        Integers {
-            weight: weight.iter().enumerate().map(quantize).collect(),
-            bias: bias.iter().zip(&scale).map(|(&b, s)| (f64::from(b) / (s * unit)).round() as i64).collect(),
-            unit: scale.iter().map(|s| s * unit).collect(),
-        }
+            |(i, &w): (usize, &f32)| (f64::from(w) / scale[self.output_channel(node, i, channels)]).round() as i32;
+        let weight = weight.iter().enumerate().map(quantize).collect();
+        let units: Vec<f64> = scale.iter().map(|s| s * unit).collect();
+        let biases: Vec<f64> = bias.iter().zip(&units).map(|(&b, unit)| f64::from(b) / unit).collect();
+        let largest = biases.iter().fold(1.0, |most: f64, b| most.max(b.abs()));
+        let exponent = (largest.log2().ceil() - f64::from(BIAS_BITS)).clamp(0.0, f64::from(EXPONENT_MAX));
+        let bias = biases.iter().map(|b| (b / exponent.exp2()).round() as i32).collect();
+        (Sums { weight, bias, multiplier: Vec::new(), exponent: exponent as u8 }, units)
     }
 
     /// The output channel that the weight at flat position `i` feeds.
@@ -249,18 +231,12 @@ impl IntegerDecoder {
     }
 
     /// sum W X + b for all samples in `x`, by the device's own kernels.
-    fn sums<B: Conv3d<Real = f64> + Matmul>(
-        &self,
-        backend: &B,
-        i: usize,
-        (weight, bias): (&[i16], &[i64]),
-        x: &[f64],
-    ) -> Vec<f64> {
+    fn sums<B: Conv3d<Real = f64> + Matmul>(&self, backend: &B, i: usize, sums: &Sums, x: &[f64]) -> Vec<f64> {
         let node = &self.program.nodes[i];
         let from = self.program.shape(node.inputs[0]);
         let n = x.len() / from.len();
-        let weight = backend.upload(&weight.iter().map(|&w| f64::from(w)).collect::<Vec<_>>());
-        let bias: Vec<f64> = bias.iter().map(|&b| b as f64).collect();
+        let weight = backend.upload(&wide(&sums.weight));
+        let bias: Vec<f64> = sums.biases().collect();
         let x = backend.upload(x);
         let y = match node.op {
             Op::Dense(_) => {
@@ -286,19 +262,20 @@ impl IntegerDecoder {
     /// The value that op `i` makes of `x`.
     fn apply<B: Conv3d<Real = f64> + Matmul>(&self, backend: &B, i: usize, mut x: Vec<f64>) -> Vec<f64> {
         match &self.ops[i] {
-            Exact::Affine { weight, bias, multiplier, shift } => {
-                let mut sums = self.sums(backend, i, (weight, bias), &x);
+            Exact::Affine { sums, shift } => {
+                let mut y = self.sums(backend, i, sums, &x);
                 let unit = 0.5f64.powi(i32::from(*shift));
                 let limit = f64::from(SYMBOL_MAX);
-                let multiplier: Vec<f64> = multiplier.iter().map(|&m| f64::from(m)).collect();
-                by_channel(&mut sums, &multiplier, |s, m| (s * m * unit + 0.5).floor().clamp(-limit, limit));
-                sums
+                let factors = wide(&sums.multiplier);
+                by_channel(&mut y, &factors, |s, m| (s * m * unit + 0.5).floor().clamp(-limit, limit));
+                y
             }
-            Exact::Output { weight, bias, scale } => {
-                let mut sums = self.sums(backend, i, (weight, bias), &x);
-                let scale: Vec<f64> = scale.iter().map(|&bits| f64::from_bits(bits)).collect();
-                by_channel(&mut sums, &scale, |s, scale| s * scale);
-                sums
+            Exact::Output { sums, unit } => {
+                let mut y = self.sums(backend, i, sums, &x);
+                let unit = f64::from_bits(*unit);
+                let scale: Vec<f64> = sums.multiplier.iter().map(|&m| f64::from(m) * unit).collect();
+                by_channel(&mut y, &scale, |s, scale| s * scale);
+                y
             }
             Exact::Rectify { slope } => {
                 let slope: Vec<f64> = slope.iter().map(|&s| f64::from(s)).collect();
@@ -335,21 +312,18 @@ impl IntegerDecoder {
             let wrong = |reason| ModelError::NotExact { op: i, reason };
             let channels = affine_of(&node.op).map_or(node.shape.channels, |a| self.params.range(a.1).len());
             let fits = match (op, &node.op) {
-                (Exact::Affine { multiplier, shift, .. }, Op::Dense(_) | Op::Conv(..) | Op::ConvTranspose(..)) => {
-                    let top = multiplier.iter().max().map_or(0.0, |&m| f64::from(m));
-                    let sum = self.largest_sum(i, limit, channels).ok_or_else(|| wrong("weights do not fit"))?;
+                (Exact::Affine { sums, shift }, Op::Dense(_) | Op::Conv(..) | Op::ConvTranspose(..)) => {
+                    let top = sums.multiplier.iter().max().map_or(0.0, |&m| f64::from(m));
+                    let sum = self.largest_sum(i, sums, limit, channels).ok_or_else(|| wrong("weights do not fit"))?;
                     limit = f64::from(SYMBOL_MAX);
-                    let exact = sum * top.max(1.0) < EXACT_MAX;
-                    exact
-                        .then_some(())
-                        .ok_or_else(|| wrong("sums may leave the exact range: lower compress.weight_bits, or take a compress.latent.step of 0.01 to 1"))?;
-                    multiplier.len() == channels && i32::from(*shift) <= SHIFT_MAX && *shift > 0 && !ended
+                    (sum * top.max(1.0) < EXACT_MAX).then_some(()).ok_or_else(|| wrong(TOO_LARGE))?;
+                    i32::from(*shift) <= SHIFT_MAX && *shift > 0 && !ended
                 }
-                (Exact::Output { scale, .. }, Op::Dense(_) | Op::Conv(..) | Op::ConvTranspose(..)) => {
-                    let sum = self.largest_sum(i, limit, channels).ok_or_else(|| wrong("weights do not fit"))?;
-                    (sum < EXACT_MAX).then_some(()).ok_or_else(|| wrong("sums may leave the exact range: lower compress.weight_bits, or take a compress.latent.step of 0.01 to 1"))?;
+                (Exact::Output { sums, unit }, Op::Dense(_) | Op::Conv(..) | Op::ConvTranspose(..)) => {
+                    let sum = self.largest_sum(i, sums, limit, channels).ok_or_else(|| wrong("weights do not fit"))?;
+                    (sum < EXACT_MAX).then_some(()).ok_or_else(|| wrong(TOO_LARGE))?;
                     ended = true;
-                    scale.len() == channels && scale.iter().all(|&bits| f64::from_bits(bits).is_finite())
+                    f64::from_bits(*unit).is_finite()
                 }
                 (Exact::Rectify { slope }, Op::Activation(_)) => {
                     let top = slope.iter().map(|s| f64::from(s.unsigned_abs())).fold(0.0, f64::max);
@@ -365,30 +339,28 @@ impl IntegerDecoder {
         Ok(())
     }
 
-    /// The largest sum of op `i` for inputs up to `limit`; `None` if weights or biases have another number.
-    fn largest_sum(&self, i: usize, limit: f64, channels: usize) -> Option<f64> {
+    /// The largest sum of op `i` for inputs up to `limit`; `None` if its integers have other numbers or limits.
+    fn largest_sum(&self, i: usize, integers: &Sums, limit: f64, channels: usize) -> Option<f64> {
         let node = &self.program.nodes[i];
-        let (Exact::Affine { weight, bias, .. } | Exact::Output { weight, bias, .. }) = &self.ops[i] else {
-            return None;
-        };
         let expected = self.params.range(affine_of(&node.op)?.0).len();
-        if weight.len() != expected || bias.len() != channels {
+        let alike = integers.bias.len() == channels && integers.multiplier.len() == channels;
+        let multiplied = integers.multiplier.iter().all(|m| (0..=MULTIPLIER_MAX).contains(m));
+        if integers.weight.len() != expected || !alike || !multiplied || i32::from(integers.exponent) > EXPONENT_MAX {
             return None;
         }
-        let mut sums: Vec<f64> = bias.iter().map(|&b| b.unsigned_abs() as f64).collect();
-        for (j, &w) in weight.iter().enumerate() {
+        let mut sums: Vec<f64> = integers.biases().map(f64::abs).collect();
+        for (j, &w) in integers.weight.iter().enumerate() {
             sums[self.output_channel(node, j, channels)] += limit * f64::from(w.unsigned_abs());
         }
         sums.into_iter().reduce(f64::max)
     }
 }
 
-impl Exact {
-    fn weight_mut(&mut self) -> Option<&mut Vec<i16>> {
-        match self {
-            Self::Affine { weight, .. } | Self::Output { weight, .. } => Some(weight),
-            Self::Rectify { .. } | Self::Reshape => None,
-        }
+impl Sums {
+    /// Biases in units of the sums.
+    fn biases(&self) -> impl Iterator<Item = f64> {
+        let unit = f64::from(self.exponent).exp2();
+        self.bias.iter().map(move |&b| f64::from(b) * unit)
     }
 }
 
@@ -414,9 +386,12 @@ fn has_exact_form(op: &Op) -> bool {
     affine_of(op).is_some() || matches!(op, Op::Activation(_) | Op::Reshape)
 }
 
-fn output(integers: Integers) -> Exact {
-    let scale = integers.unit.iter().map(|u| u.to_bits()).collect();
-    Exact::Output { weight: integers.weight, bias: integers.bias, scale }
+/// Multipliers of [`OUTPUT_BITS`] bits and a unit for the scales of the output.
+fn output(mut sums: Sums, units: &[f64]) -> Exact {
+    let top = units.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let unit = top * 0.5f64.powi(OUTPUT_BITS);
+    sums.multiplier = units.iter().map(|u| (u / unit).round() as i32).collect();
+    Exact::Output { sums, unit: unit.to_bits() }
 }
 
 /// Integers as they are carried.
@@ -432,14 +407,13 @@ fn peak(sums: &[f64], unit: &[f64]) -> f64 {
 
 /// Multipliers and shift that bring sums of magnitude `peak` to 15 bits less the headroom; sets the unit of the result.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn rescale_rule(integers: Integers, peak: f64, unit: &mut f64) -> Exact {
-    let Integers { weight, bias, unit: sum_unit } = integers;
+fn rescale_rule(mut sums: Sums, units: &[f64], peak: f64, unit: &mut f64) -> Exact {
     *unit = if peak > 0.0 { peak * HEADROOM / f64::from(SYMBOL_MAX) } else { 1.0 };
-    let ratio: Vec<f64> = sum_unit.iter().map(|u| u / *unit).collect();
+    let ratio: Vec<f64> = units.iter().map(|u| u / *unit).collect();
     let top = ratio.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let shift = (f64::from(MULTIPLIER_BITS) - top.log2()).floor().clamp(1.0, f64::from(SHIFT_MAX));
-    let multiplier = ratio.iter().map(|r| (r * shift.exp2()).round() as u32).collect();
-    Exact::Affine { weight, bias, multiplier, shift: shift as u8 }
+    sums.multiplier = ratio.iter().map(|r| (r * shift.exp2()).round() as i32).collect();
+    Exact::Affine { sums, shift: shift as u8 }
 }
 
 #[allow(clippy::cast_possible_truncation)]

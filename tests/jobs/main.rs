@@ -5,6 +5,7 @@ mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
 mod device;
+mod evaluate;
 mod exit_codes;
 mod flat;
 mod generate;
@@ -19,6 +20,7 @@ mod readers;
 mod scattering;
 mod space;
 mod sparse;
+mod stack;
 mod toy;
 mod train;
 mod whole_job;

@@ -14,7 +14,7 @@ job: {name: sparse, output: out}
 generate: {snapshots: 10, grid: [16, 12, 8], buildings: 2, building_height_max_m: 60, spin_up_s: 0, interval_s: 5}
 data: {variables: [u], normalize: global, split: {train: 0.8}}
 train: {model: {name: dense, hidden: [24], latent: 96, keep: 9}, sparsity: {weight: 0.5, map: haar, warmup: 0.6},
-  epochs: 24, batch: 4, shards: 4, learning_rate: 5.0e-3, checkpoint_every: 4}
+  epochs: 24, batch: 4, shards: 4, learning_rate: 8.0e-3, schedule: cosine, checkpoint_every: 4}
 compress: {error_bound: {}, latent: {step: 0.1}}
 decompress: {}
 ";

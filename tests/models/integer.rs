@@ -1,6 +1,7 @@
 //! The exact decoder: close to the decoder it was made from, and the same bits by any route.
 
 use sci_hpc::backend::Cpu;
+use sci_hpc::codec::{decode_weights, encode_weights};
 use sci_hpc::config::{Activation, Channels, Model, ModelName};
 use sci_hpc::model::forward::Autoencoder;
 use sci_hpc::model::integer::Quantization;
@@ -76,17 +77,45 @@ fn stored_decoder_comes_back_and_damage_is_an_error() {
     let q = symbols(graph.latent().len());
     for bits in [8, 12] {
         let decoder = exact(&graph, &params, bits, &q);
-        let bytes = decoder.to_bytes();
-        assert_eq!(IntegerDecoder::from_bytes(&bytes).unwrap(), decoder);
+        let bytes = decoder.to_bytes(&encode_weights);
+        assert_eq!(IntegerDecoder::from_bytes(&bytes, &decode_weights).unwrap(), decoder);
         for cut in [0, 7, 8, 100, bytes.len() - 1] {
-            assert!(IntegerDecoder::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
+            assert!(IntegerDecoder::from_bytes(&bytes[..cut], &decode_weights).is_err(), "cut at {cut}");
         }
         for at in (0..bytes.len().min(3000)).step_by(37) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;
             // A flipped weight is a different, valid decoder (the archive's digest tells); it must only never panic.
-            let _either = IntegerDecoder::from_bytes(&damaged);
+            let _either = IntegerDecoder::from_bytes(&damaged, &decode_weights);
         }
+    }
+}
+
+/// A channel without weights takes nothing from the precision of the others.
+#[test]
+fn dead_channels_leave_the_others_as_they_are() {
+    let (graph, mut params) = trained(ModelName::Dense, Activation::Lrelu);
+    let of = |end: &str| {
+        let last = graph.params.specs().iter().rposition(|s| s.name.starts_with("decoder") && s.name.ends_with(end));
+        graph.params.range(last.unwrap())
+    };
+    let (weights, outputs) = (of("weight"), of("bias").len());
+    params[weights.clone()].iter_mut().step_by(outputs).for_each(|w| *w = 0.0);
+    params[weights].iter_mut().for_each(|w| *w *= 1e-3);
+    let q = symbols(3 * graph.latent().len());
+    let latents: Vec<f64> = q.iter().map(|&q| f64::from(q) * 0.05).collect();
+    let want = Autoencoder::new(Cpu::<f64>::new(), graph.clone(), &params).unwrap().decode(&latents);
+    let error = rel_l2(&exact(&graph, &params, 14, &q).decode(&Cpu::<f64>::new(), &q), &want);
+    assert!(error < 1.0e-3, "{error}");
+}
+
+/// What a stored decoder claims to be is seen in its bytes: no array is made for weights that are not there.
+#[test]
+fn decoders_that_claim_more_weights_than_their_bytes_hold_are_refused() {
+    assert!(decode_weights(&encode_weights(&[0; 6_400], 80, 80), 80, 80).is_some());
+    let zeros = encode_weights(&[0; 64], 8, 8);
+    for (rows, channels) in [(1 << 20, 1 << 20), (usize::MAX, 2), (1 << 40, 1)] {
+        assert_eq!(decode_weights(&zeros, rows, channels), None);
     }
 }
 

@@ -7,6 +7,7 @@ mod gradient_sum;
 mod graphs;
 mod init;
 mod integer;
+mod optimizer;
 #[cfg(feature = "emulate")]
 mod replay;
 mod scheduler;

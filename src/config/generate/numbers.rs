@@ -30,6 +30,10 @@ macro_rules! each_generator {
                 type $numbers = $crate::config::Lorenz96;
                 $expression
             }
+            $crate::config::Generator::Stack => {
+                type $numbers = $crate::config::Stack;
+                $expression
+            }
         }
     };
 }
@@ -134,6 +138,18 @@ const LOT_CELLS_MIN: usize = 4;
 pub fn lots([nx, ny]: [usize; 2], n: usize) -> [usize; 2] {
     let columns = ((n as f64 * nx as f64 / ny as f64).sqrt().round() as usize).clamp(1, n.max(1));
     [columns, n.div_ceil(columns).max(1)]
+}
+
+numbers! {
+    /// What `stack` is told.
+    Stack of section {
+        files: Vec<String> = Vec::new(),
+        variable: String = String::new(), // `I`, else the largest
+    }
+    check |stack, checks| {
+        let named = !stack.files.is_empty() && stack.files.iter().all(|file| !file.is_empty());
+        checks.require(named, "generate.files", || "missing: name the files to stack, as in [\"images/*.h5\"]".into());
+    }
 }
 
 numbers! {

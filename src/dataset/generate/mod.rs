@@ -13,6 +13,8 @@
 //!
 //! `sas` ([`Sas`]): images of small-angle scattering; `scattering` has the physics.
 //!
+//! `stack` ([`Stack`]) makes nothing: it reads many small files and writes one.
+//!
 //! Adding a generator: its numbers in `config/generate`, a type that implements [`Simulation`], its arms in [`plan`] and
 //! [`start`].
 
@@ -26,6 +28,7 @@ mod periodic;
 mod sas;
 pub mod scattering;
 pub mod spectral;
+mod stack;
 mod terrain;
 mod tracer;
 mod urban_flow;
@@ -35,6 +38,7 @@ pub use flow::{Flow, Side};
 pub use grid::{Grid, LEFT};
 pub use lattice::{Collision, Q, VELOCITIES, equilibrium, opposite};
 pub use sas::Sas;
+pub use stack::{Stack, files as stacked};
 pub use terrain::{Ground, Terrain};
 pub use urban_flow::{Scales, UrbanFlow};
 
@@ -166,24 +170,31 @@ pub trait Simulation {
 }
 
 /// What the section makes and takes on `ranks` ranks.
-pub fn plan(section: &config::Generate, ranks: usize) -> Plan {
-    match section.name {
-        Generator::UrbanFlow => urban_flow::plan(&config::UrbanFlow::of(section), section.snapshots, ranks),
-        Generator::Turbulence => spectral::plan_turbulence(&config::Turbulence::of(section), section.snapshots, ranks),
-        Generator::Kolmogorov => spectral::plan_kolmogorov(&config::Kolmogorov::of(section), section.snapshots, ranks),
-        Generator::KuramotoSivashinsky => {
-            kuramoto_sivashinsky::plan(&config::KuramotoSivashinsky::of(section), section.snapshots)
+///
+/// Errors: of the first file of `stack`.
+pub fn plan(section: &config::Generate, ranks: usize) -> Result<Plan, DatasetError> {
+    Ok(match section.name {
+        Generator::UrbanFlow => urban_flow::plan(&config::UrbanFlow::of(section), section.snapshots(), ranks),
+        Generator::Turbulence => {
+            spectral::plan_turbulence(&config::Turbulence::of(section), section.snapshots(), ranks)
         }
-        Generator::Lorenz96 => lorenz96::plan(&config::Lorenz96::of(section), section.snapshots),
-        Generator::Sas => sas::plan(&config::Sas::of(section), section.snapshots),
-    }
+        Generator::Kolmogorov => {
+            spectral::plan_kolmogorov(&config::Kolmogorov::of(section), section.snapshots(), ranks)
+        }
+        Generator::KuramotoSivashinsky => {
+            kuramoto_sivashinsky::plan(&config::KuramotoSivashinsky::of(section), section.snapshots())
+        }
+        Generator::Lorenz96 => lorenz96::plan(&config::Lorenz96::of(section), section.snapshots()),
+        Generator::Sas => sas::plan(&config::Sas::of(section), section.snapshots()),
+        Generator::Stack => stack::plan(&config::Stack::of(section), section.snapshots())?,
+    })
 }
 
 /// The simulation of the section at its start. Collective.
 ///
 /// Errors: what the generator cannot make, or not on so many ranks.
 pub fn start(world: &World, section: &config::Generate, seed: u64) -> Result<Box<dyn Simulation>, DatasetError> {
-    let snapshots = section.snapshots;
+    let snapshots = section.snapshots();
     Ok(match section.name {
         Generator::UrbanFlow => Box::new(UrbanFlow::new(world, &config::UrbanFlow::of(section), (snapshots, seed))?),
         Generator::Turbulence => {
@@ -198,5 +209,6 @@ pub fn start(world: &World, section: &config::Generate, seed: u64) -> Result<Box
         }
         Generator::Lorenz96 => Box::new(lorenz96::start(&config::Lorenz96::of(section), snapshots, seed)),
         Generator::Sas => Box::new(Sas::new(world, &config::Sas::of(section), (snapshots, seed))),
+        Generator::Stack => Box::new(Stack::new(world, &config::Stack::of(section), snapshots)?),
     })
 }

@@ -241,7 +241,7 @@ impl Simulation for Sas {
         let image = self.step - 1;
         let own = self.batch.start + self.rank == image;
         let [ny, nx] = self.detector.pixels();
-        Box4 { start: [image, 0, 0, 0], len: [usize::from(own), self.rings(), ny, nx] }
+        Box4 { start: [0; 4], len: [usize::from(own), self.rings(), ny, nx] }
     }
 
     fn snapshot(&self, _: &World) -> Vec<Values> {

@@ -35,7 +35,7 @@ pub(super) fn load<B: Backend>(
     }
     let path = section.model.clone().unwrap_or_else(|| ctx.output.model(&name.group.name, name.single));
     if !path.exists() {
-        return Err(JobError::NoModel { path });
+        return Err(JobError::NoModel { path, key: "assimilate.model" });
     }
     let model = TrainedModel::read(&path)?;
     if model.variables != name.group.variables {

@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""Rate and distortion of sparse autoencoders on images that no model has seen, beside what else there is.
+
+    sas_table.py IMAGES.h5 WORK PROGRAM [--epochs 12] [--only learned|peers]
+
+IMAGES.h5: counts (n, y, x), mask (y, x; 1: good), model_id (n), models; 500 of the images are held out and coded as one
+file, ln(1 + counts). WORK keeps what is made: the same command goes on. Needs numpy, h5py, scipy, pysz, pillow,
+zstandard. One markdown row per method, and one for the quality of each of FAMILIES:
+
+    ratio          stored bytes (4 per value) over those of streams, index and tables of all, the model not counted
+    1e3, 1e5       the same with the model paid by so many images
+    rel            root mean square error over standard deviation, of ln(1 + counts)
+    psnr, ssim     of ln(1 + counts), per image, mean
+    max            largest error of ln(1 + counts), median over the images
+    I(q)           root mean square error of I(q) over rings one pixel wide, in sqrt(counts of the ring), median
+    blur           energy above half the Nyquist frequency, over that of the image
+"""
+import argparse
+import io
+import json
+import pathlib
+import subprocess
+import zlib
+
+import h5py
+import numpy as np
+from scipy import fft, ndimage
+
+FAMILIES = {
+    "spheres": ["sphere", "core_shell_sphere", "multilayer_vesicle", "polymer_micelle", "binary_hard_sphere",
+                "sphere@hardsphere", "core_shell_sphere@hardsphere", "sphere@stickyhardsphere"],
+    "rods": ["cylinder", "core_shell_cylinder", "core_shell_bicelle", "core_shell_bicelle_elliptical",
+             "elliptical_cylinder", "flexible_cylinder", "flexible_cylinder_elliptical"],
+    "lamellae": ["lamellar", "lamellar_hg", "lamellar_stack_caille", "lamellar_stack_paracrystal"],
+    "polymers": ["mono_gauss_coil", "poly_gauss_coil", "polymer_excl_volume", "star_polymer", "correlation_length",
+                 "gel_fit", "gauss_lorentz_gel", "lorentz", "two_lorentzian", "teubner_strey"],
+}
+SPARSE = {"name": "dense", "hidden": [512], "latent": 1024}
+WIDE = {"name": "dense", "hidden": [512]}
+# Model, penalty, ways to code, what it sees of counts.
+MODELS = {
+    "undercomplete 8": ({**WIDE, "latent": 8}, None, [{}], "log"),
+    "undercomplete 16": ({**WIDE, "latent": 16}, None, [{}], "log"),
+    "undercomplete 32": ({**WIDE, "latent": 32}, None, [{}], "log"),
+    "undercomplete 32, Anscombe": ({**WIDE, "latent": 32}, None, [{}], "anscombe"),
+    "k-sparse": ({**SPARSE, "keep": 32}, None, [{"keep": 32}, {"keep": 16}, {"keep": 8}], "log"),
+    "L1 0.02": (SPARSE, {"weight": 0.02}, [{"threshold": 0.2}], "log"),
+    "L1 0.1": (SPARSE, {"weight": 0.1}, [{"threshold": 0.2}], "log"),
+}
+HELD_OUT = 500
+
+
+def run(program, job, folder):
+    """Runs a job in its folder unless it is done; its metrics."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.yaml").write_text(json.dumps(job))
+    done = subprocess.run([program, "--config", str(folder / "job.yaml"), "--threads", "1"], text=True, capture_output=True)
+    if done.returncode:
+        raise SystemExit(f"{folder}: {done.stderr[-2000:]}")
+    return json.loads((pathlib.Path(job["job"]["output"]) / "metrics.json").read_text())
+
+
+def split(images, work):
+    """Training images and held-out ones as files; these as arrays, and which of them are of each family."""
+    with h5py.File(images) as f:
+        counts, mask, ids = f["counts"][:], f["mask"][:], f["model_id"][:]
+        names = [n.decode() if isinstance(n, bytes) else n for n in f["models"][:]]
+    order = np.random.default_rng(0).permutation(len(counts))
+    held, rest = np.sort(order[:HELD_OUT]), np.sort(order[HELD_OUT:])
+    work.mkdir(parents=True, exist_ok=True)
+    for name, chosen in {"train": rest, "test": held}.items():
+        if not (work / f"{name}.h5").exists():
+            with h5py.File(work / f"{name}.h5", "w") as f:
+                f["counts"], f["mask"] = counts[chosen], mask
+    known = {family: [names.index(m) for m in members if m in names] for family, members in FAMILIES.items()}
+    families = {"all": np.ones(len(held), bool), **{f: np.isin(ids[held], members) for f, members in known.items()}}
+    return counts[rest], counts[held], mask, families
+
+
+def ssim(a, b, span):
+    """Structural similarity of two images, Gaussian window of 1.5 pixels (Wang et al. 2004)."""
+    g = lambda v: ndimage.gaussian_filter(v, 1.5, truncate=3.5)
+    ma, mb = g(a), g(b)
+    va, vb, c = g(a * a) - ma * ma, g(b * b) - mb * mb, g(a * b) - ma * mb
+    k1, k2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    return float(np.mean((2 * ma * mb + k1) * (2 * c + k2) / ((ma**2 + mb**2 + k1) * (va + vb + k2))))
+
+
+def quality(counts, back, mask):
+    """The columns of quality: `back` are values of ln(1 + counts)."""
+    x, y = np.log1p(counts.astype(float)), np.asarray(back, float)
+    good = mask.astype(bool)
+    # What a pixel holds that is none is nobody's business.
+    x[:, ~good], y[:, ~good] = 0.0, 0.0
+    e = y - x
+    rel = np.sqrt(np.mean(e[:, good] ** 2) / np.var(x[:, good]))
+    span = [float(i[good].max() - i[good].min()) or 1.0 for i in x]
+    rmse = np.sqrt(np.mean(e[:, good] ** 2, axis=1))
+    psnr = np.mean(-20 * np.log10(np.maximum(rmse / span, 1e-12)))
+    similar = np.mean([ssim(a, b, s) for a, b, s in zip(x, y, span)])
+    h, w = x.shape[1:]
+    ring = np.hypot(*np.meshgrid(np.arange(h) - (h - 1) / 2, np.arange(w) - (w - 1) / 2, indexing="ij")).astype(int)
+    label = np.where(good, ring, -1)
+    rings = np.unique(label[good])
+    of = lambda image: ndimage.sum(image, label, rings)
+    sigma = [np.sqrt(np.mean((of(np.expm1(b)) - of(c)) ** 2 / np.maximum(of(c), 1))) for c, b in zip(counts.astype(float), y)]
+    freq = np.hypot(*np.meshgrid(np.fft.fftfreq(h), np.fft.fftfreq(w), indexing="ij")) > 0.25
+    high = lambda v: np.sum(np.abs(np.fft.fft2(v))[:, freq] ** 2)
+    return {"rel": rel, "psnr": psnr, "ssim": similar, "max": np.median(np.abs(e[:, good]).max(axis=1)),
+            "iq": float(np.median(sigma)), "blur": high(y) / high(x)}
+
+
+def rows(name, data, back, bytes_each, model_bytes=0.0):
+    """The rows of a method: `back` are values of ln(1 + counts)."""
+    counts, mask, families = data
+    raw = 4.0 * counts[0].size
+    ratio = lambda images: f"{raw / (bytes_each + model_bytes / images):.0f}"
+    for family, chosen in families.items():
+        q = quality(counts[chosen], back[chosen], mask)
+        sizes = [f"{raw / bytes_each:.0f}", ratio(1e3), ratio(1e5)] if family == "all" else [""] * 3
+        cells = [name if family == "all" else "", family, *sizes, f"{q['rel']:.4f}", f"{q['psnr']:.1f}",
+                 f"{q['ssim']:.3f}", f"{q['max']:.2f}", f"{q['iq']:.2f}", f"{q['blur']:.2f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def learned(arguments, data):
+    work, program = arguments.work, arguments.program
+    for name, (model, penalty, ways, scale) in MODELS.items():
+        inputs = {"variables": "images", "scale": scale, "normalize": "global", "split": {"train": 0.97, "order": "random"}}
+        folder = work / name.replace(" ", "-").replace(",", "")
+        train = {"model": model, "epochs": arguments.epochs, "batch": 32, "shards": 2, "learning_rate": 1e-3,
+                 "schedule": "cosine", "checkpoint_every": 4}
+        if penalty:
+            train["sparsity"] = {**penalty, "warmup": 0.3}
+        run(program, {"job": {"name": "train", "output": str(folder / "train"), "seed": 1},
+                      "data": {**inputs, "inputs": [str(work / "train.h5")]}, "train": train}, folder)
+        for way in ways:
+            for bits in ([4, 8, 16] if name == "k-sparse" and way == ways[0] else [8]):
+                compress = {"model": str(folder / "train/model.h5"), "error_bound": {}, "weight_bits": bits,
+                            "latent": {**way, "step": 0.125}}
+                shown = name + "".join(f", {k} {x}" for k, x in way.items())
+                coded(arguments, data, shown + (f", {bits}-bit weights" if bits != 8 else ""), compress)
+
+
+def coded(arguments, data, name, compress):
+    """The held-out images through a job."""
+    out = arguments.work / "coded" / name.replace(" ", "-").replace(",", "")
+    job = {"job": {"name": "code", "output": str(out)},
+           "data": {"inputs": [str(arguments.work / "test.h5")], "variables": "images"},
+           "compress": {**compress, "tile": {"steps": 100}}, "decompress": {}}
+    v = run(arguments.program, job, arguments.work / "jobs" / out.name)["compress"]["variables"]["counts"]
+    with h5py.File(out / "decompressed/test.h5") as f:
+        back = np.log1p(np.maximum(f["counts"][:], 0).astype(float))
+    decoder = v["original_bytes"] / v["ratio_with_model"] - v["compressed_bytes"]
+    rows(name, data, back, v["compressed_bytes"] / len(back), decoder)
+
+
+def classical(arguments, data):
+    for bound in ({"iq_sigma": 0.5}, {"iq_sigma": 1.0}, {"abs": 0.4}):
+        coded(arguments, data, "sci-hpc, no model, " + " ".join(f"{k} {v}" for k, v in bound.items()), {"error_bound": bound})
+
+
+def peers(arguments, data, train):
+    counts = data[0]
+    n, (h, w) = len(counts), counts.shape[1:]
+    x = np.log1p(counts.astype(float))
+    train = np.log1p(train.astype(float)).reshape(len(train), -1)
+    mean, flat = train.mean(axis=0), x.reshape(n, -1)
+    _, s, vt = np.linalg.svd(train - mean, full_matrices=False)
+    sigma = s / np.sqrt(len(train))
+    for r in (8, 16, 32, 64):
+        # Steps of an eighth of the root mean square, as of the latents; bits of a Gaussian of the training's width.
+        step = np.sqrt(np.mean(sigma[:r] ** 2)) / 8
+        q = np.rint((flat - mean) @ vt[:r].T / step)
+        bits = np.sum(np.maximum(np.log2(np.sqrt(2 * np.pi * np.e) * sigma[:r] / step), 0.1))
+        rows(f"PCA {r}", data, (q * step @ vt[:r] + mean).reshape(x.shape), bits / 8, r * h * w * 1.0)
+    for keep in (16, 32, 64, 128):
+        c = fft.dctn(x, axes=(1, 2), norm="ortho").reshape(n, -1)
+        kept = np.abs(c) >= -np.sort(-np.abs(c), axis=1)[:, keep - 1 : keep]
+        step = np.sqrt(np.mean(c[kept] ** 2)) / 32
+        q = np.where(kept, np.rint(c / step), 0)
+        gaps = np.concatenate([np.diff(np.nonzero(i)[0], prepend=-1) for i in q])
+        size = sum(len(zlib.compress(part.astype("<i2").tobytes(), 9)) for part in (gaps, q[q != 0]))
+        rows(f"DCT, {keep} largest", data, fft.idctn((q * step).reshape(x.shape), axes=(1, 2), norm="ortho"), size / n)
+    sz3(data, x)
+    jpeg2000(data, x)
+    import zstandard
+
+    size = len(zstandard.ZstdCompressor(level=19).compress(counts.astype("<u4").tobytes()))
+    rows("zstd -19, lossless", data, x, size / n)
+
+
+def sz3(data, x):
+    import pysz
+
+    for bound in (0.1, 0.3, 0.6, 1.0, 2.0):
+        config = pysz.szConfig()
+        config.errorBoundMode, config.absErrorBound = pysz.szErrorBoundMode.ABS, bound
+        packed, _ = pysz.sz.compress(np.ascontiguousarray(x, np.float32), config)
+        back, _ = pysz.sz.decompress(packed, np.float32, x.shape)
+        rows(f"SZ3, abs {bound}", data, np.asarray(back), len(np.asarray(packed).tobytes()) / len(x))
+
+
+def jpeg2000(data, x):
+    from PIL import Image
+
+    # One mosaic: a header for each image would outweigh it.
+    n, h, w = x.shape
+    side = int(np.ceil(np.sqrt(n)))
+    tiles = np.concatenate([x, np.zeros((side * side - n, h, w))])
+    mosaic = tiles.reshape(side, side, h, w).transpose(0, 2, 1, 3).reshape(side * h, side * w)
+    scale = 65535 / x.max()
+    for ratio in (12, 25, 50, 100, 200):  # of 16 bits
+        stream = io.BytesIO()
+        Image.fromarray(np.rint(mosaic * scale).astype(np.uint16)).save(
+            stream, "JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True, no_jp2=True)
+        back = np.asarray(Image.open(io.BytesIO(stream.getvalue())), float) / scale
+        back = back.reshape(side, h, side, w).transpose(0, 2, 1, 3).reshape(-1, h, w)[:n]
+        rows(f"JPEG 2000, rate {ratio}", data, back, len(stream.getvalue()) / n)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=pathlib.Path)
+    parser.add_argument("work", type=pathlib.Path)
+    parser.add_argument("program")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--only", choices=["learned", "peers"])
+    arguments = parser.parse_args()
+    arguments.work = arguments.work.absolute()
+    train, counts, mask, families = split(arguments.images, arguments.work)
+    data = (counts, mask, families)
+    print("| method | images | ratio | 1e3 | 1e5 | rel | psnr, dB | ssim | max | I(q), sigma | blur |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    if arguments.only != "peers":
+        classical(arguments, data)
+        learned(arguments, data)
+    if arguments.only != "learned":
+        peers(arguments, data, train)
+
+
+if __name__ == "__main__":
+    main()
