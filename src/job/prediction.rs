@@ -36,6 +36,8 @@ pub(super) const CALIBRATION_SAMPLES: usize = 16;
 /// Width of a latent symbol in root mean squares of the latents that are not 0. A latent is a few hundred values for a whole
 /// grid: a fine step costs little.
 const LATENT_STEP: f64 = 1.0 / 32.0;
+/// Values of the samples of a tile that go through a network together, if more than one does.
+const VALUES_AT_ONCE: usize = 1 << 16;
 /// Error of the mean and standard deviation that travel, as a fraction of their range.
 const STATISTIC_ERROR: f64 = 1.0 / 2048.0;
 
@@ -217,11 +219,12 @@ impl Predictor {
 
     /// Symbols of the steps of `fields`, one field per channel, all of what is seen of one tile.
     pub fn symbols(&self, fields: &[Field<f64>]) -> Vec<i32> {
-        let symbols = |step| {
-            let latents = (self.encode)(&normalized(&self.model, fields, step), self.threshold);
-            IntegerDecoder::symbols(&latents, self.step)
+        let steps: Vec<usize> = (0..fields[0].values.dim().0).collect();
+        let symbols = |steps: &[usize]| {
+            let samples: Vec<f32> = steps.iter().flat_map(|&step| normalized(&self.model, fields, step)).collect();
+            IntegerDecoder::symbols(&(self.encode)(&samples, self.threshold), self.step)
         };
-        (0..fields[0].values.dim().0).flat_map(symbols).collect()
+        steps.chunks(at_once(self.model.graph.sample())).flat_map(symbols).collect()
     }
 }
 
@@ -258,6 +261,11 @@ fn calibration(ctx: &Context, model: &TrainedModel, encode: &Encode) -> Result<O
         return Ok(Some(Calibration { count, owned, latents }));
     }
     Ok(None)
+}
+
+/// Samples of a tile that go through a network together: several where they are small, as then its weights are what is read.
+fn at_once(sample: Shape) -> usize {
+    (VALUES_AT_ONCE / sample.len()).max(1)
 }
 
 /// Extents in space of a variable (t, z, y, x).
@@ -319,14 +327,16 @@ impl Prediction {
         // Of the first step; the others are alike.
         let step = |region: &Box4| Box4 { len: [1, region.len[1], region.len[2], region.len[3]], ..*region };
         let kept: Vec<usize> = places(&step(seen), &step(tile)).collect();
-        for latent in symbols.chunks(self.latent().len()) {
-            let x = self.decoder.decode(&Cpu::<f64>::new(), latent);
-            for (c, field) in fields.iter_mut().enumerate() {
-                let statistic = |cell: usize| if mean.len() == sample.len() { c * points + cell } else { c };
-                let value = |&cell: &usize| {
-                    self.scale.inverse(x[cell * channels + c] * std[statistic(cell)] + mean[statistic(cell)])
-                };
-                field.extend(kept.iter().map(value));
+        for latents in symbols.chunks(self.latent().len() * at_once(sample)) {
+            let decoded = self.decoder.decode(&Cpu::<f64>::new(), latents);
+            for x in decoded.chunks(sample.len()) {
+                for (c, field) in fields.iter_mut().enumerate() {
+                    let statistic = |cell: usize| if mean.len() == sample.len() { c * points + cell } else { c };
+                    let value = |&cell: &usize| {
+                        self.scale.inverse(x[cell * channels + c] * std[statistic(cell)] + mean[statistic(cell)])
+                    };
+                    field.extend(kept.iter().map(value));
+                }
             }
         }
         fields

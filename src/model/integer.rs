@@ -141,7 +141,8 @@ impl IntegerDecoder {
                     if i == last {
                         output(sums, &units)
                     } else {
-                        rescale_rule(sums, &units, (how.largest)(peak), &mut unit)
+                        let room = EXACT_MAX / made.reach(i, &sums, f64::from(SYMBOL_MAX), units.len());
+                        rescale_rule(sums, (&units, room), (how.largest)(peak), &mut unit)
                     }
                 }
                 (Op::Activation(kind), _) if i < last => rectify_rule(*kind, values)
@@ -348,11 +349,16 @@ impl IntegerDecoder {
         if integers.weight.len() != expected || !alike || !multiplied || i32::from(integers.exponent) > EXPONENT_MAX {
             return None;
         }
+        Some(self.reach(i, integers, limit, channels))
+    }
+
+    /// The largest sum of op `i` by its weights and biases, for inputs up to `limit`.
+    fn reach(&self, i: usize, integers: &Sums, limit: f64, channels: usize) -> f64 {
         let mut sums: Vec<f64> = integers.biases().map(f64::abs).collect();
         for (j, &w) in integers.weight.iter().enumerate() {
-            sums[self.output_channel(node, j, channels)] += limit * f64::from(w.unsigned_abs());
+            sums[self.output_channel(&self.program.nodes[i], j, channels)] += limit * f64::from(w.unsigned_abs());
         }
-        sums.into_iter().reduce(f64::max)
+        sums.into_iter().fold(0.0, f64::max)
     }
 }
 
@@ -405,13 +411,16 @@ fn peak(sums: &[f64], unit: &[f64]) -> f64 {
     rows.flat_map(|row| row.iter().zip(unit).map(|(s, u)| (s * u).abs())).fold(0.0, f64::max)
 }
 
-/// Multipliers and shift that bring sums of magnitude `peak` to 15 bits less the headroom; sets the unit of the result.
+/// Multipliers and shift that bring sums of magnitude `peak` to 15 bits less the headroom; sets the unit of the result. Where
+/// the exact range has no `room` for multipliers of [`MULTIPLIER_BITS`] bits, they have fewer.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn rescale_rule(mut sums: Sums, units: &[f64], peak: f64, unit: &mut f64) -> Exact {
+fn rescale_rule(mut sums: Sums, (units, room): (&[f64], f64), peak: f64, unit: &mut f64) -> Exact {
     *unit = if peak > 0.0 { peak * HEADROOM / f64::from(SYMBOL_MAX) } else { 1.0 };
     let ratio: Vec<f64> = units.iter().map(|u| u / *unit).collect();
     let top = ratio.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-    let shift = (f64::from(MULTIPLIER_BITS) - top.log2()).floor().clamp(1.0, f64::from(SHIFT_MAX));
+    // One bit less than there is room: rounded, the largest may be the next power of two.
+    let bits = f64::from(MULTIPLIER_BITS).min(room.log2().floor() - 1.0);
+    let shift = (bits - top.log2()).floor().clamp(1.0, f64::from(SHIFT_MAX));
     sums.multiplier = ratio.iter().map(|r| (r * shift.exp2()).round() as i32).collect();
     Exact::Affine { sums, shift: shift as u8 }
 }

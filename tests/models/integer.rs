@@ -91,6 +91,19 @@ fn stored_decoder_comes_back_and_damage_is_an_error() {
     }
 }
 
+/// Where sums are long and weights fine, multipliers are coarser: the decoder is exact all the same.
+#[test]
+fn weights_of_sixteen_bits_are_exact_in_wide_layers() {
+    let model = Model { name: ModelName::Dense, hidden: Some(vec![60]), latent: Some(1000), ..Default::default() };
+    let graph = zoo::build(&model, Shape { grid: [1, 9, 7], channels: 1 }).unwrap();
+    let params = init::start_values(&graph, 3);
+    let q = symbols(2 * graph.latent().len());
+    let latents: Vec<f64> = q.iter().map(|&q| f64::from(q) * 0.05).collect();
+    let want = Autoencoder::new(Cpu::<f64>::new(), graph.clone(), &params).unwrap().decode(&latents);
+    let error = |bits| rel_l2(&exact(&graph, &params, bits, &q).decode(&Cpu::<f64>::new(), &q), &want);
+    assert!(error(16) < 1.0e-3 && error(16) < 0.1 * error(8), "{} {}", error(16), error(8));
+}
+
 /// A channel without weights takes nothing from the precision of the others.
 #[test]
 fn dead_channels_leave_the_others_as_they_are() {

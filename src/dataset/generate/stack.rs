@@ -1,7 +1,7 @@
 //! Generator `stack`: many small files of an image or a curve each become one file, in the order of their names.
 //!
 //! ```text
-//! rank 0: patterns -> names -> all ranks;  rank r reads file batch + r -> written one after the other, as images of `sas`
+//! rank 0: patterns -> names -> all ranks;  rank r reads file batch + r -> all of the batch written together
 //! ```
 //!
 //! An archive of 10^5 files would be 10^5 archives: stacked, samples share tables, and metadata are read once. Numbers come
