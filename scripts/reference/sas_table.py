@@ -135,7 +135,7 @@ def learned(arguments, data):
         run(program, {"job": {"name": "train", "output": str(folder / "train"), "seed": 1},
                       "data": {**inputs, "inputs": [str(work / "train.h5")]}, "train": train}, folder)
         for way in ways:
-            for bits in ([4, 8, 12] if name == "k-sparse" and way == ways[0] else [8]):
+            for bits in ([4, 8, 16] if name == "k-sparse" and way == ways[0] else [8]):
                 compress = {"model": str(folder / "train/model.h5"), "error_bound": {}, "weight_bits": bits,
                             "latent": {**way, "step": 0.125}}
                 shown = name + "".join(f", {k} {x}" for k, x in way.items())

@@ -260,11 +260,17 @@ impl Source {
             let available = self.others.iter().map(|v| v.name.clone()).collect();
             return Err(ArchiveError::NothingToCode { path: self.path.clone(), available });
         }
-        if let Some(empty) = found.iter().find(|v| v.count() == 0) {
-            return Err(ArchiveError::Empty { path: self.path.clone(), variable: empty.name.clone() });
+        found.iter().try_for_each(|v| self.check_readable(v))?;
+        Ok(found)
+    }
+
+    /// Refuses a variable without values, or one whose values are not all there.
+    pub fn check_readable(&self, variable: &Variable) -> Result<(), ArchiveError> {
+        if variable.count() == 0 {
+            return Err(ArchiveError::Empty { path: self.path.clone(), variable: variable.name.clone() });
         }
-        let of_found = |defect: &&Defect| found.iter().any(|v| is_stored_as(&defect.dataset, &v.name));
-        self.defects.iter().find(of_found).map_or(Ok(found.clone()), |defect| Err(self.refusal(defect)))
+        let defect = self.defects.iter().find(|defect| is_stored_as(&defect.dataset, &variable.name));
+        defect.map_or(Ok(()), |defect| Err(self.refusal(defect)))
     }
 
     /// Whether an archive can hold the file: every dataset can be written again, and no axis of the `coded` variables

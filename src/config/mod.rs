@@ -141,12 +141,6 @@ impl Job {
         checks.require(!self.stages().is_empty(), "", || {
             "no stage: add a section generate, train, compress, decompress, assimilate or evaluate".into()
         });
-        checks.require(self.generate.is_none() || self.data.inputs.is_empty(), "data.inputs", || {
-            "the files of `generate` are the inputs: keep one of the two".into()
-        });
-        checks.require(self.generate.is_none() || self.data.raw.is_none(), "data.raw", || {
-            "the files of `generate` are NetCDF: leave it out".into()
-        });
         let fed = !self.reads_inputs() || self.generate.is_some() || !self.data.inputs.is_empty();
         checks.require(fed, "data.inputs", || "missing: name the files to read, or add a section `generate`".into());
         if let Some(compress) = &self.compress {
@@ -196,11 +190,17 @@ impl Job {
                 "`bi-reduced` needs a model: add a section `train`, or name a file here".into()
             });
         }
-        self.check_stacked(checks);
+        self.check_generated(checks);
         self.check_evaluated(checks);
     }
 
-    fn check_stacked(&self, checks: &mut Checks) {
+    fn check_generated(&self, checks: &mut Checks) {
+        checks.require(self.generate.is_none() || self.data.inputs.is_empty(), "data.inputs", || {
+            "the files of `generate` are the inputs: keep one of the two".into()
+        });
+        checks.require(self.generate.is_none() || self.data.raw.is_none(), "data.raw", || {
+            "the files of `generate` are NetCDF: leave it out".into()
+        });
         let stacked = self.generate.as_ref().is_some_and(|g| g.name == Generator::Stack);
         checks.require(!stacked || self.data.on_bad_file == OnBadFile::Error, "data.on_bad_file", || {
             "`stack` ends at a file that cannot be read: leave this out".into()

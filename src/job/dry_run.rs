@@ -16,7 +16,7 @@ use super::plan as trials;
 use super::prediction::space;
 use super::prepare::{self, Checked};
 use super::tiling::tiles;
-use super::{Group, Input, JobError, assimilate, compress, evaluate, groups, prediction};
+use super::{Group, Input, JobError, assimilate, compress, evaluate, groups, inputs, prediction};
 
 /// Bytes of a number of the generated files and on the device.
 const REAL_BYTES: usize = 4;
@@ -132,7 +132,7 @@ impl Plan {
     }
 
     fn generate(&mut self, job: &Job, section: &Generate, ranks: usize) -> Result<Vec<Shaped>, JobError> {
-        let plan = generate::plan(section, ranks)?;
+        let plan = generate::plan(&inputs::listed(section)?, ranks)?;
         let [snapshots, nz, ny, nx] = plan.shape;
         let text = format!(
             "{}: {nx} x {ny} x {nz} cells, {snapshots} snapshots, {} steps, {}FLOP, {}",

@@ -33,11 +33,15 @@ pub(super) use labels::{check, files};
 /// Training samples whose distances are computed at once, and test samples.
 pub(super) const BLOCK: usize = 512;
 const QUERIES: usize = 256;
+/// Test samples that are encoded together.
+const BATCH: usize = 32;
 /// Most test samples of a round, over all ranks, and most of their values.
 const ROUND: usize = 4 * QUERIES;
 const ROUND_VALUES: usize = 1 << 24;
 /// Neighbors beyond those asked for that are measured again: products of f32 tell close ones apart badly.
 const SPARE: usize = 8;
+/// Part of the squared lengths that a squared distance by products of f32 may be off by.
+const ROUNDED: f64 = 1.0e-4;
 
 /// A training sample near a test sample: squared distance, and its place among the training samples.
 type Near = (f64, u64);
@@ -148,6 +152,7 @@ impl<'a> Samples<'a> {
 
     /// Takes the labels; samples without one are left out.
     fn label(&mut self, labels: Vec<Option<i64>>) -> Result<(), JobError> {
+        assert_eq!(labels.len(), self.source.extent().samples, "compared with every variable of every file");
         self.labels = labels;
         for part in [&mut self.train, &mut self.test] {
             part.retain(|&sample| self.labels[sample].is_some());
@@ -203,7 +208,7 @@ impl<'a> Samples<'a> {
             // As often on every rank.
             stop_if_asked(ctx)?;
             if let Some(block) = own.clone().nth(i) {
-                held.push(self.rows(&blocks[block], kind)?);
+                held.push(self.rows(&blocks[block], kind, BLOCK)?);
             }
             progress.advance(1);
         }
@@ -216,8 +221,12 @@ impl<'a> Samples<'a> {
         for (i, round) in rounds.iter().enumerate() {
             failure::inject(ctx.world, (Stage::Evaluate, 1 + i as u64), &ctx.stop);
             stop_if_asked(ctx)?;
-            let share = |rank| shard::range(round.len(), ranks, rank);
-            let mine = self.rows(&round[share(rank)], kind)?;
+            // Whole batches: what a network makes of a sample may depend on their number.
+            let share = |rank| {
+                let batches = shard::range(round.len().div_ceil(BATCH), ranks, rank);
+                (batches.start * BATCH).min(round.len())..(batches.end * BATCH).min(round.len())
+            };
+            let mine = self.rows(&round[share(rank)], kind, BATCH)?;
             let queries = ctx.world.all_gather_varied(&mine.values);
             let mut near = Vec::with_capacity(round.len() * most);
             for queries in queries.chunks(QUERIES * len) {
@@ -236,12 +245,12 @@ impl<'a> Samples<'a> {
         Ok(right)
     }
 
-    /// Vectors of samples, read and encoded a batch at a time.
-    fn rows(&mut self, samples: &[usize], kind: Kind) -> Result<Rows, JobError> {
+    /// Vectors of samples, read and encoded a batch at a time, of at most so many.
+    fn rows(&mut self, samples: &[usize], kind: Kind, most: usize) -> Result<Rows, JobError> {
         let graph = &self.model.graph;
         let (sample, latent) = (graph.sample().len(), graph.latent().len());
         let mut rows = Vec::new();
-        for batch in samples.chunks((BATCH_VALUES / sample).max(1)) {
+        for batch in samples.chunks((BATCH_VALUES / sample).clamp(1, most)) {
             let read = Batch::read(&mut self.source, &self.model.normalizer, batch)?;
             let values = read.values.as_slice().expect("made contiguous");
             match kind {
@@ -267,6 +276,12 @@ impl Rows {
         Self { squares: squares.collect(), values, len }
     }
 
+    /// The same with `origin` subtracted.
+    fn seen_from(&self, origin: &[f32]) -> Self {
+        let values = self.values.chunks(self.len).flat_map(|row| row.iter().zip(origin).map(|(x, o)| x - o));
+        Self::new(values.collect(), self.len)
+    }
+
     fn row(&self, i: usize) -> &[f32] {
         &self.values[i * self.len..(i + 1) * self.len]
     }
@@ -279,28 +294,31 @@ fn nearest(queries: &Rows, (blocks, first): (&[Rows], u64), most: usize) -> Vec<
     let m = queries.squares.len();
     let mut near: Vec<Vec<Near>> = vec![Vec::new(); m];
     for (b, rows) in blocks.iter().enumerate() {
+        // Seen from a row of the block: what all samples have in common would drown the differences.
+        let (from, to) = (rows.seen_from(rows.row(0)), queries.seen_from(rows.row(0)));
         let n = rows.squares.len();
         let dims = MatmulDims { m, n, k: rows.len, transpose_a: false, transpose_b: true };
         let products =
-            backend.download(&backend.matmul(&backend.upload(&queries.values), &backend.upload(&rows.values), &dims));
+            backend.download(&backend.matmul(&backend.upload(&to.values), &backend.upload(&from.values), &dims));
         let place = first + (b * BLOCK) as u64;
-        near.par_iter_mut().zip(products.par_chunks(n)).zip(&queries.squares).for_each(|((near, products), square)| {
-            for (i, (product, own)) in products.iter().zip(&rows.squares).enumerate() {
-                insert(near, (f64::from(square + own - 2.0 * product), place + i as u64), most + SPARE);
+        near.par_iter_mut().zip(products.par_chunks(n)).enumerate().for_each(|(query, (near, products))| {
+            let mut likely = Vec::new();
+            for (i, (product, own)) in products.iter().zip(&from.squares).enumerate() {
+                insert(&mut likely, (f64::from(to.squares[query] + own - 2.0 * product), i as u64), most + SPARE);
+            }
+            // Again, in differences and f64, but for those that are too far whatever was rounded.
+            for (about, i) in likely {
+                let rounded = ROUNDED * f64::from(to.squares[query] + from.squares[i as usize]);
+                if near.len() == most && near.last().is_some_and(|far| about - rounded > far.0) {
+                    continue;
+                }
+                let pairs = queries.row(query).iter().zip(rows.row(i as usize));
+                let distance = pairs.map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
+                insert(near, (distance, place + i), most);
             }
         });
     }
-    // Again, in differences and f64.
-    near.par_iter_mut().enumerate().for_each(|(query, near)| {
-        let found = std::mem::take(near);
-        for (_, place) in found {
-            let at = (place - first) as usize;
-            let pairs = queries.row(query).iter().zip(blocks[at / BLOCK].row(at % BLOCK));
-            let distance = pairs.map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
-            insert(near, (distance, place), most);
-        }
-        near.resize(most, NOBODY);
-    });
+    near.iter_mut().for_each(|near| near.resize(most, NOBODY));
     near
 }
 

@@ -11,15 +11,15 @@ use crate::archive::{
     ArchiveError, Attributes, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece, Reading, Source,
     Values,
 };
-use crate::config::{Generator, Stage};
+use crate::config::{Generate, Generator, Stage};
 use crate::dataset::generate::{self, Simulation, State};
 use crate::report::{Figure, Progress};
 
-use super::{Context, JobError, Output, failure};
+use super::{Class, Context, JobError, Output, failure, inputs};
 
 /// Runs the stage on all ranks.
 pub fn run(ctx: &mut Context) -> Result<(), JobError> {
-    let section = ctx.config.generate.clone().expect("the stage runs because its section is there");
+    let section = section(ctx)?;
     let started = ctx.report.seconds();
     // 1. The simulation at its start, or where an earlier run stopped.
     let mut simulation = generate::start(ctx.world, &section, ctx.config.job.seed)?;
@@ -55,13 +55,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     drop(progress);
     let bytes = file.finish()?;
-    let (picture, curves) = (simulation.picture(ctx.world), simulation.curves(ctx.world));
-    if !picture.panels.is_empty() {
-        ctx.report.figure("10-generate", &Figure::Slices(picture))?;
-    }
-    if let Some(curves) = curves {
-        ctx.report.figure("11-generate-curves", &Figure::Lines(curves))?;
-    }
+    draw(ctx, simulation)?;
     // 4. What it took, and what the simulation says of itself.
     let seconds = ctx.report.seconds() - started;
     let extent = |&axis: &usize| if axis == 0 { 1 } else { spec.coordinates[axis].values.len() };
@@ -80,6 +74,27 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     });
     metrics.as_object_mut().into_iter().for_each(|all| all.extend(own.clone()));
     Ok(ctx.report.metrics("generate", metrics)?)
+}
+
+/// The section, files in it by their names. One rank asks the file system: of 10^3 ranks for 10^5 names it would be a storm.
+/// Collective.
+fn section(ctx: &Context) -> Result<Generate, JobError> {
+    let section = ctx.config.generate.as_ref().expect("the stage runs because its section is there");
+    let listed = ctx.world.is_root().then(|| inputs::listed(section).map_err(|e| (e.class(), e.to_string())));
+    let listed: Result<Generate, (Class, String)> = ctx.world.broadcast(listed.as_ref());
+    listed.map_err(|(class, message)| JobError::Refused { class, message })
+}
+
+/// Figures for the report. Collective.
+fn draw(ctx: &Context, simulation: &dyn Simulation) -> Result<(), JobError> {
+    let (picture, curves) = (simulation.picture(ctx.world), simulation.curves(ctx.world));
+    if !picture.panels.is_empty() {
+        ctx.report.figure("10-generate", &Figure::Slices(picture))?;
+    }
+    if let Some(curves) = curves {
+        ctx.report.figure("11-generate-curves", &Figure::Lines(curves))?;
+    }
+    Ok(())
 }
 
 /// A number of the metrics for people.

@@ -10,7 +10,7 @@ use crate::config::{Count, Data, Generate, Job, Variables};
 use crate::dataset::generate;
 use crate::dataset::{Normalizer, SampleSource, Split, Window};
 
-use super::{Class, Context, Input, JobError, memory};
+use super::{Class, Context, Input, JobError, inputs, memory};
 
 /// Variables coded by one model: its channels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ pub(super) fn planned(job: &Job, inputs: &[Input]) -> Result<Vec<(Group, [usize;
 
 /// The variables that `generate` will make, of those asked for.
 fn generated(job: &Job, section: &Generate) -> Result<Vec<(String, [usize; 4])>, JobError> {
-    let plan = generate::plan(section, 1)?;
+    let plan = generate::plan(&inputs::listed(section)?, 1)?;
     let made = plan.variables;
     let unknown = |argument: &str, name: &str, known: &[&str]| {
         let reason = format!("`generate` makes no `{name}`; it makes {}", known.join(", "));

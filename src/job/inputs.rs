@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use crate::config::{Generate, Generator, Stack};
 use crate::world::World;
 
 use super::{Input, JobError, Output};
@@ -25,6 +26,21 @@ pub(super) fn expand(key: &'static str, patterns: &[String]) -> Result<Vec<Input
     paths.sort();
     paths.dedup();
     Ok(name_all(paths))
+}
+
+/// The section with names of files for the patterns of `stack`.
+pub(super) fn listed(section: &Generate) -> Result<Generate, JobError> {
+    let mut listed = section.clone();
+    if section.name == Generator::Stack {
+        let name = |input: Input| {
+            let unreadable = |source| JobError::Unreadable { path: input.path.clone(), source };
+            let text = input.path.to_str().map(String::from);
+            text.ok_or_else(|| unreadable(std::io::Error::other("its name is no UTF-8: give it another")))
+        };
+        let files = expand("generate.files", &Stack::of(section).files)?;
+        listed.files = Some(files.into_iter().map(name).collect::<Result<_, _>>()?);
+    }
+    Ok(listed)
 }
 
 fn expand_one(key: &'static str, pattern: &str) -> Result<Vec<PathBuf>, JobError> {

@@ -2,13 +2,12 @@
 //! everything that can be checked is checked.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::archive::Source;
 use crate::config::{self, Compress, Generator, Job, Reduction, Stack, Stage};
-use crate::dataset::generate;
 use crate::report::write_atomic;
 use crate::world::World;
 
@@ -139,13 +138,12 @@ fn models(job: &Job) -> Result<Vec<Input>, JobError> {
 
 /// Files with labels, and those that are stacked.
 fn beside(job: &Job) -> Result<Vec<Input>, JobError> {
-    let input = |path: PathBuf| Input { name: path.clone(), path };
     let mut files = Vec::new();
     if let Some(knn) = job.evaluate.as_ref().and_then(|e| e.knn.as_ref()) {
         files = evaluate::files(knn)?;
     }
     if let Some(generate) = job.generate.as_ref().filter(|generate| generate.name == Generator::Stack) {
-        files.extend(generate::stacked(&Stack::of(generate))?.into_iter().map(input));
+        files.extend(inputs::expand("generate.files", &Stack::of(generate).files)?);
     }
     Ok(files)
 }
@@ -170,7 +168,7 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<Checked, J
         smoke::shrink(&mut job);
     }
     if let Some(generate) = job.generate.as_mut().filter(|generate| generate.name == Generator::Stack) {
-        let files = generate::stacked(&Stack::of(generate))?.len();
+        let files = inputs::expand("generate.files", &Stack::of(generate).files)?.len();
         generate.snapshots = Some(generate.snapshots.map_or(files, |given| given.min(files)));
     }
     if let Some(train) = &job.train

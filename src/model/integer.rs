@@ -127,7 +127,7 @@ impl IntegerDecoder {
             Self { schema: stored::VERSION, step: how.step.to_bits(), params: table, program, ops: Vec::new() };
         let mut samples: Vec<Vec<i32>> =
             how.calibration.chunks_exact(made.program.input.len()).map(<[i32]>::to_vec).collect();
-        let mut unit = how.step;
+        let (mut unit, mut limit) = (how.step, f64::from(SYMBOL_MAX));
         for i in 0..made.program.nodes.len() {
             let node = &made.program.nodes[i];
             let values = |place: usize| &params[made.params.range(place)];
@@ -141,7 +141,7 @@ impl IntegerDecoder {
                     if i == last {
                         output(sums, &units)
                     } else {
-                        let room = EXACT_MAX / made.reach(i, &sums, f64::from(SYMBOL_MAX), units.len());
+                        let room = EXACT_MAX / made.reach(i, &sums, limit, units.len());
                         rescale_rule(sums, (&units, room), (how.largest)(peak), &mut unit)
                     }
                 }
@@ -150,6 +150,7 @@ impl IntegerDecoder {
                 (Op::Reshape, _) => Exact::Reshape,
                 _ => return Err(ModelError::NotExact { op: i, reason: "an activation after the last weights" }),
             };
+            limit = op.reach(limit);
             made.ops.push(op);
             for x in samples.iter_mut().filter(|_| i < last) {
                 *x = made.apply(backend, i, wide(x)).iter().map(|&y| y as i32).collect();
@@ -316,7 +317,6 @@ impl IntegerDecoder {
                 (Exact::Affine { sums, shift }, Op::Dense(_) | Op::Conv(..) | Op::ConvTranspose(..)) => {
                     let top = sums.multiplier.iter().max().map_or(0.0, |&m| f64::from(m));
                     let sum = self.largest_sum(i, sums, limit, channels).ok_or_else(|| wrong("weights do not fit"))?;
-                    limit = f64::from(SYMBOL_MAX);
                     (sum * top.max(1.0) < EXACT_MAX).then_some(()).ok_or_else(|| wrong(TOO_LARGE))?;
                     i32::from(*shift) <= SHIFT_MAX && *shift > 0 && !ended
                 }
@@ -328,14 +328,13 @@ impl IntegerDecoder {
                 }
                 (Exact::Rectify { slope }, Op::Activation(_)) => {
                     let top = slope.iter().map(|s| f64::from(s.unsigned_abs())).fold(0.0, f64::max);
-                    let exact = limit * top < EXACT_MAX;
-                    limit = limit.max(limit * top / f64::from(1 << SLOPE_BITS) + 1.0);
-                    exact && (slope.len() == 1 || slope.len() == node.shape.channels) && !ended
+                    limit * top < EXACT_MAX && (slope.len() == 1 || slope.len() == node.shape.channels) && !ended
                 }
                 (Exact::Reshape, Op::Reshape) => true,
                 _ => false,
             };
             fits.then_some(()).ok_or_else(|| wrong("the op and its exact form do not fit"))?;
+            limit = op.reach(limit);
         }
         Ok(())
     }
@@ -359,6 +358,20 @@ impl IntegerDecoder {
             sums[self.output_channel(&self.program.nodes[i], j, channels)] += limit * f64::from(w.unsigned_abs());
         }
         sums.into_iter().fold(0.0, f64::max)
+    }
+}
+
+impl Exact {
+    /// The largest value that it makes of values up to `limit`.
+    fn reach(&self, limit: f64) -> f64 {
+        match self {
+            Self::Affine { .. } => f64::from(SYMBOL_MAX),
+            Self::Rectify { slope } => {
+                let top = slope.iter().map(|s| f64::from(s.unsigned_abs())).fold(0.0, f64::max);
+                limit.max(limit * top / f64::from(1 << SLOPE_BITS) + 1.0)
+            }
+            Self::Output { .. } | Self::Reshape => limit,
+        }
     }
 }
 

@@ -178,7 +178,7 @@ fn labels_that_do_not_belong_to_the_samples_are_refused_before_anything_is_made(
     let here = data("evaluate-refused");
     std::fs::write(here.join("few.idx"), idx(&[9], &[1; 9])).unwrap();
     for (set, code, words) in [
-        ("evaluate.knn.files=[few.idx]", 3, &["few.idx", "9 labels", "images.idx has 700 samples"][..]),
+        ("evaluate.knn.files=[few.idx]", 3, &["few.idx", "9 labels", "images.idx has 700 samples", "`values` of"][..]),
         ("evaluate.knn.files=[none.idx]", 3, &["evaluate.knn.files", "none.idx"]),
         ("evaluate.knn.files=[few.idx, labels.idx]", 2, &["evaluate.knn.files", "2 files of labels for 1 inputs"]),
         ("evaluate.knn.variable=class", 3, &["labels.idx", "`class`", "it has values"]),

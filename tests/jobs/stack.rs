@@ -144,6 +144,17 @@ fn files_that_are_not_alike_or_hold_neither_image_nor_curve_are_refused_by_name(
     std::fs::remove_file(here.join("in/wide.nc")).unwrap();
     image_of(&here.join("in/watts.nc"), 12, (ElementType::U32, counts(1).into()), ("W", None));
     run(&here, 1, "", &["job.output=units"]).refused(3, &["watts.nc", "units of I"]);
+    // A frame dimension of length 0, as an acquisition leaves that was ended early.
+    std::fs::create_dir(here.join("cut")).unwrap();
+    for (name, frames) in [("a.nc", 1), ("b.nc", 0)] {
+        let mut file = netcdf::create(here.join("cut").join(name)).unwrap();
+        file.add_dimension("frame", frames).unwrap();
+        file.add_dimension("y", 4).unwrap();
+        file.add_dimension("x", 5).unwrap();
+        let mut image = file.add_variable::<i32>("image", &["frame", "y", "x"]).unwrap();
+        image.put_values(&vec![7; 20 * frames], ..).unwrap();
+    }
+    run(&here, 2, "", &["generate.files=[\"cut/*.nc\"]", "job.output=cut-out"]).refused(3, &["b.nc", "image"]);
     write(&here, "words.txt", "no numbers here\n");
     write(&here, "plane.dat", "Qx Qy I\n1 2 3\n1 2 4\n");
     write(&here, "two.xml", "<a><SASdata><Idata/></SASdata><SASdata><Idata/></SASdata></a>");

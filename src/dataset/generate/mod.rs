@@ -38,7 +38,7 @@ pub use flow::{Flow, Side};
 pub use grid::{Grid, LEFT};
 pub use lattice::{Collision, Q, VELOCITIES, equilibrium, opposite};
 pub use sas::Sas;
-pub use stack::{Stack, files as stacked};
+pub use stack::Stack;
 pub use terrain::{Ground, Terrain};
 pub use urban_flow::{Scales, UrbanFlow};
 
@@ -171,7 +171,7 @@ pub trait Simulation {
 
 /// What the section makes and takes on `ranks` ranks.
 ///
-/// Errors: of the first file of `stack`.
+/// Errors: of the first file of `stack`, whose files are names here, not patterns.
 pub fn plan(section: &config::Generate, ranks: usize) -> Result<Plan, DatasetError> {
     Ok(match section.name {
         Generator::UrbanFlow => urban_flow::plan(&config::UrbanFlow::of(section), section.snapshots(), ranks),

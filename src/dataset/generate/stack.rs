@@ -1,7 +1,7 @@
 //! Generator `stack`: many small files of an image or a curve each become one file, in the order of their names.
 //!
 //! ```text
-//! rank 0: patterns -> names -> all ranks;  rank r reads file batch + r -> all of the batch written together
+//! names, sorted -> rank r reads file batch + r -> all of the batch written together
 //! ```
 //!
 //! An archive of 10^5 files would be 10^5 archives: stacked, samples share tables, and metadata are read once. Numbers come
@@ -63,35 +63,9 @@ pub struct Stack {
     failed: Option<DatasetError>,
 }
 
-/// The files of the section by their whole paths, sorted, each once.
-pub fn files(stack: &config::Stack) -> Result<Vec<PathBuf>, DatasetError> {
-    let mut files = Vec::new();
-    for pattern in &stack.files {
-        let wrong = |reason: String| DatasetError::Unstackable { path: pattern.into(), reason };
-        let mut found = Vec::new();
-        if Path::new(pattern).exists() {
-            found.push(pattern.into());
-        } else {
-            for entry in glob::glob(pattern).map_err(|e| wrong(format!("generate.files: {e}")))? {
-                found.push(entry.map_err(|e| wrong(e.to_string()))?);
-            }
-            found.retain(|path| !path.is_dir());
-        }
-        if found.is_empty() {
-            return Err(wrong("generate.files: no file of this name or pattern".into()));
-        }
-        for path in found {
-            files.push(path.canonicalize().map_err(|e| DatasetError::Unstackable { path, reason: e.to_string() })?);
-        }
-    }
-    files.sort();
-    files.dedup();
-    Ok(files)
-}
-
 /// What the section makes and takes: as many samples as there are files, all like the first.
 pub(super) fn plan(stack: &config::Stack, samples: usize) -> Result<Plan, DatasetError> {
-    let first = Sample::read(&files(stack)?[0], &stack.variable)?;
+    let first = Sample::read(stack.files[0].as_ref(), &stack.variable)?;
     let [rows, columns] = first.shape;
     Ok(Plan {
         variables: vec![SIGNAL],
@@ -104,16 +78,14 @@ pub(super) fn plan(stack: &config::Stack, samples: usize) -> Result<Plan, Datase
 }
 
 impl Stack {
-    /// Before the first file. Collective.
+    /// Before the first file; `stack.files` are names, not patterns, of which the first `samples` are taken.
     ///
     /// Errors: of the first file.
     pub fn new(world: &World, stack: &config::Stack, samples: usize) -> Result<Self, DatasetError> {
-        // One rank asks the file system: a list of 10^5 names by 10^3 ranks would be a storm.
-        let listed = world.is_root().then(|| files(stack)).transpose()?;
-        let mut files: Vec<PathBuf> = world.broadcast(listed.as_ref());
+        let mut files: Vec<PathBuf> = stack.files.iter().map(PathBuf::from).collect();
         if files.len() < samples {
             let reason = format!("{} of {samples} files are left since the job was begun", files.len());
-            return Err(DatasetError::Unstackable { path: stack.files.join(" ").into(), reason });
+            return Err(DatasetError::Unstackable { path: files.swap_remove(0), reason });
         }
         files.truncate(samples);
         let first = Sample::read(&files[0], &stack.variable)?;
@@ -290,8 +262,8 @@ impl std::fmt::Display for Sample {
 impl Sample {
     /// Reads a file: text is a curve, of others `variable` or what is likely meant.
     fn read(path: &Path, variable: &str) -> Result<Self, DatasetError> {
-        if path.is_dir() {
-            let reason = "a folder: name its files, as in folder/*.h5".into();
+        if !path.is_file() {
+            let reason = "no file: of a folder name its files, as in folder/*.h5".into();
             return Err(DatasetError::Unstackable { path: path.into(), reason });
         }
         if begins_like_text(path)
@@ -311,7 +283,7 @@ impl Sample {
         let beside = |name: &str| {
             source.all_variables().find(|v| v.name == format!("{folder}{name}") && v.shape == signal.shape)
         };
-        let extents: Vec<usize> = signal.shape.into_iter().filter(|&n| n > 1).collect();
+        let extents: Vec<usize> = signal.shape.into_iter().filter(|&n| n != 1).collect();
         let (shape, names, is_curve) = match extents[..] {
             [points] => ([1, points], &COLUMN_NAMES[..], true),
             [rows, columns] => ([rows, columns], &["I", "Idev"][..], false),
@@ -363,7 +335,10 @@ fn same(a: Option<&AttributeValue>, b: Option<&AttributeValue>) -> bool {
 }
 
 /// All stored numbers of a variable.
+///
+/// Errors: there are none, or not all that belong to it.
 fn whole(source: &Source, variable: &Variable) -> Result<Values, DatasetError> {
+    source.check_readable(variable)?;
     let Stored { values, .. } = source.read(variable, &Box4::whole(variable.shape))?;
     Ok(values)
 }
@@ -406,15 +381,11 @@ fn signal<'a>(source: &'a Source, path: &Path, wanted: &str) -> Result<&'a Varia
 
 /// What lies beside an image on the same pixels.
 fn beside(path: &Path, [rows, columns]: [usize; 2]) -> Result<Vec<(usize, Values)>, DatasetError> {
-    // Text has nothing beside it.
-    if begins_like_text(path) {
-        return Ok(Vec::new());
-    }
     let source = Source::open(path)?;
     let mut found = Vec::new();
     for (which, (names, ..)) in BESIDE.iter().enumerate() {
         let fits = |v: &&Variable| {
-            names.contains(&leaf(&v.name)) && v.shape.iter().filter(|&&n| n > 1).eq([rows, columns].iter())
+            names.contains(&leaf(&v.name)) && v.shape.iter().filter(|&&n| n != 1).eq([rows, columns].iter())
         };
         if let Some(variable) = source.all_variables().find(fits) {
             found.push((which, whole(&source, variable)?));

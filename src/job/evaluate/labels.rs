@@ -90,12 +90,19 @@ fn read(
     for (i, (_, path)) in all.iter().enumerate() {
         let Some(path) = path else { continue };
         let input = Source::open_with(path, &reading(&job.data))?;
-        let samples = input.select(names(&job.data))?.first().map_or(0, |v| v.shape[0]);
+        let variables = input.select(names(&job.data))?;
         let (file, labels) = match files.get(i) {
             Some(file) => (&*file.path, of_file(&file.path, &Source::open(&file.path)?, knn)?),
             None => (*path, of_file(path, &input, knn)?),
         };
-        as_many(&labels, samples, (knn, file), &format!("{} has", path.display()))?;
+        for variable in variables {
+            as_many(
+                &labels,
+                variable.shape[0],
+                (knn, file),
+                &format!("`{}` of {} has", variable.name, path.display()),
+            )?;
+        }
         read.insert(path.to_path_buf(), (file.to_path_buf(), labels));
     }
     Ok(read)
@@ -122,6 +129,7 @@ fn of_file(path: &Path, source: &Source, knn: &Knn) -> Result<Labels, JobError> 
         let known = if known.is_empty() { "no numeric variable".into() } else { known.join(", ") };
         return refused(format!("no numeric variable `{}` (evaluate.knn.variable): it has {known}", knn.variable));
     };
+    source.check_readable(variable)?;
     let field = source.read_field64(variable, &Box4::whole(variable.shape))?;
     let valid = |i: usize| field.valid.as_ref().is_none_or(|v| v.as_slice().is_none_or(|v| v[i]));
     let mut labels = Vec::with_capacity(field.values.len());
