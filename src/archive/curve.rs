@@ -112,6 +112,10 @@ fn check_columns(head: &[&str], tail: &[&str], block: &[&Vec<f64>]) -> Result<()
         digits(line) && known > 1 && 2 * known > all
     };
     let last = head.iter().rev().find(|line| !line.trim().is_empty());
+    let like = |line: &&str| numbers(line).is_some_and(|row| row.len() == block[0].len());
+    if head.windows(2).any(|pair| pair.iter().all(like)) {
+        return Err("lines of numbers stand above the longest run of lines that are alike: make all lines alike".into());
+    }
     if let Some(line) = tail.iter().find(broken) {
         return Err(format!(
             "numbers go on behind the longest run of lines that are alike, at `{}`: make all lines alike",
@@ -152,10 +156,16 @@ fn check_columns(head: &[&str], tail: &[&str], block: &[&Vec<f64>]) -> Result<()
 /// Lines that may stand above the numbers for people, numbers among them.
 const HEAD_LINES: usize = 64;
 
-/// The numbers of a line, between blanks, commas or semicolons; `None` if there is anything else.
+/// The numbers of a line, between blanks, commas or semicolons; `None` if there is anything else, or an empty cell.
 fn numbers(line: &str) -> Option<Vec<f64>> {
-    let words = line.split(|c: char| c.is_whitespace() || c == ',' || c == ';').filter(|word| !word.is_empty());
-    words.map(number).collect()
+    let mut cells: Vec<&str> = line.split([',', ';']).map(str::trim).collect();
+    // A separator at the end ends the line, and a line of blanks is one without numbers.
+    if cells.last() == Some(&"") {
+        cells.pop();
+    }
+    let of_cell =
+        |cell: &&str| if cell.is_empty() { vec![None] } else { cell.split_whitespace().map(number).collect() };
+    cells.iter().flat_map(of_cell).collect()
 }
 
 /// A number, also with the exponent letter of Fortran.
@@ -183,7 +193,7 @@ mod tests {
             ("I q\n9 1\n8 2", "by their place"),
             ("n, q, I\n1 1 9\n2 2 8", "by their place"),
             ("q I\n1 9\n2 8\n3 7\n4,,5\n5 5", "go on behind"),
-            ("1 9\n2 8\n# cut\n3 7\n4 6\n5 5", "go on"),
+            ("1 9\n2 8\n# cut\n3 7\n4 6\n5 5", "stand above"),
         ] {
             assert!(of_columns(text).is_err_and(|reason| reason.contains(word)), "{text}: {:?}", of_columns(text));
         }
