@@ -162,8 +162,14 @@ fn trainer<'a, B: Backend<Real = f32>>(
     params: &[f32],
     (world, backend): (&'a World, &B),
 ) -> Trainer<'a, B> {
-    let method =
-        Method { loss: Loss::Squared, penalty: None, shards: arguments.shards, bucket_bytes: 4 << 20, fast: false };
+    let method = Method {
+        loss: Loss::Squared,
+        penalty: None,
+        principal: false,
+        shards: arguments.shards,
+        bucket_bytes: 4 << 20,
+        fast: false,
+    };
     let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(2.0e-4));
     Trainer::new(world, backend, (graph, params), (method, optimizer))
 }

@@ -71,9 +71,12 @@ def model_of(name):
     """What `train.model` and `data.augment` are for a model's name: (YAML of the model, jitter, family, activation)."""
     pattern = r"(backbone|(?:resnext3|rdb3)-(\d+)-(\d+)|rab-(\d+)|grdn|tucodec(?:-(\d+))?)" \
               r"(?:-(cbam-)?(vanilla|next))?-(prelu|relu|gdn)(?:-jitter([0-3]))?"  # fmt: skip
+    linear = re.fullmatch(r"pca-(\d+)", name)
+    if linear:
+        return f"{{name: pca, latent: {linear[1]}}}", 0, "pca", None
     found = re.fullmatch(pattern, name)
     if not found or (found[7] is None) != (found[1] == "backbone"):
-        raise ValueError(f"`{name}` is no model; like tucodec-next-prelu, or a set: {', '.join(SETS)}")
+        raise ValueError(f"`{name}` is no model; like tucodec-next-prelu, pca-32, or a set: {', '.join(SETS)}")
     family = re.match(r"[a-z]+3?", name)[0]
     keys = {"name": family.removesuffix("3"), "activation": found[8]}
     if family != "backbone":

@@ -9,6 +9,8 @@ import sys
 import tempfile
 import unittest
 
+from published import model_of
+
 SWEEP = pathlib.Path(__file__).resolve().parent.parent / "paper-004"
 BASE = """
 job:
@@ -81,6 +83,10 @@ class Sweep(unittest.TestCase):
         self.assertEqual(self.sweep().returncode, 0)
         self.assertEqual(self.calls().count("tsvd-all"), 1)
         self.assertEqual(self.calls().count("backbone-prelu"), 2)
+
+    def test_principal_components_are_a_model_without_activation_or_blocks(self):
+        self.assertEqual(model_of("pca-32"), ("{name: pca, latent: 32}", 0, "pca", None))
+        self.assertRaises(ValueError, model_of, "pca-32-prelu")
 
     def test_an_unknown_model_is_refused_before_anything_starts(self):
         done = self.sweep("--models", "tucodec-prelu-next")

@@ -1,21 +1,23 @@
 #!/usr/bin/env python3
 """Rate and distortion of sparse autoencoders on images that no model has seen, beside what else there is.
 
-    sas_table.py IMAGES.h5 WORK PROGRAM [--epochs 12] [--only learned|peers]
+    sas_table.py IMAGES WORK PROGRAM [--epochs 12] [--only learned|peers]
 
-IMAGES.h5: counts (n, y, x), mask (y, x; 1: good), model_id (n), models; 500 of the images are held out and coded as one
-file, ln(1 + counts). WORK keeps what is made: the same command goes on. Needs numpy, h5py, scipy, pysz, pillow,
-zstandard. One markdown row per method, and one for the quality of each of FAMILIES:
+IMAGES: HDF5 with counts (n, y, x), mask (y, x; 1: good), model_id (n), models, whose quality is that of ln(1 + counts); or
+an IDX file, whose pixels are taken as they are. 500 of the images are held out and coded as one file. WORK keeps what is
+made: the same command goes on. Needs numpy, h5py, scipy, pysz, pillow, zstandard. One markdown row per method, and one for
+the quality of each of FAMILIES:
 
-    ratio          stored bytes (4 per value) over those of streams, index and tables of all, the model not counted
+    ratio          stored bytes (of counts 4 per value) over those of streams, index and tables, the model not counted
     1e3, 1e5       the same with the model paid by so many images
-    rel            root mean square error over standard deviation, of ln(1 + counts)
-    psnr, ssim     of ln(1 + counts), per image, mean
-    max            largest error of ln(1 + counts), median over the images
+    rel            root mean square error over standard deviation
+    psnr, ssim     per image, mean
+    max            largest error, median over the images
     I(q)           root mean square error of I(q) over rings one pixel wide, in sqrt(counts of the ring), median
     blur           energy above half the Nyquist frequency, over that of the image
 """
 import argparse
+import gzip
 import io
 import json
 import pathlib
@@ -37,8 +39,10 @@ FAMILIES = {
 }
 SPARSE = {"name": "dense", "hidden": [512], "latent": 1024}
 WIDE = {"name": "dense", "hidden": [512]}
+PASSES = 8
 # Model, penalty, ways to code, what it sees of counts.
 MODELS = {
+    **{f"sci-hpc, pca {n}": ({"name": "pca", "latent": n}, None, [{}], "log") for n in (8, 16, 32, 64)},
     "undercomplete 8": ({**WIDE, "latent": 8}, None, [{}], "log"),
     "undercomplete 16": ({**WIDE, "latent": 16}, None, [{}], "log"),
     "undercomplete 32": ({**WIDE, "latent": 32}, None, [{}], "log"),
@@ -60,11 +64,31 @@ def run(program, job, folder):
     return json.loads((pathlib.Path(job["job"]["output"]) / "metrics.json").read_text())
 
 
+class Seen:
+    """Counts by their logarithm, or pixels as they are: what quality is measured of."""
+
+    def __init__(self, counted):
+        self.counted = counted
+        self.of, self.back = (np.log1p, np.expm1) if counted else (np.asarray, np.asarray)
+        # Bytes of a stored value, and what bounds of the peers are multiples of.
+        self.bytes, self.unit = (4, 1.0) if counted else (1, 25.5)
+
+
+def read(images):
+    """Images, mask, family of each, names of the families."""
+    if h5py.is_hdf5(images):
+        with h5py.File(images) as f:
+            names = [n.decode() if isinstance(n, bytes) else n for n in f["models"][:]]
+            return f["counts"][:], f["mask"][:], f["model_id"][:], names
+    data = (gzip.open if images.suffix == ".gz" else open)(images, "rb").read()
+    n, h, w = np.frombuffer(data, ">u4", 3, offset=4)
+    pixels = np.frombuffer(data, np.uint8, offset=16).reshape(n, h, w)
+    return pixels, np.ones((h, w), np.uint8), np.zeros(n, int), []
+
+
 def split(images, work):
-    """Training images and held-out ones as files; these as arrays, and which of them are of each family."""
-    with h5py.File(images) as f:
-        counts, mask, ids = f["counts"][:], f["mask"][:], f["model_id"][:]
-        names = [n.decode() if isinstance(n, bytes) else n for n in f["models"][:]]
+    """Training images and held-out ones as files; these as arrays, which of them are of each family, how they are seen."""
+    counts, mask, ids, names = read(images)
     order = np.random.default_rng(0).permutation(len(counts))
     held, rest = np.sort(order[:HELD_OUT]), np.sort(order[HELD_OUT:])
     work.mkdir(parents=True, exist_ok=True)
@@ -74,7 +98,8 @@ def split(images, work):
                 f["counts"], f["mask"] = counts[chosen], mask
     known = {family: [names.index(m) for m in members if m in names] for family, members in FAMILIES.items()}
     families = {"all": np.ones(len(held), bool), **{f: np.isin(ids[held], members) for f, members in known.items()}}
-    return counts[rest], counts[held], mask, families
+    families = {f: chosen for f, chosen in families.items() if chosen.any()}
+    return counts[rest], (counts[held], mask, families, Seen(bool(names)))
 
 
 def ssim(a, b, span):
@@ -86,9 +111,9 @@ def ssim(a, b, span):
     return float(np.mean((2 * ma * mb + k1) * (2 * c + k2) / ((ma**2 + mb**2 + k1) * (va + vb + k2))))
 
 
-def quality(counts, back, mask):
-    """The columns of quality: `back` are values of ln(1 + counts)."""
-    x, y = np.log1p(counts.astype(float)), np.asarray(back, float)
+def quality(counts, back, mask, seen):
+    """The columns of quality: `back` as they are seen."""
+    x, y = seen.of(counts.astype(float)), np.asarray(back, float)
     good = mask.astype(bool)
     # What a pixel holds that is none is nobody's business.
     x[:, ~good], y[:, ~good] = 0.0, 0.0
@@ -103,7 +128,7 @@ def quality(counts, back, mask):
     label = np.where(good, ring, -1)
     rings = np.unique(label[good])
     of = lambda image: ndimage.sum(image, label, rings)
-    sigma = [np.sqrt(np.mean((of(np.expm1(b)) - of(c)) ** 2 / np.maximum(of(c), 1))) for c, b in zip(counts.astype(float), y)]
+    sigma = [np.sqrt(np.mean((of(seen.back(b)) - of(c)) ** 2 / np.maximum(of(c), 1))) for c, b in zip(counts.astype(float), y)]
     freq = np.hypot(*np.meshgrid(np.fft.fftfreq(h), np.fft.fftfreq(w), indexing="ij")) > 0.25
     high = lambda v: np.sum(np.abs(np.fft.fft2(v))[:, freq] ** 2)
     return {"rel": rel, "psnr": psnr, "ssim": similar, "max": np.median(np.abs(e[:, good]).max(axis=1)),
@@ -111,24 +136,29 @@ def quality(counts, back, mask):
 
 
 def rows(name, data, back, bytes_each, model_bytes=0.0):
-    """The rows of a method: `back` are values of ln(1 + counts)."""
-    counts, mask, families = data
-    raw = 4.0 * counts[0].size
+    """The rows of a method: `back` as they are seen."""
+    counts, mask, families, seen = data
+    raw = float(seen.bytes * counts[0].size)
     ratio = lambda images: f"{raw / (bytes_each + model_bytes / images):.0f}"
     for family, chosen in families.items():
-        q = quality(counts[chosen], back[chosen], mask)
+        q = quality(counts[chosen], back[chosen], mask, seen)
         sizes = [f"{raw / bytes_each:.0f}", ratio(1e3), ratio(1e5)] if family == "all" else [""] * 3
         cells = [name if family == "all" else "", family, *sizes, f"{q['rel']:.4f}", f"{q['psnr']:.1f}",
-                 f"{q['ssim']:.3f}", f"{q['max']:.2f}", f"{q['iq']:.2f}", f"{q['blur']:.2f}"]
+                 f"{q['ssim']:.3f}", f"{q['max']:.2f}", f"{q['iq']:.2f}" if seen.counted else "", f"{q['blur']:.2f}"]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def learned(arguments, data):
     work, program = arguments.work, arguments.program
+    counted = data[3].counted
     for name, (model, penalty, ways, scale) in MODELS.items():
+        if scale == "anscombe" and not counted:
+            continue
+        scale = scale if counted else "none"
         inputs = {"variables": "images", "scale": scale, "normalize": "global", "split": {"train": 0.97, "order": "random"}}
         folder = work / name.replace(" ", "-").replace(",", "")
-        train = {"model": model, "epochs": arguments.epochs, "batch": 32, "shards": 2, "learning_rate": 1e-3,
+        epochs = PASSES if model["name"] == "pca" else arguments.epochs
+        train = {"model": model, "epochs": epochs, "batch": 32, "shards": 2, "learning_rate": 1e-3,
                  "schedule": "cosine", "checkpoint_every": 4}
         if penalty:
             train["sparsity"] = {**penalty, "warmup": 0.3}
@@ -150,21 +180,22 @@ def coded(arguments, data, name, compress):
            "compress": {**compress, "tile": {"steps": 100}}, "decompress": {}}
     v = run(arguments.program, job, arguments.work / "jobs" / out.name)["compress"]["variables"]["counts"]
     with h5py.File(out / "decompressed/test.h5") as f:
-        back = np.log1p(np.maximum(f["counts"][:], 0).astype(float))
+        back = data[3].of(np.maximum(f["counts"][:], 0).astype(float))
     decoder = v["original_bytes"] / v["ratio_with_model"] - v["compressed_bytes"]
     rows(name, data, back, v["compressed_bytes"] / len(back), decoder)
 
 
 def classical(arguments, data):
-    for bound in ({"iq_sigma": 0.5}, {"iq_sigma": 1.0}, {"abs": 0.4}):
+    counted = data[3].counted
+    for bound in [{"iq_sigma": 0.5}, {"iq_sigma": 1.0}, {"abs": 0.4}] if counted else [{"abs": 0.4}, {"abs": 8}, {"abs": 32}]:
         coded(arguments, data, "sci-hpc, no model, " + " ".join(f"{k} {v}" for k, v in bound.items()), {"error_bound": bound})
 
 
 def peers(arguments, data, train):
-    counts = data[0]
+    counts, seen = data[0], data[3]
     n, (h, w) = len(counts), counts.shape[1:]
-    x = np.log1p(counts.astype(float))
-    train = np.log1p(train.astype(float)).reshape(len(train), -1)
+    x = seen.of(counts.astype(float))
+    train = seen.of(train.astype(float)).reshape(len(train), -1)
     mean, flat = train.mean(axis=0), x.reshape(n, -1)
     _, s, vt = np.linalg.svd(train - mean, full_matrices=False)
     sigma = s / np.sqrt(len(train))
@@ -186,19 +217,19 @@ def peers(arguments, data, train):
     jpeg2000(data, x)
     import zstandard
 
-    size = len(zstandard.ZstdCompressor(level=19).compress(counts.astype("<u4").tobytes()))
+    size = len(zstandard.ZstdCompressor(level=19).compress(counts.astype(f"<u{seen.bytes}").tobytes()))
     rows("zstd -19, lossless", data, x, size / n)
 
 
 def sz3(data, x):
     import pysz
 
-    for bound in (0.1, 0.3, 0.6, 1.0, 2.0):
+    for bound in (data[3].unit * b for b in (0.1, 0.3, 0.6, 1.0, 2.0)):
         config = pysz.szConfig()
         config.errorBoundMode, config.absErrorBound = pysz.szErrorBoundMode.ABS, bound
         packed, _ = pysz.sz.compress(np.ascontiguousarray(x, np.float32), config)
         back, _ = pysz.sz.decompress(packed, np.float32, x.shape)
-        rows(f"SZ3, abs {bound}", data, np.asarray(back), len(np.asarray(packed).tobytes()) / len(x))
+        rows(f"SZ3, abs {bound:.4g}", data, np.asarray(back), len(np.asarray(packed).tobytes()) / len(x))
 
 
 def jpeg2000(data, x):
@@ -228,8 +259,7 @@ def main():
     parser.add_argument("--only", choices=["learned", "peers"])
     arguments = parser.parse_args()
     arguments.work = arguments.work.absolute()
-    train, counts, mask, families = split(arguments.images, arguments.work)
-    data = (counts, mask, families)
+    train, data = split(arguments.images, arguments.work)
     print("| method | images | ratio | 1e3 | 1e5 | rel | psnr, dB | ssim | max | I(q), sigma | blur |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     if arguments.only != "peers":

@@ -14,8 +14,6 @@
 //! more steps, expected magnitudes, |q| cut at 8191, after every value. So no table of channels travels, however many there
 //! are, and what is coded is as much as the non-zeros (index differences by an adaptive coder: seed 000, section D).
 
-use std::cmp::Reverse;
-
 use super::CodecError;
 use super::bytes::{Reader, Writer};
 use super::context::{self, ResidualReader, Residuals};
@@ -113,7 +111,11 @@ impl Channels {
         self.steps += 1;
         if self.steps >= self.renewed_at {
             self.renewed_at = self.steps + self.steps / 4 + 1;
-            self.order.sort_by_key(|&channel| (Reverse(self.met[channel as usize].0), channel));
+            // Counts are below 2^31: a stream has no more numbers.
+            let key = |(channel, met): (usize, &(u64, u64))| (u64::from(u32::MAX) - met.0) << 32 | channel as u64;
+            let mut keys: Vec<u64> = self.met.iter().enumerate().map(key).collect();
+            keys.sort_unstable();
+            self.order = keys.into_iter().map(|key| (key & u64::from(u32::MAX)) as u32).collect();
             self.known = (self.steps, self.order.iter().map(|&channel| self.met[channel as usize].0).collect());
         }
     }

@@ -80,7 +80,7 @@ pub struct Model {
     /// `dense`: widths of the hidden layers of the encoder; the decoder mirrors them. Default: [1000, 200] (VarDACAE).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<Vec<usize>>,
-    /// `dense`: number of latent values. Default: 32.
+    /// `dense`, `pca`: number of latent values. Default: 32.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latent: Option<usize>,
     /// Latent values of a sample that stay: the largest, the others become 0, in training too (k-sparse autoencoders,
@@ -159,6 +159,9 @@ pub enum ModelName {
     Backbone,
     /// Fully connected.
     Dense,
+    /// Principal components: one linear layer each way, found by subspace iteration, an epoch being a pass over the samples;
+    /// 8 are mostly enough. `learning_rate` and `schedule` play no part.
+    Pca,
     /// Convolutions of which one halves the grid and many channels make the latent larger than the sample (seed 000).
     Overcomplete,
     /// Backbone with ResNeXt layers after its fifth convolution: ResNeXt3-L-N.
@@ -265,6 +268,19 @@ impl Train {
             let grouped = sparsity.group.is_none_or(|n| n > 1 && sparsity.map == LatentMap::Group);
             checks.require(grouped, "train.sparsity.group", || "of map `group` alone, at least 2 channels".into());
         }
+        let pca = self.model.name == ModelName::Pca;
+        let passes = [
+            (self.loss != Loss::Squared, "train.loss"),
+            (self.sparsity.is_some(), "train.sparsity"),
+            (self.start.is_some(), "train.start"),
+            (self.model.keep.is_some(), "train.model.keep"),
+            (self.model.activation.is_some(), "train.model.activation"),
+        ];
+        for (other, key) in passes {
+            checks.require(!(pca && other), key, || {
+                "not with model `pca`: its components follow from the samples".into()
+            });
+        }
         checks.positive(self.validate_every, "train.validate_every");
         checks.positive(self.checkpoint_every, "train.checkpoint_every");
         checks.positive(self.checkpoints_kept, "train.checkpoints_kept");
@@ -296,12 +312,12 @@ impl Model {
     }
 
     fn check(&self, checks: &mut Checks) {
-        use ModelName::{Backbone, Dense, Grdn, Overcomplete, Rab, Rdb, Resnext, Tucodec};
+        use ModelName::{Backbone, Dense, Grdn, Overcomplete, Pca, Rab, Rdb, Resnext, Tucodec};
         const BLOCKS: &[ModelName] = &[Resnext, Rdb, Rab, Grdn, Tucodec];
         let owners: [(&str, bool, &[ModelName]); 10] = [
             ("channels", self.channels.is_some(), &[Backbone, Overcomplete, Tucodec]),
             ("hidden", self.hidden.is_some(), &[Dense]),
-            ("latent", self.latent.is_some(), &[Dense]),
+            ("latent", self.latent.is_some(), &[Dense, Pca]),
             ("block", self.block.is_some(), BLOCKS),
             ("cbam", self.cbam.is_some(), BLOCKS),
             ("layers", self.layers.is_some(), &[Resnext, Rdb, Rab]),
@@ -342,13 +358,15 @@ impl Model {
     }
 
     fn resolve(&mut self) {
-        use ModelName::{Backbone, Dense, Grdn, Overcomplete, Rab, Rdb, Resnext, Tucodec};
+        use ModelName::{Backbone, Dense, Grdn, Overcomplete, Pca, Rab, Rdb, Resnext, Tucodec};
         let name = self.name;
-        self.activation.get_or_insert(match name {
-            Backbone | Overcomplete | Rab | Tucodec => Activation::Prelu,
-            Resnext | Rdb | Grdn => Activation::Gdn,
-            Dense => Activation::Lrelu,
-        });
+        let activation = match name {
+            Backbone | Overcomplete | Rab | Tucodec => Some(Activation::Prelu),
+            Resnext | Rdb | Grdn => Some(Activation::Gdn),
+            Dense => Some(Activation::Lrelu),
+            Pca => None,
+        };
+        self.activation = self.activation.or(activation);
         match name {
             Backbone => {
                 let published = Channels::Each(vec![1, 16, 64, 32, 32, 32, 32]); // VarDACAE figure 4
@@ -360,6 +378,9 @@ impl Model {
             Dense => {
                 self.hidden.get_or_insert_with(|| vec![1000, 200]); // VarDACAE, AE_Vanilla
                 self.latent.get_or_insert(32); // about the published number of TSVD modes
+            }
+            Pca => {
+                self.latent.get_or_insert(32);
             }
             Resnext | Rdb => {
                 self.layers.get_or_insert(27);
@@ -376,7 +397,7 @@ impl Model {
                 self.sigmoid.get_or_insert(false);
             }
         }
-        if !matches!(name, Backbone | Dense | Overcomplete) {
+        if !matches!(name, Backbone | Dense | Overcomplete | Pca) {
             self.block.get_or_insert(if matches!(name, Resnext | Rdb) { Block::Vanilla } else { Block::Next });
             self.cbam.get_or_insert(name != Tucodec);
             self.quirks.get_or_insert(Quirks::Published);
@@ -390,6 +411,7 @@ impl ModelName {
         match self {
             Self::Backbone => "backbone",
             Self::Dense => "dense",
+            Self::Pca => "pca",
             Self::Overcomplete => "overcomplete",
             Self::Resnext => "resnext",
             Self::Rdb => "rdb",

@@ -398,7 +398,10 @@ impl JobError {
             Self::Dataset(error) => of_dataset(error),
             Self::Model(error) => match error {
                 ModelError::Archive(error) => of_archive(error),
-                ModelError::Strides { .. } | ModelError::EmptyLatent | ModelError::KeepsAll { .. } => Class::Usage,
+                ModelError::Strides { .. }
+                | ModelError::EmptyLatent
+                | ModelError::KeepsAll { .. }
+                | ModelError::Components { .. } => Class::Usage,
                 ModelError::NotExact { .. } => Class::Numerics,
                 _ => Class::Input,
             },

@@ -12,7 +12,7 @@ use super::{Context, Group, Input, JobError, failure, memory};
 use crate::archive::Reading;
 use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
-use crate::config::{Job, Reduction, Schedule, Sparsity, Stage, Train};
+use crate::config::{Job, ModelName, Reduction, Schedule, Sparsity, Stage, Train};
 use crate::dataset::{
     Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split, Window,
 };
@@ -85,7 +85,8 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let steps = (section.epochs * split.train.len().div_ceil(section.batch)) as u64;
         let warmup = |sparsity: &Sparsity| (sparsity.warmup * steps as f64).ceil() as u64;
         let penalty = section.sparsity.clone().map(|s| Penalty { warmup_steps: warmup(&s), sparsity: s });
-        let method = Method { loss: section.loss, penalty, shards, bucket_bytes, fast };
+        let principal = section.model.name == ModelName::Pca;
+        let method = Method { loss: section.loss, penalty, principal, shards, bucket_bytes, fast };
         let start = start_values(&section, (&graph, group), ctx.config)?;
         let identity = identity(ctx, (&graph, &start), (&normalizer, &split), (&method, steps));
         drop(start);
@@ -135,7 +136,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             let now_s = ctx.report.seconds();
             at.running.seconds += now_s - std::mem::replace(&mut last_s, now_s);
             if at.next.batch == per_epoch {
-                self.end_epoch(ctx, &trainer, &mut at)?;
+                self.end_epoch(ctx, &mut trainer, &mut at)?;
                 last_s = ctx.report.seconds();
             }
             if step.stop {
@@ -207,7 +208,8 @@ impl<B: Backend<Real = f32>> Fit<B> {
     }
 
     /// Validates, logs, and keeps a checkpoint now and then.
-    fn end_epoch(&self, ctx: &Context, trainer: &Trainer<B>, at: &mut Progressing) -> Result<(), JobError> {
+    fn end_epoch(&self, ctx: &Context, trainer: &mut Trainer<B>, at: &mut Progressing) -> Result<(), JobError> {
+        at.running.loss = trainer.end_epoch(at.running.loss, at.running.samples).unwrap_or(at.running.loss);
         let number = at.next.epoch + 1;
         let last = number as usize == self.section.epochs;
         let due = |every: usize| last || (number as usize).is_multiple_of(every);

@@ -37,6 +37,14 @@ pub enum ModelError {
     /// A fully-connected model without a latent.
     #[error("the latent size must be at least 1: set train.model.latent")]
     EmptyLatent,
+    /// More principal components than values.
+    #[error("train.model.latent: {latent} principal components of samples of {values} values: at most as many")]
+    Components {
+        /// Components asked for.
+        latent: usize,
+        /// Values of a sample.
+        values: usize,
+    },
     /// More latent values kept than there are.
     #[error("train.model.keep: {keep} of {latent} latent values are all of them: keep fewer, or leave it out")]
     KeepsAll {

@@ -10,7 +10,8 @@ use crate::config::{self, Activation, Channels, ModelName};
 
 /// The graph of an architecture for samples of this shape.
 ///
-/// Errors: [`ModelError::EmptyGrid`], [`ModelError::EmptyLatent`], [`ModelError::Strides`], [`ModelError::KeepsAll`].
+/// Errors: [`ModelError::EmptyGrid`], [`ModelError::EmptyLatent`], [`ModelError::Strides`], [`ModelError::KeepsAll`],
+/// [`ModelError::Components`].
 pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> {
     if sample.is_empty() {
         return Err(ModelError::EmptyGrid { grid: sample.grid, channels: sample.channels });
@@ -19,6 +20,7 @@ pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> 
     let mut params = ParamTable::default();
     let (mut encoder, mut decoder) = match model.name {
         ModelName::Dense => dense(&mut params, model, sample)?,
+        ModelName::Pca => pca(&mut params, model, sample)?,
         ModelName::Tucodec => tucodec(&mut params, model, sample)?,
         ModelName::Overcomplete => overcomplete(&mut params, model, sample),
         _ => backbone(&mut params, model, sample),
@@ -285,6 +287,15 @@ fn dense(params: &mut ParamTable, model: &config::Model, sample: Shape) -> Resul
     Ok((encoder, decoder))
 }
 
+/// One dense layer each way: principal components, the largest first (`train/principal.rs` finds them).
+fn pca(params: &mut ParamTable, model: &config::Model, sample: Shape) -> Result<(Program, Program), ModelError> {
+    let (latent, values) = (model.latent.unwrap_or(0), sample.len());
+    if latent > values {
+        return Err(ModelError::Components { latent, values });
+    }
+    dense(params, &config::Model { hidden: Some(Vec::new()), ..model.clone() }, sample)
+}
+
 /// One line of `sci-hpc models`.
 #[derive(Debug)]
 pub struct Listing {
@@ -301,6 +312,7 @@ pub fn list(grid: [usize; 3]) -> Vec<Listing> {
     let all = [
         (ModelName::Backbone, "seven convolutions scheduled for the grid, mirrored (VarDACAE, figure 4)"),
         (ModelName::Dense, "fully connected, for small grids and images"),
+        (ModelName::Pca, "principal components, by passes over the samples"),
         (ModelName::Overcomplete, "convolutions to a latent larger than the sample, for sparse codes"),
         (ModelName::Resnext, "backbone with 27 ResNeXt layers, CBAM and GDN (table 6)"),
         (ModelName::Rdb, "backbone with 9 modules of 4 residual dense blocks, CBAM and GDN (table 6)"),

@@ -12,6 +12,7 @@ mod gradient;
 mod history;
 pub mod loss;
 mod optimizer;
+mod principal;
 mod reduce;
 mod resume;
 pub mod sparsity;

@@ -1,6 +1,7 @@
 //! The optimizer: a flat parameter buffer, a flat gradient, and what is remembered between steps.
 
 use crate::backend::Backend;
+use crate::backend::elementwise::Binary;
 use crate::backend::optimize::{Adam, Moments};
 
 /// Adam with its moments.
@@ -40,6 +41,31 @@ impl<B: Backend> Optimizer<B> {
     pub fn step(&mut self, backend: &B, params: &mut B::Buffer, gradient: &B::Buffer) {
         let adam = Adam { rate: self.rate(self.moments.steps + 1), ..self.adam };
         backend.adam(params, gradient, &mut self.moments, &adam);
+    }
+
+    /// Adds a gradient to the sum that the moments then are, the second what the first rounds away (Knuth 1969, vol. 2,
+    /// 4.2.2, theorem B): a step of a pass.
+    pub fn gather(&mut self, backend: &B, gradient: &B::Buffer) {
+        let Moments { first, second, steps } = &mut self.moments;
+        let with = |op, a: &B::Buffer, b: &B::Buffer| backend.binary(op, a, b);
+        let sum = with(Binary::Add, first, gradient);
+        let added = with(Binary::Sub, &sum, first);
+        let lost = with(Binary::Sub, first, &with(Binary::Sub, &sum, &added));
+        let lost = with(Binary::Add, &lost, &with(Binary::Sub, gradient, &added));
+        *second = with(Binary::Add, second, &lost);
+        *first = sum;
+        *steps += 1;
+    }
+
+    /// What was gathered; the next pass starts with nothing.
+    pub fn gathered(&mut self, backend: &B) -> Vec<f64>
+    where
+        B: Backend<Real = f32>,
+    {
+        let Moments { first, second, .. } = &mut self.moments;
+        let (sum, rest) = (backend.download(first), backend.download(second));
+        (*first, *second) = (backend.zeros(sum.len()), backend.zeros(rest.len()));
+        sum.iter().zip(rest).map(|(&sum, rest)| f64::from(sum) + f64::from(rest)).collect()
     }
 
     /// Steps done.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use ndarray::{Array5, Axis, Slice};
 
 use super::gradient::{Hooks, Replayed, Samples, Task, differentiate};
+use super::principal::Principal;
 use super::{GradientSum, Optimizer, TrainError, loss, sparsity};
 use crate::backend::{Backend, Buffers};
 use crate::config::{Loss, Sparsity};
@@ -30,6 +31,8 @@ pub struct Method {
     pub loss: Loss,
     /// And what beside it.
     pub penalty: Option<Penalty>,
+    /// By passes to the principal components instead of steps downhill; the model is `pca`, the loss squared.
+    pub principal: bool,
     /// Fixed parts of a batch.
     pub shards: usize,
     /// Gradient bytes summed over ranks in one message.
@@ -57,6 +60,7 @@ pub struct Trainer<'a, B: Backend<Real = f32>> {
     optimizer: Optimizer<B>,
     uploads: Uploads<B>,
     replayed: Replayed<B>,
+    principal: Option<Principal>,
 }
 
 /// Values and validity of a batch on the device.
@@ -99,7 +103,12 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         (method, optimizer): (Method, Optimizer<B>),
     ) -> Self {
         let uploads = Uploads { next: None, slots: Default::default() };
-        let mut params = backend.upload(params);
+        let principal = method.principal.then(|| Principal::of(graph));
+        let mut params = params.to_vec();
+        if let Some(principal) = principal.as_ref().filter(|_| optimizer.steps() == 0) {
+            principal.start(&mut params);
+        }
+        let mut params = backend.upload(&params);
         if method.penalty.is_some() && optimizer.steps() == 0 {
             sparsity::unit_atoms(backend, graph, &mut params);
         }
@@ -112,6 +121,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             optimizer,
             uploads,
             replayed: Replayed::default(),
+            principal,
         }
     }
 
@@ -132,6 +142,9 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     pub fn step(&mut self, batch: &Batch, ahead: Option<&Batch>, stop: bool) -> Result<StepResult, TrainError> {
         let uploaded = self.uploads.next.take().filter(|(cursor, _)| *cursor == batch.cursor).map(|(_, there)| there);
         let mut ahead = ahead;
+        if let Some(principal) = self.principal.as_ref().filter(|_| batch.cursor.batch == 0) {
+            principal.begin_pass(&self.backend, &mut self.params);
+        }
         let Method { shards, bucket_bytes, fast, .. } = self.method;
         let mut gradients = GradientSum::new(self.world, &self.graph.params, shards, (bucket_bytes, fast));
         let mut sums = Vec::with_capacity(batch.shards.len());
@@ -157,12 +170,35 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
                 return Err(TrainError::NotFinite { step: self.optimizer.steps() + 1, epoch, batch, what, value });
             }
         }
-        self.optimizer.step(&self.backend, &mut self.params, &gradient);
+        match self.principal {
+            Some(_) => self.optimizer.gather(&self.backend, &gradient),
+            None => self.optimizer.step(&self.backend, &mut self.params, &gradient),
+        }
         if self.method.penalty.is_some() {
             sparsity::unit_atoms(&self.backend, self.graph, &mut self.params);
         }
         self.move_statistics(statistics);
         Ok(StepResult { loss, gradient_norm, stop })
+    }
+
+    /// Ends an epoch. Of one that was a pass, with this sum of losses over so many samples, returns what the components leave;
+    /// `None` of any other. Collective.
+    pub fn end_epoch(&mut self, loss: f64, samples: f64) -> Option<f64> {
+        let principal = self.principal.as_ref()?;
+        let gradient = self.optimizer.gathered(&self.backend);
+        // Rank 0 computes: processors of several kinds may round products of matrices in several ways.
+        let mut params = self.backend.download(&self.params);
+        let left = if self.world.is_root() { principal.end_pass(&mut params, &gradient, (loss, samples)) } else { 0.0 };
+        let shared =
+            self.world.broadcast_bytes([bytemuck::cast_slice(&[left]), bytemuck::cast_slice(&params)].concat());
+        let (left, params) = shared.split_at(size_of::<f64>());
+        let params: Vec<f32> = params.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
+        // In place, exactly: what is recorded reads there.
+        let zeros = self.backend.zeros(params.len());
+        for values in [zeros, self.backend.upload(&params)] {
+            self.backend.approach(&mut self.params, 0, &values, 1.0);
+        }
+        Some(bytemuck::pod_read_unaligned(left))
     }
 
     /// Moves the running statistics of batch norms towards those of the batch, which lie like the end of the parameters.

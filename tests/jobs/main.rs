@@ -14,6 +14,7 @@ mod inputs;
 mod job_file;
 mod kill;
 mod learned;
+mod principal;
 mod process;
 mod quarantine;
 mod readers;

@@ -8,6 +8,7 @@ mod graphs;
 mod init;
 mod integer;
 mod optimizer;
+mod principal;
 #[cfg(feature = "emulate")]
 mod replay;
 mod scheduler;

@@ -1,0 +1,59 @@
+//! Principal components in whole jobs: found in passes over the samples, at any number of ranks and after a stop.
+
+use std::path::Path;
+
+use super::process::{Run, folder, mpirun, write};
+use super::toy::{assert_same, products};
+
+const JOB: &str = "\
+job: {name: principal, output: out}
+generate: {snapshots: 20, grid: [16, 12, 8], buildings: 2, building_height_max_m: 60, spin_up_s: 0, interval_s: 5}
+data: {variables: [u, v], normalize: global, split: {train: 0.8}}
+train: {model: {name: pca, latent: 5}, epochs: 6, batch: 4, shards: 4}
+compress: {error_bound: {}, latent: {step: 0.1}}
+decompress: {}
+assimilate: {methods: [{name: bi-reduced}]}
+";
+
+fn run(here: &Path, ranks: usize, inject: &str, set: &[&str]) -> Run {
+    write(here, "job.yaml", JOB);
+    let mut arguments = vec!["--config", "job.yaml"];
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    mpirun(here, ranks, inject, &arguments)
+}
+
+#[test]
+fn components_are_the_same_at_1_and_2_ranks_and_after_a_stop_within_a_pass() {
+    let [one, two, stopped] = ["one", "two", "stopped"].map(|name| folder(&format!("principal-{name}")));
+    run(&one, 1, "", &[]).answer();
+    run(&two, 2, "", &[]).answer();
+    assert_same(&products(&two), &products(&one), "2 ranks");
+    run(&stopped, 2, "stop:stage=train:step=10", &[]).refused(75, &[]);
+    run(&stopped, 1, "", &[]).answer();
+    assert_same(&products(&stopped), &products(&one), "stopped in the third pass and gone on");
+
+    // What is left falls from pass to pass, and the archive is as near.
+    let events = std::fs::read_to_string(one.join("out/events.jsonl")).unwrap();
+    let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let losses: Vec<f64> = events.filter_map(|event| event["loss_train"].as_f64()).collect();
+    assert!(losses.len() == 12 && losses[..6].is_sorted_by(|a, b| a > b), "{losses:?}");
+    let metrics = std::fs::read_to_string(one.join("out/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
+    assert!(metrics["compress"]["variables"]["u"]["rel_l2"].as_f64().unwrap() < 0.4, "{metrics}");
+}
+
+#[test]
+fn what_makes_no_sense_with_components_is_refused() {
+    let here = folder("principal-refused");
+    for (set, key) in [
+        ("train.loss=absolute", "train.loss"),
+        ("train.model.keep=2", "train.model.keep"),
+        ("train.model.activation=relu", "train.model.activation"),
+        ("train.sparsity={weight: 0.1}", "train.sparsity"),
+        ("train.start=model.h5", "train.start"),
+        ("train.model.hidden=[3]", "train.model.hidden"),
+    ] {
+        run(&here, 1, "", &[set]).refused(2, &[key, "pca"]);
+    }
+    run(&here, 1, "", &["train.model.latent=9999"]).refused(2, &["train.model.latent", "9999", "1536 values"]);
+}
