@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::archive::{Archive, Box4, ElementType, Source, Variable};
-use crate::config::{Assimilate, Compress, Evaluate, Generate, Job, MethodName, Reduction, Stage, Train};
+use crate::config::{Assimilate, Compress, Evaluate, Generate, Job, MethodName, ModelName, Reduction, Stage, Train};
 use crate::dataset::generate;
 use crate::dataset::{Split, Window};
 use crate::model::{Cost, Shape, TrainedModel, zoo};
@@ -218,7 +218,8 @@ impl Plan {
             );
             let rows = train.batch.min(trained).div_ceil(ranks);
             let penalized = if train.sparsity.is_some() { graph.latent().len() } else { 0 };
-            let training = footprint::train(&cost, [shape.len(), penalized], [rows, at_once.min(rows)]);
+            let components = if train.model.name == ModelName::Pca { footprint::components(&cost) } else { 0 };
+            let training = footprint::train(&cost, [shape.len(), penalized], [rows, at_once.min(rows)]) + components;
             self.memory.push((Stage::Train, training.max(footprint::statistics(shape.len(), ranks))));
             // The model with its statistics; checkpoints hold the parameters and two moments.
             let numbers = cost.params * (1 + 3 * train.checkpoints_kept) + 2 * shape.len();

@@ -78,6 +78,11 @@ fn holes(bytes: u64) -> f64 {
     if bytes < RETURNED { HOLES } else { 1.0 }
 }
 
+/// The end of a pass to the principal components, on rank 0: sums, gradients and parameters while they are turned.
+pub(super) fn components(cost: &Cost) -> u64 {
+    3 * DOUBLE * cost.decoder_params as u64
+}
+
 /// Making the decoder exact: the integers before and after an op of all samples of the rank, and one sample in f64.
 pub(super) fn calibrate(cost: &Cost, ranks: usize) -> u64 {
     let samples = CALIBRATION_SAMPLES.div_ceil(ranks) as u64;
@@ -90,6 +95,8 @@ pub(super) fn code(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
     const MASK: usize = 2;
     const PREDICTION: usize = 8;
     const NETWORK: u64 = 32 << 20;
+    // Parameters as they are read and on the device; the exact decoder's as they are, and while they are packed.
+    let weights = |cost: &Cost| 2 * REAL * cost.params as u64 + 2 * DOUBLE * cost.decoder_params as u64;
     let [values, seen] = tiles.values.map(|n| n * tiles.elements.len());
     let (of_one, threads) = (tiles.values[0], tiles.threads.min(tiles.count));
     let prediction = if learned.is_some() { size_of::<f32>() * values } else { 0 };
@@ -101,7 +108,7 @@ pub(super) fn code(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
     let coding = threads as f64 * tiles.elements.iter().map(work).fold(0.0, f64::max);
     // Fields in f64 with their masks; a sample in and out of the network, in f64.
     let reading = learned.map_or(0, |cost| 9 * seen as u64 + cost.inference_bytes * DOUBLE / REAL);
-    held as u64 + (coding as u64).max(reading) + if learned.is_some() { NETWORK } else { 0 }
+    held as u64 + (coding as u64).max(reading) + learned.map_or(0, |cost| NETWORK + weights(cost))
 }
 
 /// Decoding: the tiles of a round, and the work on one per thread; `learned`: most f32 bytes of values alive in the network,

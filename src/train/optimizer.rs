@@ -1,8 +1,16 @@
 //! The optimizer: a flat parameter buffer, a flat gradient, and what is remembered between steps.
 
+use std::ops::Range;
+
 use crate::backend::Backend;
 use crate::backend::elementwise::Binary;
 use crate::backend::optimize::{Adam, Moments};
+
+/// Puts values into a buffer, in place and exactly: what is recorded reads there.
+pub(super) fn put<B: Backend>(backend: &B, buffer: &mut B::Buffer, start: usize, values: &B::Buffer) {
+    backend.approach(buffer, start, &backend.zeros(backend.len(values)), 1.0);
+    backend.approach(buffer, start, values, 1.0);
+}
 
 /// Adam with its moments.
 pub struct Optimizer<B: Backend> {
@@ -43,29 +51,44 @@ impl<B: Backend> Optimizer<B> {
         backend.adam(params, gradient, &mut self.moments, &adam);
     }
 
-    /// Adds a gradient to the sum that the moments then are, the second what the first rounds away (Knuth 1969, vol. 2,
-    /// 4.2.2, theorem B): a step of a pass.
-    pub fn gather(&mut self, backend: &B, gradient: &B::Buffer) {
+    /// Adds a gradient to the sums that the moments of these parameters then are, the second what the first rounds away (Knuth
+    /// 1969, vol. 2, 4.2.2, theorem B): a step of a pass.
+    pub fn gather(&mut self, backend: &B, gradient: &B::Buffer, parts: &[Range<usize>]) {
         let Moments { first, second, steps } = &mut self.moments;
         let with = |op, a: &B::Buffer, b: &B::Buffer| backend.binary(op, a, b);
-        let sum = with(Binary::Add, first, gradient);
-        let added = with(Binary::Sub, &sum, first);
-        let lost = with(Binary::Sub, first, &with(Binary::Sub, &sum, &added));
-        let lost = with(Binary::Add, &lost, &with(Binary::Sub, gradient, &added));
-        *second = with(Binary::Add, second, &lost);
-        *first = sum;
+        for range in parts {
+            let [old, rest, new] = [&*first, &*second, gradient].map(|buffer| backend.view(buffer, range.clone()));
+            let sum = with(Binary::Add, &old, &new);
+            let added = with(Binary::Sub, &sum, &old);
+            let lost = with(Binary::Sub, &new, &added);
+            let kept = with(Binary::Sub, &sum, &added);
+            drop((new, added));
+            let lost = with(Binary::Add, &lost, &with(Binary::Sub, &old, &kept));
+            drop((old, kept));
+            put(backend, first, range.start, &sum);
+            let sum = with(Binary::Add, &rest, &lost);
+            drop((rest, lost));
+            put(backend, second, range.start, &sum);
+        }
         *steps += 1;
     }
 
-    /// What was gathered; the next pass starts with nothing.
-    pub fn gathered(&mut self, backend: &B) -> Vec<f64>
+    /// What was gathered by these parameters; the next pass starts with nothing.
+    pub fn gathered<const N: usize>(&mut self, backend: &B, parts: &[Range<usize>; N]) -> [Vec<f64>; N]
     where
         B: Backend<Real = f32>,
     {
         let Moments { first, second, .. } = &mut self.moments;
-        let (sum, rest) = (backend.download(first), backend.download(second));
-        (*first, *second) = (backend.zeros(sum.len()), backend.zeros(rest.len()));
-        sum.iter().zip(rest).map(|(&sum, rest)| f64::from(sum) + f64::from(rest)).collect()
+        let of = |buffer: &B::Buffer, range: &Range<usize>| backend.download(&backend.view(buffer, range.clone()));
+        let wide = |range: &Range<usize>| {
+            let pairs = of(first, range).into_iter().zip(of(second, range));
+            pairs.map(|(sum, rest)| f64::from(sum) + f64::from(rest)).collect()
+        };
+        let gathered = parts.each_ref().map(wide);
+        for sum in [first, second] {
+            *sum = backend.zeros(backend.len(sum));
+        }
+        gathered
     }
 
     /// Steps done.

@@ -3,7 +3,7 @@
 //! ```text
 //! network      z = W' (x - m), y = W z + m          W (values x latent): orthonormal columns
 //! pass         S = sum of (x - m) z',  s = sum of (x - m)                        over n samples
-//! its end      m += s / n;  S -= s z̄';  W' S = U L U', L falling;  W = S U made orthonormal, column by column
+//! its end      m += s / n;  S -= s (W' s)' / n;  W' S = U L U', L falling;  W = S U, made orthonormal
 //! ```
 //!
 //! With a decoder whose weights are 0 the output is m, and S and s are -1/2 times the gradients of the squared loss by these
@@ -15,16 +15,22 @@ use std::ops::Range;
 
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::matmul::matmul;
 use faer::linalg::svd::{self, ComputeSvdVectors};
-use faer::{Mat, Par};
+use faer::{Accum, Mat, MatRef, Par};
 use rayon::prelude::*;
 
 use crate::backend::Backend;
+use crate::backend::random::{Purpose, Stream};
 use crate::model::Graph;
 use crate::model::graph::{Affine, Op, Program};
 
-/// A row with less of its norm left than this part is a sum of the rows before it.
-const DEPENDENT: f64 = 1e-9;
+/// Values whose rows are worked on together.
+const CHUNK: usize = 4096;
+/// A column of which less than this part, squared, is not a sum of the columns before it is lost in rounding.
+const DEPENDENT: f64 = 1e-10;
+/// Rounds of making columns orthonormal: the last finds them so but for rounding (Yamamoto et al. 2015, ETNA 44).
+const ROUNDS: usize = 3;
 
 /// Where weight and bias of the two layers lie.
 pub(super) struct Principal {
@@ -45,17 +51,17 @@ impl Principal {
         Self { encoder: layer(&graph.encoder), decoder: layer(&graph.decoder) }
     }
 
-    /// Latent values.
-    fn latent(&self) -> usize {
-        self.encoder[1].len()
+    /// Weight and bias of the decoder: what [`Principal::end_pass`] wants of the gradient.
+    pub(super) fn decoder(&self) -> &[Range<usize>; 2] {
+        &self.decoder
     }
 
-    /// Start values from drawn ones: their columns made orthonormal, m = 0.
+    /// Start values from drawn ones: columns made orthonormal, m = 0.
     pub(super) fn start(&self, params: &mut [f32]) {
-        let values = self.decoder[1].len();
-        let mut rows = self.columns(params);
-        orthonormal(&mut rows);
-        self.put(params, &rows, &vec![0.0; values]);
+        let drawn: Vec<f64> = params[self.encoder[0].clone()].iter().map(|&w| f64::from(w)).collect();
+        params[self.decoder[1].clone()].fill(0.0);
+        let k = self.encoder[1].len();
+        self.put_orthonormal(params, drawn, Mat::identity(k, k));
     }
 
     /// Makes the decoder answer m whatever it is given, in place.
@@ -66,62 +72,100 @@ impl Principal {
 
     /// The parameters after a pass, and what its components, seen from the new mean, leave of the sum of squares.
     ///
-    /// * `gradient` – sum of the gradients of all batches
-    /// * `loss`     – and of their losses
-    pub(super) fn end_pass(&self, params: &mut [f32], gradient: &[f64], (loss, samples): (f64, f64)) -> f64 {
-        let values = self.decoder[1].len();
-        let shift: Vec<f64> = gradient[self.decoder[1].clone()].iter().map(|g| -0.5 * g / samples).collect();
-        let old = self.columns(params);
-        // 1. The sums about the new mean: rows of S', one for each component.
-        let mut sums: Vec<Vec<f64>> = gradient[self.decoder[0].clone()]
-            .chunks(values)
-            .map(|row| row.iter().map(|g| -0.5 * g).collect())
-            .collect();
-        sums.par_iter_mut().zip(&old).for_each(|(sum, old)| add(sum, &shift, -samples * dot(old, &shift)));
-        // 2. Ritz values and vectors of the old components.
-        let k = self.latent();
-        let products: Vec<f64> = (0..k * k)
-            .into_par_iter()
-            .map(|i| 0.5 * (dot(&old[i / k], &sums[i % k]) + dot(&old[i % k], &sums[i / k])))
-            .collect();
-        let trace: f64 = (0..k).map(|i| products[i * k + i]).sum();
-        let turn = eigenvectors(k, &products);
-        // 3. The new ones.
-        let turned = |i: usize| {
-            let mut row = vec![0.0; values];
-            sums.iter().enumerate().for_each(|(j, sum)| add(&mut row, sum, turn[(j, i)]));
-            row
-        };
-        let mut rows: Vec<Vec<f64>> = (0..k).into_par_iter().map(turned).collect();
-        orthonormal(&mut rows);
-        let bias = &params[self.decoder[1].clone()];
-        let mean: Vec<f64> = bias.iter().zip(&shift).map(|(&m, shift)| f64::from(m) + shift).collect();
-        self.put(params, &rows, &mean);
-        (loss - samples * dot(&shift, &shift) - trace).max(0.0)
-    }
-
-    /// W by columns.
-    fn columns(&self, params: &[f32]) -> Vec<Vec<f64>> {
-        let weight = &params[self.encoder[0].clone()];
-        (0..self.latent()).map(|j| weight[j..].iter().step_by(self.latent()).map(|&w| f64::from(w)).collect()).collect()
-    }
-
-    fn put(&self, params: &mut [f32], columns: &[Vec<f64>], mean: &[f64]) {
-        let (k, values) = (self.latent(), mean.len());
-        for (j, column) in columns.iter().enumerate() {
-            for (i, &w) in column.iter().enumerate() {
-                params[self.encoder[0].start + i * k + j] = w as f32;
-                params[self.decoder[0].start + j * values + i] = w as f32;
-            }
-            params[self.encoder[1].start + j] = -dot(column, mean) as f32;
+    /// * `gradient` – sums over all batches, by weight and bias of the decoder
+    /// * `loss`     – sum of their losses
+    pub(super) fn end_pass(&self, params: &mut [f32], gradient: [Vec<f64>; 2], (loss, samples): (f64, f64)) -> f64 {
+        let (k, values) = (self.encoder[1].len(), self.decoder[1].len());
+        let shift: Vec<f64> = gradient[1].iter().map(|g| -0.5 * g / samples).collect();
+        let old = &params[self.encoder[0].clone()];
+        // 1. S about the new mean: a row for each value.
+        let mut seen = vec![0.0; k];
+        for (w, s) in old.chunks_exact(k).zip(&shift) {
+            seen.iter_mut().zip(w).for_each(|(seen, &w)| *seen += f64::from(w) * s);
         }
-        params[self.decoder[1].clone()].iter_mut().zip(mean).for_each(|(bias, &m)| *bias = m as f32);
+        let mut sums = vec![0.0; k * values];
+        sums.par_chunks_exact_mut(k).zip(&shift).enumerate().for_each(|(value, (row, shift))| {
+            let of = |j: usize| -0.5 * gradient[0][j * values + value] - samples * seen[j] * shift;
+            row.iter_mut().enumerate().for_each(|(j, sum)| *sum = of(j));
+        });
+        drop(gradient);
+        // 2. Ritz values and vectors of the old components.
+        let ritz = products(k, old, &sums);
+        let trace: f64 = (0..k).map(|i| ritz[(i, i)]).sum();
+        // 3. The new ones.
+        params[self.decoder[1].clone()].iter_mut().zip(&shift).for_each(|(m, s)| *m = (f64::from(*m) + s) as f32);
+        self.put_orthonormal(params, sums, eigenvectors(&ritz));
+        let square: f64 = shift.iter().map(|s| s * s).sum();
+        (loss - samples * square - trace).max(0.0)
+    }
+
+    /// The parameters with W = `sums` x `turn`, orthonormal, for the m that the decoder has.
+    fn put_orthonormal(&self, params: &mut [f32], mut sums: Vec<f64>, mut turn: Mat<f64>) {
+        let (k, values) = (self.encoder[1].len(), self.decoder[1].len());
+        for round in 0..ROUNDS {
+            let gram = products(k, &sums, &sums);
+            let (map, lost) = orthonormal(&product(product(turn.transpose(), gram.as_ref()).as_ref(), turn.as_ref()));
+            let map = product(map.as_ref(), turn.transpose());
+            sums.par_chunks_mut(CHUNK * k).enumerate().for_each(|(chunk, rows)| {
+                let mut old = vec![0.0; k];
+                for (i, row) in rows.chunks_exact_mut(k).enumerate() {
+                    old.copy_from_slice(row);
+                    for (j, w) in row.iter_mut().enumerate() {
+                        *w = if lost[j] && round + 1 < ROUNDS {
+                            noise(chunk * CHUNK + i, round * k + j)
+                        } else {
+                            old.iter().enumerate().map(|(i, w)| map[(j, i)] * w).sum()
+                        };
+                    }
+                }
+            });
+            turn = Mat::identity(k, k);
+        }
+        let mut shift = vec![0.0; k];
+        for value in 0..values {
+            let m = f64::from(params[self.decoder[1].start + value]);
+            for (j, &w) in sums[value * k..][..k].iter().enumerate() {
+                params[self.encoder[0].start + value * k + j] = w as f32;
+                params[self.decoder[0].start + j * values + value] = w as f32;
+                shift[j] -= w * m;
+            }
+        }
+        params[self.encoder[1].clone()].iter_mut().zip(shift).for_each(|(bias, b)| *bias = b as f32);
     }
 }
 
+/// What stands for a component that the samples do not have: the same at every value, column and run.
+fn noise(value: usize, column: usize) -> f64 {
+    let stream = Stream::new(0, Purpose::Init, column as u64, 0);
+    2.0 * stream.uniforms(u32::try_from(value).unwrap_or(u32::MAX))[0] - 1.0
+}
+
+/// Sum over the values of a(value) b(value)'.
+fn products<T: Copy + Into<f64> + Sync>(k: usize, a: &[T], b: &[f64]) -> Mat<f64> {
+    let part = |(a, b): (&[T], &[f64])| {
+        let mut sum = vec![0.0; k * k];
+        for (a, b) in a.chunks_exact(k).zip(b.chunks_exact(k)) {
+            for (&x, row) in a.iter().zip(sum.chunks_exact_mut(k)) {
+                let x: f64 = x.into();
+                row.iter_mut().zip(b).for_each(|(sum, y)| *sum += x * y);
+            }
+        }
+        sum
+    };
+    let parts: Vec<Vec<f64>> = a.par_chunks(CHUNK * k).zip(b.par_chunks(CHUNK * k)).map(part).collect();
+    // In one order, whatever the number of threads.
+    Mat::from_fn(k, k, |i, j| parts.iter().map(|part| part[i * k + j]).sum())
+}
+
+fn product(a: MatRef<f64>, b: MatRef<f64>) -> Mat<f64> {
+    let mut out = Mat::zeros(a.nrows(), b.ncols());
+    matmul(out.as_mut(), Accum::Replace, a, b, 1.0, Par::Seq);
+    out
+}
+
 /// Of a symmetric matrix without negative eigenvalues, as columns, the largest first: its singular vectors.
-fn eigenvectors(k: usize, matrix: &[f64]) -> Mat<f64> {
-    let matrix = Mat::from_fn(k, k, |i, j| matrix[i * k + j]);
+fn eigenvectors(matrix: &Mat<f64>) -> Mat<f64> {
+    let k = matrix.nrows();
     let (mut sigma, mut vectors) = (Diag::<f64>::zeros(k), Mat::<f64>::zeros(k, k));
     let (thin, no) = (ComputeSvdVectors::Thin, ComputeSvdVectors::No);
     let mut memory = MemBuffer::new(svd::svd_scratch::<f64>(k, k, thin, no, Par::Seq, Default::default()));
@@ -132,34 +176,28 @@ fn eigenvectors(k: usize, matrix: &[f64]) -> Mat<f64> {
     if found.is_ok() { vectors } else { Mat::identity(k, k) }
 }
 
-/// Gram-Schmidt, twice (Giraud et al. 2005: twice is enough); what depends on rows before it becomes 0.
-fn orthonormal(rows: &mut [Vec<f64>]) {
-    for i in 0..rows.len() {
-        let (before, rest) = rows.split_at_mut(i);
-        let row = &mut rest[0];
-        let norm = dot(row, row).sqrt();
-        for _ in 0..2 {
-            let parts: Vec<f64> = before.par_iter().map(|earlier| dot(earlier, row)).collect();
-            before.iter().zip(parts).for_each(|(earlier, part)| add(row, earlier, -part));
+/// Of columns with these products: T (a row for each of the new ones) that makes them orthonormal one after the other, and
+/// which of them are lost in those before. (Cholesky factor of the columns at norm 1.)
+fn orthonormal(gram: &Mat<f64>) -> (Mat<f64>, Vec<bool>) {
+    let k = gram.nrows();
+    let scale: Vec<f64> = (0..k).map(|i| if gram[(i, i)] > 0.0 { 1.0 / gram[(i, i)].sqrt() } else { 0.0 }).collect();
+    let (mut factor, mut map) = (Mat::<f64>::zeros(k, k), Mat::<f64>::zeros(k, k));
+    let mut lost = vec![false; k];
+    for i in 0..k {
+        for j in 0..i {
+            let known: f64 = (0..j).map(|l| factor[(i, l)] * factor[(j, l)]).sum();
+            let rest = gram[(i, j)] * scale[i] * scale[j] - known;
+            factor[(i, j)] = if lost[j] { 0.0 } else { rest / factor[(j, j)] };
         }
-        let left = dot(row, row).sqrt();
-        let scale = if left > DEPENDENT * norm { 1.0 / left } else { 0.0 };
-        row.iter_mut().for_each(|v| *v *= scale);
+        let left = gram[(i, i)] * scale[i] * scale[i] - (0..i).map(|l| factor[(i, l)].powi(2)).sum::<f64>();
+        lost[i] = left.is_nan() || left <= DEPENDENT;
+        if !lost[i] {
+            factor[(i, i)] = left.sqrt();
+            for c in 0..=i {
+                let before: f64 = (0..i).map(|j| factor[(i, j)] * map[(j, c)]).sum();
+                map[(i, c)] = (if c == i { scale[i] } else { 0.0 } - before) / factor[(i, i)];
+            }
+        }
     }
-}
-
-/// Eight sums side by side: the compiler may not reorder one.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let (a, a_rest) = a.as_chunks::<8>();
-    let (b, b_rest) = b.as_chunks::<8>();
-    let mut sums = [0.0; 8];
-    for (a, b) in a.iter().zip(b) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (x, y))| *sum += x * y);
-    }
-    let rest: f64 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f64>() + rest
-}
-
-fn add(to: &mut [f64], from: &[f64], factor: f64) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from);
+    (map, lost)
 }

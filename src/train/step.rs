@@ -7,7 +7,7 @@ use ndarray::{Array5, Axis, Slice};
 
 use super::gradient::{Hooks, Replayed, Samples, Task, differentiate};
 use super::principal::Principal;
-use super::{GradientSum, Optimizer, TrainError, loss, sparsity};
+use super::{GradientSum, Optimizer, TrainError, loss, optimizer, sparsity};
 use crate::backend::{Backend, Buffers};
 use crate::config::{Loss, Sparsity};
 use crate::dataset::{Batch, Batches, Cursor, Normalizer};
@@ -170,8 +170,8 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
                 return Err(TrainError::NotFinite { step: self.optimizer.steps() + 1, epoch, batch, what, value });
             }
         }
-        match self.principal {
-            Some(_) => self.optimizer.gather(&self.backend, &gradient),
+        match &self.principal {
+            Some(principal) => self.optimizer.gather(&self.backend, &gradient, principal.decoder()),
             None => self.optimizer.step(&self.backend, &mut self.params, &gradient),
         }
         if self.method.penalty.is_some() {
@@ -185,20 +185,20 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     /// `None` of any other. Collective.
     pub fn end_epoch(&mut self, loss: f64, samples: f64) -> Option<f64> {
         let principal = self.principal.as_ref()?;
-        let gradient = self.optimizer.gathered(&self.backend);
+        let gradient = self.optimizer.gathered(&self.backend, principal.decoder());
         // Rank 0 computes: processors of several kinds may round products of matrices in several ways.
         let mut params = self.backend.download(&self.params);
-        let left = if self.world.is_root() { principal.end_pass(&mut params, &gradient, (loss, samples)) } else { 0.0 };
-        let shared =
-            self.world.broadcast_bytes([bytemuck::cast_slice(&[left]), bytemuck::cast_slice(&params)].concat());
-        let (left, params) = shared.split_at(size_of::<f64>());
-        let params: Vec<f32> = params.chunks_exact(4).map(bytemuck::pod_read_unaligned).collect();
-        // In place, exactly: what is recorded reads there.
-        let zeros = self.backend.zeros(params.len());
-        for values in [zeros, self.backend.upload(&params)] {
-            self.backend.approach(&mut self.params, 0, &values, 1.0);
+        let left = if self.world.is_root() { principal.end_pass(&mut params, gradient, (loss, samples)) } else { 0.0 };
+        let left = self.world.broadcast(Some(&left).filter(|_| self.world.is_root()));
+        for range in self.graph.params.trainable().iter().map(|spec| spec.range()) {
+            let new = &mut params[range.clone()];
+            if self.world.size() > 1 {
+                let bytes = self.world.broadcast_bytes(bytemuck::cast_slice(new).to_vec());
+                bytemuck::cast_slice_mut(new).copy_from_slice(&bytes);
+            }
+            optimizer::put(&self.backend, &mut self.params, range.start, &self.backend.upload(new));
         }
-        Some(bytemuck::pod_read_unaligned(left))
+        Some(left)
     }
 
     /// Moves the running statistics of batch norms towards those of the batch, which lie like the end of the parameters.
