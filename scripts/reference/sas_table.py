@@ -5,7 +5,7 @@
 
 IMAGES: HDF5 with counts (n, y, x), mask (y, x; 1: good), model_id (n), models, whose quality is that of ln(1 + counts); or
 an IDX file, whose pixels are taken as they are. 500 of the images are held out and coded as one file. WORK keeps what is
-made: the same command goes on. Needs numpy, h5py, scipy, pysz, pillow, zstandard. One markdown row per method, and one for
+made: the same command goes on. Needs numpy, h5py, scipy, pysz, pillow, zstandard, hdf5plugin. One markdown row per method, and one for
 the quality of each of FAMILIES:
 
     ratio          stored bytes (of counts 4 per value) over those of streams, index and tables, the model not counted
@@ -15,6 +15,7 @@ the quality of each of FAMILIES:
     max            largest error, median over the images
     I(q)           root mean square error of I(q) over rings one pixel wide, in sqrt(counts of the ring), median
     blur           energy above half the Nyquist frequency, over that of the image
+    pattern        correlation of the errors of neighboring pixels: 0 where what is lost is noise
 """
 import argparse
 import gzip
@@ -42,7 +43,7 @@ WIDE = {"name": "dense", "hidden": [512]}
 PASSES = 8
 # Model, penalty, ways to code, what it sees of counts.
 MODELS = {
-    **{f"sci-hpc, pca {n}": ({"name": "pca", "latent": n}, None, [{}], "log") for n in (8, 16, 32, 64)},
+    **{f"principal components {n}": ({"name": "pca", "latent": n}, None, [{}], "log") for n in (8, 16, 32, 64)},
     "undercomplete 8": ({**WIDE, "latent": 8}, None, [{}], "log"),
     "undercomplete 16": ({**WIDE, "latent": 16}, None, [{}], "log"),
     "undercomplete 32": ({**WIDE, "latent": 32}, None, [{}], "log"),
@@ -132,7 +133,17 @@ def quality(counts, back, mask, seen):
     freq = np.hypot(*np.meshgrid(np.fft.fftfreq(h), np.fft.fftfreq(w), indexing="ij")) > 0.25
     high = lambda v: np.sum(np.abs(np.fft.fft2(v))[:, freq] ** 2)
     return {"rel": rel, "psnr": psnr, "ssim": similar, "max": np.median(np.abs(e[:, good]).max(axis=1)),
-            "iq": float(np.median(sigma)), "blur": high(y) / high(x)}
+            "iq": float(np.median(sigma)), "blur": high(y) / high(x), "pattern": pattern(e, good)}
+
+
+def pattern(errors, good):
+    """Correlation of the errors of neighbors along y and x, both of them good."""
+    product = square = 0.0
+    for a, b in ((np.s_[:-1, :], np.s_[1:, :]), (np.s_[:, :-1], np.s_[:, 1:])):
+        both = good[a] & good[b]
+        p, q = errors[(slice(None), *a)][:, both], errors[(slice(None), *b)][:, both]
+        product, square = product + np.sum(p * q), square + np.sum(p * p + q * q) / 2
+    return product / square if square > 0 else 0.0
 
 
 def rows(name, data, back, bytes_each, model_bytes=0.0):
@@ -144,7 +155,7 @@ def rows(name, data, back, bytes_each, model_bytes=0.0):
         q = quality(counts[chosen], back[chosen], mask, seen)
         sizes = [f"{raw / bytes_each:.0f}", ratio(1e3), ratio(1e5)] if family == "all" else [""] * 3
         cells = [name if family == "all" else "", family, *sizes, f"{q['rel']:.4f}", f"{q['psnr']:.1f}",
-                 f"{q['ssim']:.3f}", f"{q['max']:.2f}", f"{q['iq']:.2f}" if seen.counted else "", f"{q['blur']:.2f}"]
+                 f"{q['ssim']:.3f}", f"{q['max']:.2f}", f"{q['iq']:.2f}" if seen.counted else "", f"{q['blur']:.2f}", f"{q['pattern']:.2f}"]
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -159,7 +170,7 @@ def learned(arguments, data):
         folder = work / name.replace(" ", "-").replace(",", "")
         epochs = PASSES if model["name"] == "pca" else arguments.epochs
         train = {"model": model, "epochs": epochs, "batch": 32, "shards": 2, "learning_rate": 1e-3,
-                 "schedule": "cosine", "checkpoint_every": 4}
+                 "checkpoint_every": 4, **({} if model["name"] == "pca" else {"schedule": "cosine"})}
         if penalty:
             train["sparsity"] = {**penalty, "warmup": 0.3}
         run(program, {"job": {"name": "train", "output": str(folder / "train"), "seed": 1},
@@ -204,7 +215,7 @@ def peers(arguments, data, train):
         step = np.sqrt(np.mean(sigma[:r] ** 2)) / 8
         q = np.rint((flat - mean) @ vt[:r].T / step)
         bits = np.sum(np.maximum(np.log2(np.sqrt(2 * np.pi * np.e) * sigma[:r] / step), 0.1))
-        rows(f"PCA {r}", data, (q * step @ vt[:r] + mean).reshape(x.shape), bits / 8, r * h * w * 1.0)
+        rows(f"PCA by NumPy, {r}", data, (q * step @ vt[:r] + mean).reshape(x.shape), bits / 8, r * h * w * 1.0)
     for keep in (16, 32, 64, 128):
         c = fft.dctn(x, axes=(1, 2), norm="ortho").reshape(n, -1)
         kept = np.abs(c) >= -np.sort(-np.abs(c), axis=1)[:, keep - 1 : keep]
@@ -215,6 +226,7 @@ def peers(arguments, data, train):
         rows(f"DCT, {keep} largest", data, fft.idctn((q * step).reshape(x.shape), axes=(1, 2), norm="ortho"), size / n)
     sz3(data, x)
     jpeg2000(data, x)
+    filters(data, x)
     import zstandard
 
     size = len(zstandard.ZstdCompressor(level=19).compress(counts.astype(f"<u{seen.bytes}").tobytes()))
@@ -232,22 +244,39 @@ def sz3(data, x):
         rows(f"SZ3, abs {bound:.4g}", data, np.asarray(back), len(np.asarray(packed).tobytes()) / len(x))
 
 
-def jpeg2000(data, x):
-    from PIL import Image
-
-    # One mosaic: a header for each image would outweigh it.
+def mosaic(x):
+    """All images side by side: a header for each would outweigh it; and how to cut it again."""
     n, h, w = x.shape
     side = int(np.ceil(np.sqrt(n)))
     tiles = np.concatenate([x, np.zeros((side * side - n, h, w))])
-    mosaic = tiles.reshape(side, side, h, w).transpose(0, 2, 1, 3).reshape(side * h, side * w)
+    whole = tiles.reshape(side, side, h, w).transpose(0, 2, 1, 3).reshape(side * h, side * w)
+    return whole, lambda back: back.reshape(side, h, side, w).transpose(0, 2, 1, 3).reshape(-1, h, w)[:n]
+
+
+def jpeg2000(data, x):
+    from PIL import Image
+
+    whole, cut = mosaic(x)
     scale = 65535 / x.max()
     for ratio in (12, 25, 50, 100, 200):  # of 16 bits
         stream = io.BytesIO()
-        Image.fromarray(np.rint(mosaic * scale).astype(np.uint16)).save(
+        Image.fromarray(np.rint(whole * scale).astype(np.uint16)).save(
             stream, "JPEG2000", quality_mode="rates", quality_layers=[ratio], irreversible=True, no_jp2=True)
         back = np.asarray(Image.open(io.BytesIO(stream.getvalue())), float) / scale
-        back = back.reshape(side, h, side, w).transpose(0, 2, 1, 3).reshape(-1, h, w)[:n]
-        rows(f"JPEG 2000, rate {ratio}", data, back, len(stream.getvalue()) / n)
+        rows(f"JPEG 2000, rate {ratio}", data, cut(back), len(stream.getvalue()) / len(x))
+
+
+def filters(data, x):
+    """Other coders of floats, as filters of HDF5."""
+    import hdf5plugin
+
+    whole, cut = mosaic(x)
+    ways = {"ZFP": lambda bound: hdf5plugin.Zfp(accuracy=bound), "SPERR": lambda bound: hdf5plugin.Sperr(absolute=bound)}
+    for name, way in ways.items():
+        for bound in (data[3].unit * b for b in (0.1, 0.3, 1.0, 2.0)):
+            with h5py.File("memory", "w", driver="core", backing_store=False) as f:
+                coded = f.create_dataset("x", data=whole.astype(np.float32), chunks=whole.shape, **way(bound))
+                rows(f"{name}, abs {bound:.4g}", data, cut(coded[:].astype(float)), coded.id.get_storage_size() / len(x))
 
 
 def main():
@@ -260,8 +289,8 @@ def main():
     arguments = parser.parse_args()
     arguments.work = arguments.work.absolute()
     train, data = split(arguments.images, arguments.work)
-    print("| method | images | ratio | 1e3 | 1e5 | rel | psnr, dB | ssim | max | I(q), sigma | blur |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print("| method | images | ratio | 1e3 | 1e5 | rel | psnr, dB | ssim | max | I(q), sigma | blur | pattern |")
+    print("|" + "---|" * 12)
     if arguments.only != "peers":
         classical(arguments, data)
         learned(arguments, data)

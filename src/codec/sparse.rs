@@ -111,11 +111,11 @@ impl Channels {
         self.steps += 1;
         if self.steps >= self.renewed_at {
             self.renewed_at = self.steps + self.steps / 4 + 1;
-            // Counts are below 2^31: a stream has no more numbers.
-            let key = |(channel, met): (usize, &(u64, u64))| (u64::from(u32::MAX) - met.0) << 32 | channel as u64;
+            let most = u64::from(u32::MAX);
+            let key = |(channel, met): (usize, &(u64, u64))| most.saturating_sub(met.0) << 32 | channel as u64;
             let mut keys: Vec<u64> = self.met.iter().enumerate().map(key).collect();
             keys.sort_unstable();
-            self.order = keys.into_iter().map(|key| (key & u64::from(u32::MAX)) as u32).collect();
+            self.order = keys.into_iter().map(|key| (key & most) as u32).collect();
             self.known = (self.steps, self.order.iter().map(|&channel| self.met[channel as usize].0).collect());
         }
     }

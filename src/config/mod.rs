@@ -159,6 +159,10 @@ impl Job {
                 "`learned` needs a model: add a section `train`, or name a file in compress.model".into()
             });
         }
+        let pca = self.train.as_ref().is_some_and(|train| train.model.name == ModelName::Pca);
+        checks.require(!pca || self.data.augment.jitter == 0, "data.augment.jitter", || {
+            "not with model `pca`: its components follow from the samples".into()
+        });
         let model = self.train.is_some() || self.compress.as_ref().is_some_and(|s| s.model.is_some());
         checks.require(
             self.data.sample.cells.is_none() || model || self.assimilate.is_some(),

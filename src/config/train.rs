@@ -159,8 +159,8 @@ pub enum ModelName {
     Backbone,
     /// Fully connected.
     Dense,
-    /// Principal components: one linear layer each way, found by subspace iteration, an epoch being a pass over the samples;
-    /// 8 are mostly enough. `learning_rate` and `schedule` play no part.
+    /// Principal components: one linear layer each way, found by subspace iteration, an epoch being a pass over the samples, of
+    /// which 8 to 15 are enough. `learning_rate` plays no part; `loss_train` of an epoch is that of the components before it.
     Pca,
     /// Convolutions of which one halves the grid and many channels make the latent larger than the sample (seed 000).
     Overcomplete,
@@ -271,6 +271,7 @@ impl Train {
         let pca = self.model.name == ModelName::Pca;
         let passes = [
             (self.loss != Loss::Squared, "train.loss"),
+            (self.schedule != Schedule::Constant, "train.schedule"),
             (self.sparsity.is_some(), "train.sparsity"),
             (self.start.is_some(), "train.start"),
             (self.model.keep.is_some(), "train.model.keep"),

@@ -209,7 +209,8 @@ impl<B: Backend<Real = f32>> Fit<B> {
 
     /// Validates, logs, and keeps a checkpoint now and then.
     fn end_epoch(&self, ctx: &Context, trainer: &mut Trainer<B>, at: &mut Progressing) -> Result<(), JobError> {
-        at.running.loss = trainer.end_epoch(at.running.loss, at.running.samples).unwrap_or(at.running.loss);
+        let left = trainer.end_epoch(at.next, (at.running.loss, at.running.samples))?;
+        at.running.loss = left.unwrap_or(at.running.loss);
         let number = at.next.epoch + 1;
         let last = number as usize == self.section.epochs;
         let due = |every: usize| last || (number as usize).is_multiple_of(every);
@@ -401,13 +402,14 @@ fn log_epoch<B: Backend<Real = f32>>(
         Some(score) => format!("  valid {:.4e}  rel L2 {:.4}", score.loss, score.rel_l2),
         None => String::new(),
     };
+    let norm = epoch.gradient_norm;
+    let gradient = if norm.is_nan() { String::new() } else { format!("  gradient {norm:.2e}") };
     ctx.report.log(format_args!(
-        "train {}: epoch {}/{}  loss {:.4e}{valid}  gradient {:.2e}  {:.1} samples/s  ETA {left_s:.0} s",
+        "train {}: epoch {}/{}  loss {:.4e}{valid}{gradient}  {:.1} samples/s  ETA {left_s:.0} s",
         fit.group.name,
         epoch.epoch,
         fit.section.epochs,
         epoch.loss_train,
-        epoch.gradient_norm,
         samples / epoch.seconds,
     ));
     let finite = |v: f64| if v.is_finite() { json!(v) } else { json!(null) };

@@ -73,22 +73,23 @@ impl<B: Backend> Optimizer<B> {
         *steps += 1;
     }
 
-    /// What was gathered by these parameters; the next pass starts with nothing.
-    pub fn gathered<const N: usize>(&mut self, backend: &B, parts: &[Range<usize>; N]) -> [Vec<f64>; N]
+    /// What was gathered by these parameters.
+    pub fn gathered<const N: usize>(&self, backend: &B, parts: &[Range<usize>; N]) -> [Vec<f64>; N]
     where
         B: Backend<Real = f32>,
     {
-        let Moments { first, second, .. } = &mut self.moments;
         let of = |buffer: &B::Buffer, range: &Range<usize>| backend.download(&backend.view(buffer, range.clone()));
-        let wide = |range: &Range<usize>| {
-            let pairs = of(first, range).into_iter().zip(of(second, range));
+        parts.each_ref().map(|range| {
+            let pairs = of(&self.moments.first, range).into_iter().zip(of(&self.moments.second, range));
             pairs.map(|(sum, rest)| f64::from(sum) + f64::from(rest)).collect()
-        };
-        let gathered = parts.each_ref().map(wide);
-        for sum in [first, second] {
+        })
+    }
+
+    /// The next pass starts with nothing.
+    pub fn forget(&mut self, backend: &B) {
+        for sum in [&mut self.moments.first, &mut self.moments.second] {
             *sum = backend.zeros(backend.len(sum));
         }
-        gathered
     }
 
     /// Steps done.

@@ -8,7 +8,7 @@
 //!
 //! With a decoder whose weights are 0 the output is m, and S and s are -1/2 times the gradients of the squared loss by these
 //! weights and their bias: a pass is a sum of the gradients that every training has, over the same shards, ranks and devices,
-//! and its checkpoints. L are the Ritz values. (Subspace iteration from a random start: Halko, Martinsson & Tropp 2011, SIAM
+//! and its checkpoints. Values that do not count are 0, for the components as for the encoder. L are the Ritz values. (Subspace iteration from a random start: Halko, Martinsson & Tropp 2011, SIAM
 //! Review 53(2), algorithm 4.4, with a pass for each of its products and a mean that is found on the way.)
 
 use std::ops::Range;
@@ -70,7 +70,8 @@ impl Principal {
         backend.approach(params, weight.start, &backend.zeros(weight.len()), 1.0);
     }
 
-    /// The parameters after a pass, and what its components, seen from the new mean, leave of the sum of squares.
+    /// The parameters after a pass, and what the components before it, seen from the new mean, leave of the sum of squares: a
+    /// difference of sums in f32, to about 1e-6 of these.
     ///
     /// * `gradient` – sums over all batches, by weight and bias of the decoder
     /// * `loss`     – sum of their losses
@@ -96,7 +97,7 @@ impl Principal {
         params[self.decoder[1].clone()].iter_mut().zip(&shift).for_each(|(m, s)| *m = (f64::from(*m) + s) as f32);
         self.put_orthonormal(params, sums, eigenvectors(&ritz));
         let square: f64 = shift.iter().map(|s| s * s).sum();
-        (loss - samples * square - trace).max(0.0)
+        loss - samples * square - trace
     }
 
     /// The parameters with W = `sums` x `turn`, orthonormal, for the m that the decoder has.
@@ -125,9 +126,10 @@ impl Principal {
         for value in 0..values {
             let m = f64::from(params[self.decoder[1].start + value]);
             for (j, &w) in sums[value * k..][..k].iter().enumerate() {
-                params[self.encoder[0].start + value * k + j] = w as f32;
-                params[self.decoder[0].start + j * values + value] = w as f32;
-                shift[j] -= w * m;
+                let w = w as f32;
+                params[self.encoder[0].start + value * k + j] = w;
+                params[self.decoder[0].start + j * values + value] = w;
+                shift[j] -= f64::from(w) * m;
             }
         }
         params[self.encoder[1].clone()].iter_mut().zip(shift).for_each(|(bias, b)| *bias = b as f32);

@@ -29,9 +29,9 @@ pub struct Identity {
 pub struct Checkpoint {
     /// Flat parameters.
     pub params: Vec<f32>,
-    /// First moments of Adam.
+    /// First moments of Adam; of a pass, see `principal`, sums.
     pub first: Vec<f32>,
-    /// Second moments of Adam.
+    /// Second moments of Adam; of a pass what the sums round away.
     pub second: Vec<f32>,
     /// Optimizer steps done.
     pub steps: u64,

@@ -79,7 +79,7 @@ struct Uploads<B: Backend> {
 pub struct StepResult {
     /// Loss summed over the global batch, before the step.
     pub loss: f64,
-    /// Norm of the gradient.
+    /// Norm of the gradient; NaN in a pass, whose components do not move along it.
     pub gradient_norm: f64,
     /// Whether a rank asked to stop.
     pub stop: bool,
@@ -138,7 +138,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     /// One step with the batch of this rank; `ahead` is the one after it, if it is known; `stop` travels with the sums.
     /// Collective.
     ///
-    /// Errors: [`TrainError::NotFinite`], the same on every rank, parameters unchanged.
+    /// Errors: [`TrainError::NotFinite`], the same on every rank, parameters as before the step, or the pass.
     pub fn step(&mut self, batch: &Batch, ahead: Option<&Batch>, stop: bool) -> Result<StepResult, TrainError> {
         let uploaded = self.uploads.next.take().filter(|(cursor, _)| *cursor == batch.cursor).map(|(_, there)| there);
         let mut ahead = ahead;
@@ -178,18 +178,28 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             sparsity::unit_atoms(&self.backend, self.graph, &mut self.params);
         }
         self.move_statistics(statistics);
-        Ok(StepResult { loss, gradient_norm, stop })
+        Ok(StepResult { loss, gradient_norm: if self.principal.is_some() { f64::NAN } else { gradient_norm }, stop })
     }
 
-    /// Ends an epoch. Of one that was a pass, with this sum of losses over so many samples, returns what the components leave;
-    /// `None` of any other. Collective.
-    pub fn end_epoch(&mut self, loss: f64, samples: f64) -> Option<f64> {
-        let principal = self.principal.as_ref()?;
-        let gradient = self.optimizer.gathered(&self.backend, principal.decoder());
+    /// Ends an epoch. Of one that was a pass, with this sum of losses over so many samples, returns what the components before
+    /// it leave; `None` of any other. Collective.
+    ///
+    /// Errors: [`TrainError::NotFinite`], the same on every rank.
+    pub fn end_epoch(&mut self, at: Cursor, (loss, samples): (f64, f64)) -> Result<Option<f64>, TrainError> {
+        let Some(principal) = &self.principal else { return Ok(None) };
         // Rank 0 computes: processors of several kinds may round products of matrices in several ways.
         let mut params = self.backend.download(&self.params);
-        let left = if self.world.is_root() { principal.end_pass(&mut params, gradient, (loss, samples)) } else { 0.0 };
-        let left = self.world.broadcast(Some(&left).filter(|_| self.world.is_root()));
+        let left = if self.world.is_root() {
+            let gradient = self.optimizer.gathered(&self.backend, principal.decoder());
+            principal.end_pass(&mut params, gradient, (loss, samples))
+        } else {
+            0.0
+        };
+        let left: f64 = bytemuck::pod_read_unaligned(&self.world.broadcast_bytes(left.to_ne_bytes().to_vec()));
+        if !left.is_finite() {
+            let (step, what) = (self.optimizer.steps(), "sum of squares");
+            return Err(TrainError::NotFinite { step, epoch: at.epoch + 1, batch: at.batch, what, value: left });
+        }
         for range in self.graph.params.trainable().iter().map(|spec| spec.range()) {
             let new = &mut params[range.clone()];
             if self.world.size() > 1 {
@@ -198,7 +208,8 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             }
             optimizer::put(&self.backend, &mut self.params, range.start, &self.backend.upload(new));
         }
-        Some(left)
+        self.optimizer.forget(&self.backend);
+        Ok(Some(left.max(0.0)))
     }
 
     /// Moves the running statistics of batch norms towards those of the batch, which lie like the end of the parameters.
@@ -221,7 +232,11 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         rows: Range<usize>,
         (gradients, ahead): (&mut GradientSum<'_>, &mut Option<&Batch>),
     ) -> f64 {
-        let samples = self.samples((batch, uploaded), &rows);
+        let mut samples = self.samples((batch, uploaded), &rows);
+        if self.principal.is_some() {
+            // As the encoder sees them: sums over other values for each component would not belong together.
+            samples.valid = None;
+        }
         let penalty = self.method.penalty(self.optimizer.steps() + 1);
         let task = Task { graph: self.graph, loss: self.method.loss, penalty, params: &self.params };
         if self.world.size() == 1 {
