@@ -5,8 +5,8 @@
 
 IMAGES: HDF5 with counts (n, y, x), mask (y, x; 1: good), model_id (n), models, whose quality is that of ln(1 + counts); or
 an IDX file, whose pixels are taken as they are. 500 of the images are held out and coded as one file. WORK keeps what is
-made: the same command goes on. Needs numpy, h5py, scipy, pysz, pillow, zstandard, hdf5plugin. One markdown row per method, and one for
-the quality of each of FAMILIES:
+made: the same command goes on. Needs numpy, h5py, scipy, pysz, pillow, zstandard, hdf5plugin. One markdown row per method,
+and one for the quality of each of FAMILIES:
 
     ratio          stored bytes (of counts 4 per value) over those of streams, index and tables, the model not counted
     1e3, 1e5       the same with the model paid by so many images
@@ -274,7 +274,7 @@ def filters(data, x):
     ways = {"ZFP": lambda bound: hdf5plugin.Zfp(accuracy=bound), "SPERR": lambda bound: hdf5plugin.Sperr(absolute=bound)}
     for name, way in ways.items():
         for bound in (data[3].unit * b for b in (0.1, 0.3, 1.0, 2.0)):
-            with h5py.File("memory", "w", driver="core", backing_store=False) as f:
+            with h5py.File("memory", "w", driver="core", backing_store=False, rdcc_nbytes=0) as f:
                 coded = f.create_dataset("x", data=whole.astype(np.float32), chunks=whole.shape, **way(bound))
                 rows(f"{name}, abs {bound:.4g}", data, cut(coded[:].astype(float)), coded.id.get_storage_size() / len(x))
 
