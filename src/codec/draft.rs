@@ -227,7 +227,10 @@ impl<T: Sample> Subject<'_, T> {
             Some(self.draft(Method::Rings, (prediction.is_some(), false), bytes, decoded))
         };
         let drafts = free.into_iter().chain(given.map(Some)).map(code);
-        drafts.flatten().min_by_key(|draft| draft.bytes.len()).ok_or(CodecError::NotCounts)
+        let best = drafts.flatten().min_by_key(|draft| draft.bytes.len()).ok_or(CodecError::NotCounts)?;
+        // Near the end of the type, or in one row, a pixel may have no room for what its ring makes of it.
+        let kept = self.rings_of(&best.back()).is_some_and(|error| error.largest <= fraction);
+        if kept { Ok(best) } else { Subject { bound: Bound::Lossless, ..*self }.best(Predictor::Auto) }
     }
 
     /// All coded values alike, bit for bit.
