@@ -138,7 +138,8 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     /// One step with the batch of this rank; `ahead` is the one after it, if it is known; `stop` travels with the sums.
     /// Collective.
     ///
-    /// Errors: [`TrainError::NotFinite`], the same on every rank, parameters as before the step, or the pass.
+    /// Errors: [`TrainError::NotFinite`], the same on every rank, parameters unchanged (in a pass without the weights of the
+    /// decoder).
     pub fn step(&mut self, batch: &Batch, ahead: Option<&Batch>, stop: bool) -> Result<StepResult, TrainError> {
         let uploaded = self.uploads.next.take().filter(|(cursor, _)| *cursor == batch.cursor).map(|(_, there)| there);
         let mut ahead = ahead;
