@@ -118,14 +118,8 @@ fn code(arguments: &Arguments, variable: &Variable, (tiles, bound): (&[Stored], 
     };
     let mut total = Total::default();
     for tile in tiles {
-        let spec = TileSpec {
-            shape: tile.shape,
-            bound,
-            fills: &fills,
-            valid_range: variable.valid_range,
-            predictor,
-            beside: 0,
-        };
+        let valid_range = variable.valid_range;
+        let spec = TileSpec { fills: &fills, valid_range, predictor, ..TileSpec::new(tile.shape, bound) };
         let started = Instant::now();
         let coded = codec::encode_tile(&tile.values, None, &spec).unwrap_or_else(|e| fail(&e));
         total.encode_s += started.elapsed().as_secs_f64();
@@ -143,8 +137,8 @@ fn code(arguments: &Arguments, variable: &Variable, (tiles, bound): (&[Stored], 
 type Pair<'a> = (&'a sci_hpc::archive::Values, &'a sci_hpc::archive::Values);
 
 fn compare(variable: &Variable, (original, decoded): Pair, quality: &mut Quality) {
-    let valid = variable.valid(original);
-    for i in (0..original.len()).filter(|&i| valid.as_ref().is_none_or(|valid| valid[i])) {
+    let valid = variable.valid_numbers(original);
+    for i in (0..original.len()).filter(|&i| valid[i]) {
         quality.add(variable.unpack(original.get_f64(i)), variable.unpack(decoded.get_f64(i)));
     }
 }

@@ -179,7 +179,7 @@ impl Point {
         let megabytes = size_of_val(values) as f64 * 1e-6;
         let given = |key| (self.key == key).then_some(self.value);
         let bound = Limits::resolve(None, given("rel"), (None, given("psnr")), span(values)).bound();
-        let spec = TileSpec { shape, bound, fills: &[], valid_range: None, predictor, beside: 0 };
+        let spec = TileSpec { predictor, ..TileSpec::new(shape, bound) };
         let values = Values::F32(values.to_vec());
         let started = Instant::now();
         let coded = encode_tile(&values, None, &spec).unwrap_or_else(|e| fail(&self.work, &e));

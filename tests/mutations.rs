@@ -316,14 +316,7 @@ fn changed_streams_are_read_or_refused() {
     const SHAPE: [usize; 4] = [3, 5, 8, 9];
     let limits = Limits { abs: Some(1e-3), ..Limits::default() };
     let tile = |values: &[f32], predictor| {
-        let spec = TileSpec {
-            shape: SHAPE,
-            bound: Bound::Within(limits),
-            fills: &[],
-            valid_range: None,
-            predictor,
-            beside: 0,
-        };
+        let spec = TileSpec { predictor, ..TileSpec::new(SHAPE, Bound::Within(limits)) };
         let given = (predictor == Predictor::Given).then(|| vec![0.5; values.len()]);
         encode_tile(&Values::F32(values.to_vec()), given.as_deref(), &spec).unwrap()
     };

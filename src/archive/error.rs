@@ -23,7 +23,7 @@ pub enum ArchiveError {
         path: PathBuf,
     },
     /// The file exists but is not a readable file of a known format.
-    #[error("{}: cannot be opened: {reason}; expected NetCDF (classic or 4), HDF5 or IDX, or raw numbers that data.raw describes: is the file complete?", path.display())]
+    #[error("{}: cannot be opened: {reason}; expected NetCDF (classic or 4), HDF5 or IDX, or raw numbers that data.raw describes: is the file complete? (curves in XML or columns of text: `generate: {{name: stack}}` makes one file of them)", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -83,7 +83,7 @@ pub enum ArchiveError {
         found: String,
     },
     /// A file without fields.
-    #[error("{}: holds no field that can be coded (numbers on a grid, 64 or more, no coordinates or flags); other numeric variables: {}; name what is to be coded in data.variables", path.display(), list(available))]
+    #[error("{}: holds no field that can be coded (numbers on a grid, 64 or more, no coordinates or flags); other numeric variables: {}; name what is to be coded in data.variables; where every file has a single image or curve, `generate: {{name: stack}}` makes one file of many", path.display(), list(available))]
     NothingToCode {
         /// The file.
         path: PathBuf,

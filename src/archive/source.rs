@@ -10,6 +10,7 @@ use super::contents::{self, Contents, Header};
 use super::h5::Slab;
 use super::handle::{self, Handle, Opened};
 use super::nc::{self, NcKind};
+use super::pixels;
 use super::survey::{Defect, DefectKind};
 use super::variable::{Field, Stored, Variable, meaning};
 use super::{ArchiveError, Box4, ElementType, Values, h5, slab};
@@ -179,6 +180,11 @@ impl Source {
             return Err(ArchiveError::IsArchive { path: path.into() });
         }
         source.sort_variables(reading.axis.as_deref())?;
+        if reading.images {
+            for at in 0..source.fields.len() {
+                source.fields[at].mask = pixels::mask_of(&source, &source.contents, &source.fields[at])?;
+            }
+        }
         Ok(source)
     }
 
@@ -233,6 +239,12 @@ impl Source {
         }
         let available = self.fields.iter().map(|v| v.name.clone()).collect();
         Err(ArchiveError::VariableMissing { path, variable, available })
+    }
+
+    /// What is told of the masks beside images.
+    pub fn mask_notes(&self) -> Vec<String> {
+        let images = self.fields.iter().filter(|_| self.reading.images);
+        images.filter_map(|v| pixels::note(&self.contents, v)).collect()
     }
 
     /// External links that stay links when the `coded` variables are coded: names, and the files they lead to.
@@ -317,7 +329,8 @@ impl Source {
             let stored = self.read_slab(variable, &piece)?;
             at = slab::place(variable, &piece, &stored, &mut values, at);
         }
-        Ok(Stored { shape: region.len, values })
+        let masked = variable.mask.as_ref().and_then(|mask| mask.cut(region));
+        Ok(Stored { shape: region.len, values, masked })
     }
 
     /// Physical numbers of a box in f32, and where there are any.
@@ -414,7 +427,8 @@ impl Source {
         for header in &self.contents.headers {
             let Some(variable) = self.variable_of(header, axis, has_time) else { continue };
             let [_, z, y, x] = variable.shape;
-            let other = header.linked || self.reading.images && (z > 1 || y < 2 || x < 2);
+            let image = z == 1 && y > 1 && x > 1 && !pixels::is_mask(&header.name);
+            let other = header.linked || self.reading.images && !image;
             let helper = other || helpers.contains(&header.name) || is_auxiliary(header);
             if helper || variable.count() < CODED_VALUES_MIN {
                 self.others.push(variable);
@@ -443,6 +457,7 @@ impl Source {
             has_time: layout.has_time,
             unlimited: layout.time.last().is_some_and(|&d| layout.has_time && header.dims[d].unlimited),
             attributes: header.attributes.clone(),
+            mask: None,
             layout,
         })
     }

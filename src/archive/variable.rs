@@ -4,6 +4,7 @@ use ndarray::{Array4, ArrayView4};
 
 use super::attributes::Attributes;
 use super::axes::{self, Dimension, Layout};
+use super::pixels::PixelMask;
 use super::{Element, ElementType, Values};
 
 /// Linear packing: physical = stored · scale + offset (CF 1.11, section 8.1), in f64.
@@ -40,6 +41,8 @@ pub struct Variable {
     pub unlimited: bool,
     /// All attributes.
     pub attributes: Attributes,
+    /// Of images (`data.variables: images`): the mask beside them.
+    pub mask: Option<PixelMask>,
     pub(crate) layout: Layout,
 }
 
@@ -50,6 +53,8 @@ pub struct Stored {
     pub shape: [usize; 4],
     /// Numbers as in the file, x fastest.
     pub values: Values,
+    /// Cells (z, y, x) that a mask beside the variable takes out of every step.
+    pub masked: Option<Vec<bool>>,
 }
 
 /// Physical numbers of a box.
@@ -131,11 +136,19 @@ impl Variable {
         self.packing.map_or(stored, |p| stored * p.scale + p.offset)
     }
 
-    /// Whether each stored number is a value: finite, no fill, inside the valid range. `None` if all are.
-    pub fn valid(&self, values: &Values) -> Option<Vec<bool>> {
-        assert_eq!(values.element(), self.element, "type of `{}`", self.name);
-        let valid = with_slice!(values, slice => self.valid_slice(slice));
+    /// Whether each stored number is a value: finite, no fill, inside the valid range, not masked. `None` if all are.
+    pub fn valid(&self, stored: &Stored) -> Option<Vec<bool>> {
+        let mut valid = self.valid_numbers(&stored.values);
+        if let Some(masked) = &stored.masked {
+            valid.iter_mut().zip(masked.iter().cycle()).for_each(|(valid, masked)| *valid &= !masked);
+        }
         valid.contains(&false).then_some(valid)
+    }
+
+    /// Whether each number is a value, whatever is masked.
+    pub fn valid_numbers(&self, values: &Values) -> Vec<bool> {
+        assert_eq!(values.element(), self.element, "type of `{}`", self.name);
+        with_slice!(values, slice => self.valid_slice(slice))
     }
 
     #[allow(clippy::unnecessary_cast)]
@@ -158,7 +171,7 @@ impl Variable {
     }
 
     fn field_as<T: Element>(&self, stored: &Stored, narrow: impl Fn(f64) -> T) -> Field<T> {
-        let valid = self.valid(&stored.values);
+        let valid = self.valid(stored);
         let mut values: Vec<T> = with_slice!(&stored.values, slice => {
             slice.iter().map(|n| narrow(self.unpack(n.as_f64()))).collect()
         });
@@ -280,6 +293,7 @@ mod tests {
             has_time: false,
             unlimited: false,
             attributes,
+            mask: None,
             layout,
         }
     }
@@ -292,7 +306,7 @@ mod tests {
         attributes.put_numbers("_FillValue", vec![-32767i16]);
         attributes.put_numbers("missing_value", vec![-1i16, -2]);
         let v = variable(ElementType::I16, attributes);
-        let stored = Stored { shape: [1, 1, 1, 4], values: Values::I16(vec![4, -32767, -2, 0]) };
+        let stored = Stored { shape: [1, 1, 1, 4], values: Values::I16(vec![4, -32767, -2, 0]), masked: None };
         let field = v.field(&stored);
         assert_eq!(field.values.as_slice().unwrap(), &[12.0, 0.0, 0.0, 10.0]);
         assert_eq!(field.valid.unwrap().as_slice().unwrap(), &[true, false, false, true]);
@@ -303,8 +317,9 @@ mod tests {
         let mut attributes = Attributes::default();
         attributes.put_numbers("missing_value", vec![1e34f64]);
         let v = variable(ElementType::F32, attributes);
-        let stored = Stored { shape: [1, 1, 1, 4], values: Values::F32(vec![1.0, 1e34, f32::NAN, f32::INFINITY]) };
-        assert_eq!(v.valid(&stored.values).unwrap(), &[true, false, false, false]);
+        let stored =
+            Stored { shape: [1, 1, 1, 4], values: Values::F32(vec![1.0, 1e34, f32::NAN, f32::INFINITY]), masked: None };
+        assert_eq!(v.valid(&stored).unwrap(), &[true, false, false, false]);
         assert_eq!(v.field64(&stored).values.as_slice().unwrap(), &[1.0, 0.0, 0.0, 0.0]);
     }
 
@@ -314,7 +329,7 @@ mod tests {
         attributes.put_numbers("_FillValue", vec![1e37f32]);
         attributes.put_numbers("missing_value", vec![-9f64, 0.5]);
         let v = variable(ElementType::I16, attributes);
-        assert_eq!(v.valid(&Values::I16(vec![i16::MAX, -9, 0, 1])).unwrap(), &[true, false, true, true]);
+        assert_eq!(v.valid_numbers(&Values::I16(vec![i16::MAX, -9, 0, 1])), &[true, false, true, true]);
     }
 
     #[test]
@@ -323,7 +338,7 @@ mod tests {
         attributes.put_numbers("scale_factor", vec![0.1f64]);
         attributes.put_numbers("valid_range", vec![0.0f64, 1.0]);
         let v = variable(ElementType::I16, attributes);
-        assert_eq!(v.valid(&Values::I16(vec![-1, 0, 10, 11])).unwrap(), &[false, true, true, false]);
-        assert_eq!(v.valid(&Values::I16(vec![1, 2, 3, 4])), None);
+        assert_eq!(v.valid_numbers(&Values::I16(vec![-1, 0, 10, 11])), &[false, true, true, false]);
+        assert_eq!(v.valid_numbers(&Values::I16(vec![1, 2, 3, 4])), [true; 4]);
     }
 }

@@ -11,7 +11,7 @@ use super::lattice::{Lattice, Work};
 use super::linear;
 use super::lossless;
 use super::mirror::{self, Center};
-use super::rings::{self, RingError};
+use super::rings;
 use super::sample::Sample;
 use super::tile::{Chart, Predictor, bare};
 use super::warp::{self, Log};
@@ -21,7 +21,7 @@ const INTEGER_MAX: f64 = (1u64 << 50) as f64;
 /// Share of the raw size above which lossless coding is tried as well.
 const LOSSLESS_SHARE: f64 = 0.3;
 /// Pixels along each axis of images that may be symmetric.
-const SYMMETRIC_MIN: usize = 8;
+pub(super) const SYMMETRIC_MIN: usize = 8;
 /// Attempts at meeting a limit on a mean.
 const MEAN_ATTEMPTS: usize = 8;
 /// A root mean square this near to its limit is near enough.
@@ -43,6 +43,10 @@ pub(super) struct Subject<'a, T> {
     pub missing: &'a Missing,
     /// Bytes of the tile beside the draft: head, listed values, mask.
     pub beside: usize,
+    /// Cells of every step that are no measurements.
+    pub masked: Option<&'a [bool]>,
+    /// The beam of images of which I(q) is bounded.
+    pub center: Option<Center>,
 }
 
 /// Numbers that a reader takes for missing.
@@ -158,20 +162,6 @@ impl<T: Sample> Subject<'_, T> {
         broken.map(|(p, (value, _))| (p, value.pattern())).collect()
     }
 
-    /// How far I(q) of `back` is; `None` if these are no images of counts.
-    pub fn rings_of(&self, back: &[T]) -> Option<RingError> {
-        let bounded = matches!(self.bound, Bound::Within(Limits { rings: Some(_), .. }));
-        let images = self.shape[1] == 1 && (bounded || self.shape[2..].iter().all(|&n| n >= SYMMETRIC_MIN));
-        let numbers = |values: &[T]| -> Vec<f64> { values.iter().map(|v| v.number()).collect() };
-        let counted = |p: usize| self.cell(p) != Cell::Filled;
-        let counts = |values: &[T]| (0..values.len()).all(|p| !counted(p) || values[p].number() >= 0.0);
-        if !((T::INTEGRAL || bounded) && images && counts(self.values) && counts(back)) {
-            return None;
-        }
-        let pair = [numbers(self.values), numbers(back)];
-        Some(rings::compare([&pair[0], &pair[1]], self.shape, self.cells, counted))
-    }
-
     /// The shortest draft.
     pub fn best(&self, predictor: Predictor) -> Result<Draft<T>, CodecError> {
         let exact = !T::INTEGRAL || self.values.iter().all(|v| v.number().abs() <= INTEGER_MAX);
@@ -222,12 +212,12 @@ impl<T: Sample> Subject<'_, T> {
         let free = (predictor != Predictor::Given || given.is_none()).then_some(None);
         let code = |prediction: Option<&[f32]>| {
             let known = (self.cells, prediction);
-            let (bytes, back) = rings::encode(&numbers, self.shape, known, (fraction, T::INTEGRAL))?;
+            let (bytes, back) = rings::encode(&numbers, (self.shape, self.center?), known, (fraction, T::INTEGRAL))?;
             let decoded = back.into_iter().map(T::from_number).collect();
             Some(self.draft(Method::Rings, (prediction.is_some(), false), bytes, decoded))
         };
         let drafts = free.into_iter().chain(given.map(Some)).map(code);
-        let best = drafts.flatten().min_by_key(|draft| draft.bytes.len()).ok_or(CodecError::NotCounts)?;
+        let best = drafts.flatten().min_by_key(|draft| draft.bytes.len()).ok_or_else(|| self.not_counts())?;
         // Near the end of the type, or in one row, a pixel may have no room for what its ring makes of it.
         let kept = self.rings_of(&best.back()).is_some_and(|error| error.largest <= fraction);
         if kept { Ok(best) } else { Subject { bound: Bound::Lossless, ..*self }.best(Predictor::Auto) }

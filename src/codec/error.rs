@@ -67,9 +67,13 @@ pub enum CodecError {
     },
     /// A bound on I(q) over values that are no images of counts.
     #[error(
-        "error_bound.iq_sigma is for images (y, x) of counts, numbers of 0 to 4294967295; choose another bound for this variable"
+        "error_bound.iq_sigma is for images (y, x) of counts, numbers of 0 to 4294967295; here is {found}. Choose another \
+         bound for this variable, or name pixels that are no measurements in a `mask` beside it or as _FillValue"
     )]
-    NotCounts,
+    NotCounts {
+        /// What there is.
+        found: String,
+    },
     /// Not even the shortest stream of a tile is as short as its bits per value allow.
     #[error(
         "a tile of {values} values takes {least} bytes at least, error_bound.rate or ratio allow {allowed}: raise the rate, lower \

@@ -296,11 +296,11 @@ fn write(symbols: &[Symbol], expectation: Expectation, out: &mut Writer) {
     residuals.write(out);
 }
 
-/// Codes images (t, 1, y, x) of counts: the body of the stream and what the decoder will find, in place of the coded
+/// Codes images (t, 1, y, x) of counts around `center`: the body of the stream and what the decoder will find, in place of the coded
 /// values. `None` if a value is no count, or there are too many.
 pub(super) fn encode(
     values: &[f64],
-    shape: [usize; 4],
+    (shape, center): ([usize; 4], Center),
     (cells, prediction): (Option<&[Cell]>, Option<&[f32]>),
     (fraction, integral): (f64, bool),
 ) -> Option<(Vec<u8>, Vec<f64>)> {
@@ -310,7 +310,7 @@ pub(super) fn encode(
     if shape[1] != 1 || !(0..values.len()).all(|p| !coded(p) || count(values[p])) {
         return None;
     }
-    let geometry = Geometry::new(n, Center::find(values, shape, cells));
+    let geometry = Geometry::new(n, center);
     let images = Images { geometry: &geometry, cells, prediction, integral };
     let levels = Levels::within(fraction, integral)?;
     let patterns: Vec<Pattern> = (0..shape[0]).map(|image| images.measure(image, values, levels)).collect();
@@ -396,19 +396,14 @@ pub(super) fn decode(
     of_waves.finish(reader)
 }
 
-/// How far I(q) is from that of `values`: images (t, 1, y, x) of counts of which `counted` says which pixels count.
-pub(super) fn compare(
-    [values, back]: [&[f64]; 2],
-    shape: [usize; 4],
-    cells: Option<&[Cell]>,
-    counted: impl Fn(usize) -> bool,
-) -> RingError {
+/// How far I(q) is from that of `values`: images (t, 1, y, x) of counts, those that are not filled, around `center`.
+pub(super) fn compare([values, back]: [&[f64]; 2], shape: [usize; 4], (cells, center): (&[Cell], Center)) -> RingError {
     let n = [shape[2], shape[3]];
-    let geometry = Geometry::new(n, Center::find(values, shape, cells));
+    let geometry = Geometry::new(n, center);
     let mut error = RingError::default();
     for start in (0..values.len()).step_by(n[0] * n[1]) {
         for ring in &geometry.rings {
-            let pixels = || ring.pixels.iter().map(|p| start + p).filter(|&p| counted(p));
+            let pixels = || ring.pixels.iter().map(|p| start + p).filter(|&p| cells[p] != Cell::Filled);
             let (sum, difference) = pixels().fold((0.0, 0.0), |(s, d), p| (s + values[p], d + back[p] - values[p]));
             if pixels().next().is_some() {
                 let deviation = difference.abs() / f64::max(sum, 1.0).sqrt();
@@ -437,10 +432,11 @@ mod tests {
         };
         let values: Vec<f64> = (0..3 * 720).map(value).collect();
         let cells: Vec<Cell> = (0..3 * 720).map(|i| if i % 30 == 7 { Cell::Filled } else { Cell::Coded }).collect();
+        let center = Center::find(&values, shape, Some(&cells));
         for prediction in [None, Some(values.iter().map(|&v| v as f32 * 0.9).collect::<Vec<f32>>())] {
             let known = (Some(&cells[..]), prediction.as_deref());
-            let (bytes, back) = encode(&values, shape, known, (0.5, true)).unwrap();
-            let error = compare([&values, &back], shape, Some(&cells), |p| cells[p] == Cell::Coded);
+            let (bytes, back) = encode(&values, (shape, center), known, (0.5, true)).unwrap();
+            let error = compare([&values, &back], shape, (&cells, center));
             assert!(error.largest <= 0.5 && error.rings > 30, "{error:?}");
             let mut decoded = values.clone();
             let mut reader = Reader::new(&bytes, "test");
@@ -448,6 +444,6 @@ mod tests {
             assert_eq!((decoded, reader.remaining()), (back, 0));
             assert!(bytes.len() < 700, "{} bytes", bytes.len());
         }
-        assert!(encode(&[-0.5; 720], [1, 1, 24, 30], (None, None), (0.5, false)).is_none());
+        assert!(encode(&[-0.5; 720], ([1, 1, 24, 30], center), (None, None), (0.5, false)).is_none());
     }
 }

@@ -22,6 +22,7 @@ use super::field::Cell;
 use super::mask::{self, Mask};
 use super::rings::{self, RingError};
 use super::sample::{Sample, with_samples};
+use super::specials::Specials;
 use super::warp::{self, Log};
 use super::{counts, interpolate, linear, lorenzo, lossless, mirror};
 
@@ -72,6 +73,20 @@ pub struct TileSpec<'a> {
     pub predictor: Predictor,
     /// Bytes beside stream and mask, its place in an index, that a bound on the size counts too.
     pub beside: usize,
+    /// Cells (z, y, x) of every step that are no measurements: no part of I(q), and exact where that is bounded.
+    pub masked: Option<&'a [bool]>,
+}
+
+impl TileSpec<'_> {
+    /// A tile of numbers, every one of them a value and a measurement; `predictor` auto.
+    pub fn new(shape: [usize; 4], bound: Bound) -> Self {
+        Self { shape, bound, fills: &[], valid_range: None, predictor: Predictor::Auto, beside: 0, masked: None }
+    }
+
+    /// Whether value `p` is no measurement.
+    pub(super) fn is_masked(&self, p: usize) -> bool {
+        self.masked.is_some_and(|masked| masked[p % masked.len()])
+    }
 }
 
 /// A coded tile.
@@ -133,17 +148,8 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
         fills: spec.fills.iter().map(|&fill| T::from_pattern(fill).number()).collect(),
         range: spec.valid_range,
     };
-    let special = |pattern: u64| {
-        let value = T::from_pattern(pattern);
-        !value.is_finite() || spec.fills.contains(&pattern) || missing.has(value.number())
-    };
-    let plateau = if spec.bound == Bound::Unbounded { None } else { plateau(values, special) };
-    let found = mask::find(values.len(), |p| values[p].pattern(), spec.shape[0], (&special, plateau));
-    let known = plateau.and_then(|p| found.patterns.iter().position(|q| *q == p)).map_or(0, |i| i as u8 + 1);
-    let listed: Vec<usize> = found.listed.iter().map(|l| l.0).collect();
-    let cells = cells(spec.shape, found.mask.as_ref(), &listed, known);
-    let front = specials::<T>(&found, known);
-    let mask_bytes = found.mask.as_ref().filter(|_| spec.bound.is_of_size()).map_or(0, |mask| mask.to_bytes().len());
+    let Specials { mask, cells, front, listed, center } = Specials::find(values, &missing, spec);
+    let mask_bytes = mask.as_ref().filter(|_| spec.bound.is_of_size()).map_or(0, |mask| mask.to_bytes().len());
     let subject = Subject {
         values,
         shape: spec.shape,
@@ -151,7 +157,9 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
         prediction,
         bound: spec.bound,
         missing: &missing,
-        beside: HEAD + front.bytes.len() + mask_bytes + spec.beside,
+        beside: HEAD + front.len() + mask_bytes + spec.beside,
+        masked: spec.masked,
+        center,
     };
     let draft = subject.best(spec.predictor)?;
     let mut out = Writer::default();
@@ -160,13 +168,13 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     out.u8(draft.method.code());
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.u8(flag(draft.predicted, flags::PREDICTION)
-        | flag(found.mask.is_some(), flags::MASK)
-        | flag(!found.listed.is_empty(), flags::LISTED)
+        | flag(mask.is_some(), flags::MASK)
+        | flag(listed, flags::LISTED)
         | flag(!draft.repairs.is_empty(), flags::REPAIRS)
         | flag(draft.log, flags::LOG)
         | flag(draft.range.is_some(), flags::RANGE));
     // 2. and 3.
-    out.bytes.extend_from_slice(&front.bytes);
+    out.bytes.extend_from_slice(&front);
     // 4. Range, scale and body.
     draft.range.into_iter().flatten().for_each(|end| out.pattern(end.pattern(), T::SIZE));
     out.bytes.extend_from_slice(&draft.bytes);
@@ -178,40 +186,14 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     drop(draft);
     subject.check_rate(out.bytes.len() + mask_bytes + spec.beside)?;
     let mut back = vec![T::from_pattern(0); values.len()];
-    decode(&out.bytes, found.mask.as_ref(), prediction, (spec.shape, &mut back))?;
+    decode(&out.bytes, mask.as_ref(), prediction, (spec.shape, &mut back))?;
     let mut report = subject.verify(&back)?;
     (report.method, report.predicted, report.repairs) = (method, predicted, repairs);
-    Ok(CodedTile { stream: out.bytes, mask: found.mask, report })
-}
-
-/// What is kept bit for bit beside the mask.
-fn specials<T: Sample>(found: &mask::Found, known: u8) -> Writer {
-    let mut out = Writer::default();
-    // 2. Patterns of the mask.
-    if found.mask.is_some() {
-        out.length(found.patterns.len());
-        found.patterns.iter().for_each(|&p| out.pattern(p, T::SIZE));
-        out.length(usize::from(known));
-    }
-    // 3. Listed values.
-    if !found.listed.is_empty() {
-        container::write_values(&found.listed, T::SIZE, &mut out);
-    }
-    out
-}
-
-/// A pattern that a good part of the values share, if any: the most frequent one of a sample.
-fn plateau<T: Sample>(values: &[T], special: impl Fn(u64) -> bool) -> Option<u64> {
-    const SAMPLES: usize = 512;
-    let every = values.len().div_ceil(SAMPLES) | 1;
-    let mut sample: Vec<u64> = values.iter().step_by(every).map(|v| v.pattern()).filter(|&p| !special(p)).collect();
-    sample.sort_unstable();
-    let longest = sample.chunk_by(|a, b| a == b).max_by_key(|run| run.len())?;
-    (longest.len() >= 8 && longest.len() * 50 >= sample.len()).then(|| longest[0])
+    Ok(CodedTile { stream: out.bytes, mask, report })
 }
 
 /// What is coded; `None`: everything.
-fn cells(shape: [usize; 4], mask: Option<&Mask>, listed: &[usize], known: u8) -> Option<Vec<Cell>> {
+pub(super) fn cells(shape: [usize; 4], mask: Option<&Mask>, listed: &[usize], known: u8) -> Option<Vec<Cell>> {
     if mask.is_none() && listed.is_empty() {
         return None;
     }

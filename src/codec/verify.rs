@@ -1,14 +1,49 @@
-//! What was decoded against what was promised. Encoder only.
+//! What was decoded against what was promised, and what can be. Encoder only.
 
 use super::CodecError;
 use super::bound::{Bound, Limits};
 use super::container::Method;
-use super::draft::Subject;
+use super::draft::{SYMMETRIC_MIN, Subject};
 use super::field::Cell;
+use super::mirror::Center;
+use super::rings::{self, RingError};
 use super::sample::Sample;
 use super::tile::TileReport;
 
 impl<T: Sample> Subject<'_, T> {
+    /// How far I(q) of `back` is, over what is coded and no defect; `None` if these are no images of counts.
+    pub fn rings_of(&self, back: &[T]) -> Option<RingError> {
+        let bounded = matches!(self.bound, Bound::Within(Limits { rings: Some(_), .. }));
+        let images = self.shape[1] == 1 && (bounded || self.shape[2..].iter().all(|&n| n >= SYMMETRIC_MIN));
+        let numbers = |values: &[T]| -> Vec<f64> { values.iter().map(|v| v.number()).collect() };
+        let masked = |p: usize| self.masked.is_some_and(|masked| masked[p % masked.len()]);
+        let cell = |p: usize| if masked(p) { Cell::Filled } else { self.cell(p) };
+        let counted = |p: usize| cell(p) != Cell::Filled;
+        let counts = |values: &[T]| (0..values.len()).all(|p| !counted(p) || values[p].number() >= 0.0);
+        if !((T::INTEGRAL || bounded) && images && counts(self.values) && counts(back)) {
+            return None;
+        }
+        let pair = [numbers(self.values), numbers(back)];
+        let cells: Vec<Cell> = (0..back.len()).map(cell).collect();
+        let center = self.center.unwrap_or_else(|| Center::find(&pair[0], self.shape, Some(&cells)));
+        Some(rings::compare([&pair[0], &pair[1]], self.shape, (&cells, center)))
+    }
+
+    /// What about these values is no count.
+    pub fn not_counts(&self) -> CodecError {
+        let [_, z, ny, nx] = self.shape;
+        let count = |v: f64| (0.0..=f64::from(u32::MAX)).contains(&v);
+        let found = match self.coded().find(|(_, v)| !count(v.number())).filter(|_| z == 1) {
+            Some((p, v)) => {
+                let [image, y, x] = [p / (ny * nx), p / nx % ny, p % nx];
+                format!("{v} at image {image}, y {y}, x {x} of the box", v = v.number())
+            }
+            None if z == 1 => "too much in a ring".into(),
+            None => format!("a box with {z} levels along z"),
+        };
+        CodecError::NotCounts { found }
+    }
+
     /// Compares what the decoder gives with what was promised.
     pub fn verify(&self, back: &[T]) -> Result<TileReport, CodecError> {
         let mut report = TileReport {
@@ -79,6 +114,8 @@ mod tests {
             bound,
             missing: &missing,
             beside: 0,
+            masked: None,
+            center: None,
         };
         let good = subject.verify(&[1.5, 2.0, 3.1, 255.0, 4.5]).map(|r| (r.violations, r.numbers));
         assert_eq!(good, Ok((0, 5)));

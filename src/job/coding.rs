@@ -247,11 +247,11 @@ impl Tile {
     }
 
     /// What was read of variable `v`, and what comes back of it.
-    pub fn pair(&self, v: usize, chosen: &Chosen) -> Result<(&Values, Values), JobError> {
+    pub fn pair(&self, v: usize, chosen: &Chosen) -> Result<(&Stored, Values), JobError> {
         let (stored, CodedVariable { coded, .. }) = (&self.stored[v], &chosen.variables[v]);
         let (element, prediction) = (stored.values.element(), self.predictions[v].as_deref());
         let frame = TileFrame { shape: stored.shape, element, mask: coded.mask.as_ref(), prediction };
-        Ok((&stored.values, codec::decode_tile(&coded.stream, &frame)?))
+        Ok((stored, codec::decode_tile(&coded.stream, &frame)?))
     }
 
     /// Codes every variable, both ways where both are allowed.
@@ -281,11 +281,13 @@ pub(super) fn latent_shape(region: &Box4, latent: crate::model::Shape) -> Latent
 
 /// Codes one variable of a tile; with a prediction, nothing but that.
 fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) -> Result<CodedVariable, CodecError> {
-    let valid = plan.variable.valid(&stored.values);
+    let valid = plan.variable.valid(stored);
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
     let valid_range = plan.variable.valid_range;
     let (bound, beside) = (plan.bound, RECORD_BYTES as usize);
-    let spec = TileSpec { shape: stored.shape, bound, fills: &plan.fills, valid_range, predictor, beside };
+    let masked = stored.masked.as_deref();
+    let spec =
+        TileSpec { fills: &plan.fills, valid_range, predictor, beside, masked, ..TileSpec::new(stored.shape, bound) };
     let mut coded = codec::encode_tile(&stored.values, prediction, &spec)?;
     let unit = plan.unit();
     let mut quality = Quality::default();

@@ -285,6 +285,12 @@ impl File<'_, '_> {
                 "compress: {input}: `{name}` stays a link to {file}, which the restored file needs as well"
             ));
         }
+        if self.shown {
+            source
+                .mask_notes()
+                .iter()
+                .for_each(|note| self.say(format!("compress: {}: {note}", self.input.name.display())));
+        }
         let mut writer = ArchiveWriter::create(self.team, path, source, &names)?;
         let mut summary = Summary::default();
         // 2. Group after group, the tiles.

@@ -31,7 +31,7 @@ pub(super) fn measure(
     let (mut low, mut high, mut least) = (f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY);
     for region in mine.iter().take_while(|_| !stopped()) {
         let stored = source.read(variable, region)?;
-        let valid = variable.valid(&stored.values);
+        let valid = variable.valid(&stored);
         for i in (0..stored.values.len()).filter(|&i| valid.as_ref().is_none_or(|valid| valid[i])) {
             let x = variable.unpack(stored.values.get_f64(i));
             (low, high) = (low.min(x), high.max(x));

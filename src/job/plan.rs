@@ -120,7 +120,7 @@ impl Trial {
         let (stored, _) = tile.pair(0, &chosen)?;
         self.decode_s += started.elapsed().as_secs_f64();
         self.encode_s += encoded;
-        self.raw += (region.count() * stored.element().size()) as f64;
+        self.raw += (region.count() * stored.values.element().size()) as f64;
         self.coded += size;
         self.quality.join(&quality);
         Ok(())

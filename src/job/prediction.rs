@@ -400,14 +400,7 @@ impl Statistic {
         let shape = Self::shape(values.len(), sample);
         let values_of = Values::F32(by_channel);
         let bound = Limits { abs: Some(STATISTIC_ERROR * f64::from(high - low)), ..Limits::default() }.bound();
-        let spec = TileSpec {
-            shape,
-            bound,
-            fills: &[],
-            valid_range: None,
-            predictor: codec::Predictor::Interpolation,
-            beside: 0,
-        };
+        let spec = TileSpec { predictor: codec::Predictor::Interpolation, ..TileSpec::new(shape, bound) };
         let coded = codec::encode_tile(&values_of, None, &spec)?;
         // A plateau may be masked: the mask travels in front of the stream.
         let mask = coded.mask.as_ref().map(Mask::to_bytes).unwrap_or_default();

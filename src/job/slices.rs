@@ -73,7 +73,7 @@ impl Cut {
 impl Pair {
     fn read((source, archive): (&Source, &Archive), variable: &Variable, cut: &Cut) -> Result<Self, JobError> {
         let stored = source.read(variable, &cut.region)?;
-        let valid = variable.valid(&stored.values);
+        let valid = variable.valid(&stored);
         let physical = |i: usize, number: f64| {
             let counts = valid.as_ref().is_none_or(|valid| valid[i]);
             counts.then(|| variable.unpack(number))

@@ -1,7 +1,7 @@
 //! Toy fields, and a round trip that checks everything a stream promises.
 
 use sci_hpc::archive::{ElementType, Values};
-use sci_hpc::codec::{Bound, CodedTile, Limits, Mask, Predictor, TileFrame, TileSpec, decode_tile, encode_tile};
+use sci_hpc::codec::{Bound, CodedTile, Limits, Mask, TileFrame, TileSpec, decode_tile, encode_tile};
 
 /// Counter-based noise in [-1, 1).
 pub fn noise(i: usize) -> f64 {
@@ -77,7 +77,7 @@ pub fn decode(coded: &CodedTile, element: ElementType, shape: [usize; 4], predic
 }
 
 pub fn spec(shape: [usize; 4], bound: Bound) -> TileSpec<'static> {
-    TileSpec { shape, bound, fills: &[], valid_range: None, predictor: Predictor::Auto, beside: 0 }
+    TileSpec::new(shape, bound)
 }
 
 /// Shape of [`images`].

@@ -28,7 +28,7 @@ fn scattering_is_coded_without_loss_and_comes_back_whole() {
     let mask = made.read_all("sasentry/sasdata/mask").unwrap().1.to_f64();
     assert!(numbers.iter().zip(mask.iter().cycle()).all(|(&n, &m)| (n == u32::MAX) == (m != 0.0)));
     // Masked pixels are missing, not numbers.
-    let valid = counts.valid(&stored.values).unwrap();
+    let valid = counts.valid(&stored).unwrap();
     assert_eq!(valid.iter().filter(|valid| !**valid).count(), 7 * mask.iter().filter(|m| **m != 0.0).count());
     let report = std::fs::read_to_string(here.join("out/metrics.json")).unwrap();
     let metrics: serde_json::Value = serde_json::from_str(&report).unwrap();
@@ -73,6 +73,69 @@ decompress: {}
     };
     refused(&["--set", "compress.error_bound.abs=1"], 2, &["compress.error_bound.iq_sigma", "stands alone"]);
     refused(&["--set", "data.scale=sqrt"], 2, &["data.scale", "anscombe"]);
+}
+
+/// Images of others: counts, a mask of their pixels, and a hot pixel that it does not have.
+#[test]
+fn pixels_that_measured_nothing_are_kept_and_do_not_count() {
+    let here = folder("sas_mask");
+    let (images, n) = (9, 32);
+    let size = n * n;
+    let noise = |i: usize| ((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 24) - 0.5;
+    let count = |i: usize| {
+        let [y, x] = [(i % size / n) as f64 - 15.5, (i % n) as f64 - 15.0];
+        let mean = (300.0 + 40.0 * (i / size) as f64) * (-(y * y + x * x) / 90.0).exp() + 1.0;
+        (mean + (12.0 * mean).sqrt() * noise(i)).round().max(0.0) as u32
+    };
+    let [hot, odd] = [5 * n + 20, 25 * n + 9];
+    let behind = |p: usize| p / n >= 15 && (14..17).contains(&(p % n)) || p == odd;
+    let value = |i: usize| match i % size {
+        p if p == odd => 70_000 + i as u32,
+        p if behind(p) => (i % 3) as u32,
+        p if p == hot => 3_000_000 - i as u32,
+        _ => count(i),
+    };
+    let counts: Vec<u32> = (0..images * size).map(value).collect();
+    let mask: Vec<u8> = (0..size).map(|p| u8::from(!behind(p))).collect();
+    let make = |pixels: usize, group: &str| {
+        let file = hdf5::File::create(here.join("images.h5")).unwrap();
+        let [images_at, mask_at] = ["counts", "mask"].map(|name| format!("{group}{name}"));
+        let builder = || file.new_dataset_builder();
+        let (shape, of_mask) = ([images, n, n], [pixels / n, n]);
+        ndarray::ArrayView::from_shape(shape, &counts)
+            .map(|a| builder().with_data(&a).create(&*images_at))
+            .unwrap()
+            .unwrap();
+        let mask = ndarray::ArrayView::from_shape(of_mask, &mask[..pixels]);
+        mask.map(|a| builder().with_data(&a).create(&*mask_at)).unwrap().unwrap();
+    };
+    make(size, "entry/");
+    let job = "job: {name: sas, output: out}\ndata: {inputs: [images.h5], variables: images}
+compress: {error_bound: {iq_sigma: 0.5}, tile: {steps: 4}}\ndecompress: {}\n";
+    write(&here, "job.yaml", job);
+    let log = finish(&here, 2, &[]);
+    let out = mask.iter().filter(|m| **m == 0).count();
+    let told = format!("`entry/counts`: {out} of 1024 pixels are out: `entry/mask` is 0 there, as in the fewer");
+    assert!(log.contains(&told), "{log}");
+    let back = hdf5::File::open(here.join("out/decompressed/images.h5")).unwrap();
+    assert_eq!(back.dataset("entry/mask").unwrap().read_raw::<u8>().unwrap(), mask);
+    let back = back.dataset("entry/counts").unwrap().read_raw::<u32>().unwrap();
+    let kept = |i: usize| behind(i % size) || i % size == hot;
+    assert!((0..counts.len()).filter(|&i| kept(i)).all(|i| back[i] == counts[i]), "bit for bit");
+    let [mut error, mut noise] = [0.0; 2];
+    for i in (0..counts.len()).filter(|&i| !kept(i)) {
+        error += (f64::from(back[i]) - f64::from(counts[i])).powi(2);
+        noise += f64::from(counts[i]);
+    }
+    assert!(error > 0.0 && error < 2.0 * noise, "{error} {noise}");
+    let report = std::fs::read_to_string(here.join("out/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let of = |key: &str| metrics["compress"]["variables"]["entry/counts"][key].as_f64().unwrap();
+    assert!(of("iq_error_sigma_max") <= 0.5 && of("iq_error_sigma") > 0.1 && of("ratio") > 20.0, "{metrics}");
+    // A mask of other images is named, and not taken.
+    make(16 * n, "");
+    let log = finish(&here, 1, &["--fresh"]);
+    assert!(log.contains("`mask` is not used: u8 [16, 32], not a number for each of [32, 32] pixels"), "{log}");
 }
 
 #[test]

@@ -167,8 +167,8 @@ fn columns(path: &Path) -> Result<Columns, JobError> {
 
 /// Numbers of a list as they are meant, NaN where missing.
 fn physical(variable: &Variable, stored: &Values) -> Vec<f64> {
-    let valid = variable.valid(stored);
-    let number = |i| if valid.as_ref().is_none_or(|valid| valid[i]) { stored.get_f64(i) } else { f64::NAN };
+    let valid = variable.valid_numbers(stored);
+    let number = |i: usize| if valid[i] { stored.get_f64(i) } else { f64::NAN };
     (0..stored.len()).map(|i| variable.unpack(number(i))).collect()
 }
 

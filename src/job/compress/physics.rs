@@ -183,7 +183,7 @@ fn pairs<'g>(
                     tiling::places(region, part).map(|p| variable.unpack(values.get_f64(p))).collect()
                 };
                 let valid = valid.as_ref().map(|valid| tiling::places(region, part).map(|p| valid[p]).collect());
-                Pair::new([part.len[1], part.len[2], part.len[3]], [numbers(stored), numbers(&back)], valid)
+                Pair::new([part.len[1], part.len[2], part.len[3]], [numbers(&stored.values), numbers(&back)], valid)
             };
             let span = group.plan.variables[v].span;
             found.push(Compared { variable, span, steps: looked.par_iter().map(pair).collect() });
