@@ -63,7 +63,8 @@ impl Attributes {
         self.put(name, AttributeValue::Numbers(values.into()));
     }
 
-    fn put(&mut self, name: &str, value: AttributeValue) {
+    /// Adds or replaces a value.
+    pub fn put(&mut self, name: &str, value: AttributeValue) {
         match self.0.iter_mut().find(|(n, _)| n == name) {
             Some((_, old)) => *old = value,
             None => self.0.push((name.into(), value)),

@@ -1,8 +1,10 @@
 //! One input file: its variables, and slabs of them.
 
-use std::collections::BTreeSet;
+mod pixels;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::attributes::{Attributes, Axis};
 use super::axes::{self, Dimension, leaf};
@@ -10,11 +12,12 @@ use super::contents::{self, Contents, Header};
 use super::h5::Slab;
 use super::handle::{self, Handle, Opened};
 use super::nc::{self, NcKind};
-use super::pixels;
 use super::survey::{Defect, DefectKind};
 use super::variable::{Field, Stored, Variable, meaning};
 use super::{ArchiveError, Box4, ElementType, Values, h5, slab};
 use crate::config::Raw;
+pub use pixels::MASK_NAMES;
+use pixels::PixelMask;
 
 /// Format of a file on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +108,8 @@ pub struct Source {
     others: Vec<Variable>,
     defects: Vec<Defect>,
     handle: Mutex<Option<Handle>>,
+    /// Those that were read, by name.
+    masks: Mutex<BTreeMap<String, Arc<PixelMask>>>,
 }
 
 /// A coordinate: values along one dimension.
@@ -174,17 +179,13 @@ impl Source {
             others: Vec::new(),
             defects,
             handle: Mutex::new(Some(handle)),
+            masks: Mutex::default(),
         };
         let is_archive = root.is_empty() && source.attributes().text("format") == Some(super::container::FORMAT);
         if is_archive {
             return Err(ArchiveError::IsArchive { path: path.into() });
         }
         source.sort_variables(reading.axis.as_deref())?;
-        if reading.images {
-            for at in 0..source.fields.len() {
-                source.fields[at].mask = pixels::mask_of(&source, &source.contents, &source.fields[at])?;
-            }
-        }
         Ok(source)
     }
 
@@ -239,12 +240,6 @@ impl Source {
         }
         let available = self.fields.iter().map(|v| v.name.clone()).collect();
         Err(ArchiveError::VariableMissing { path, variable, available })
-    }
-
-    /// What is told of the masks beside images.
-    pub fn mask_notes(&self) -> Vec<String> {
-        let images = self.fields.iter().filter(|_| self.reading.images);
-        images.filter_map(|v| pixels::note(&self.contents, v)).collect()
     }
 
     /// External links that stay links when the `coded` variables are coded: names, and the files they lead to.
@@ -329,7 +324,7 @@ impl Source {
             let stored = self.read_slab(variable, &piece)?;
             at = slab::place(variable, &piece, &stored, &mut values, at);
         }
-        let masked = variable.mask.as_ref().and_then(|mask| mask.cut(region));
+        let masked = self.pixel_mask(variable)?.and_then(|mask| mask.cut(region));
         Ok(Stored { shape: region.len, values, masked })
     }
 
@@ -371,9 +366,10 @@ impl Source {
         Ok(Coordinate { element, ..Coordinate::new(&dim.name, values.to_f64(), header.attributes.clone()) })
     }
 
-    /// Lets go of the file handle; the next read opens the file again.
+    /// Lets go of the file handle, and of masks; the next read opens the file again.
     pub fn close(&self) {
         *self.lock() = None;
+        self.masks.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Handle>> {
@@ -425,7 +421,7 @@ impl Source {
         let has_time = dims().any(|(_, dim)| dim.axis == Some(Axis::T) || dim.unlimited);
         let helpers = helper_names(&self.contents);
         for header in &self.contents.headers {
-            let Some(variable) = self.variable_of(header, axis, has_time) else { continue };
+            let Some(mut variable) = self.variable_of(header, axis, has_time) else { continue };
             let [_, z, y, x] = variable.shape;
             let image = z == 1 && y > 1 && x > 1 && !pixels::is_mask(&header.name);
             let other = header.linked || self.reading.images && !image;
@@ -433,6 +429,7 @@ impl Source {
             if helper || variable.count() < CODED_VALUES_MIN {
                 self.others.push(variable);
             } else {
+                variable.mask = if self.reading.images { pixels::name_beside(&self.contents, &variable) } else { None };
                 self.fields.push(variable);
             }
         }

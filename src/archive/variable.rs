@@ -1,10 +1,11 @@
 //! A variable of a file: shape, type, packing, missing values; and what its numbers mean.
 
+use std::sync::Arc;
+
 use ndarray::{Array4, ArrayView4};
 
 use super::attributes::Attributes;
 use super::axes::{self, Dimension, Layout};
-use super::pixels::PixelMask;
 use super::{Element, ElementType, Values};
 
 /// Linear packing: physical = stored · scale + offset (CF 1.11, section 8.1), in f64.
@@ -41,8 +42,8 @@ pub struct Variable {
     pub unlimited: bool,
     /// All attributes.
     pub attributes: Attributes,
-    /// Of images (`data.variables: images`): the mask beside them.
-    pub mask: Option<PixelMask>,
+    /// Of images (`data.variables: images`): the name of the mask beside them.
+    pub(crate) mask: Option<String>,
     pub(crate) layout: Layout,
 }
 
@@ -54,7 +55,7 @@ pub struct Stored {
     /// Numbers as in the file, x fastest.
     pub values: Values,
     /// Cells (z, y, x) that a mask beside the variable takes out of every step.
-    pub masked: Option<Vec<bool>>,
+    pub masked: Option<Arc<[bool]>>,
 }
 
 /// Physical numbers of a box.

@@ -18,10 +18,10 @@
 
 use super::CodecError;
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
+use super::center::Center;
 use super::context::{self, Expectation, ResidualReader, Residuals};
 use super::field::Cell;
 use super::fit::Samples;
-use super::mirror::Center;
 use super::symbol::RESIDUAL_MAX;
 use super::weights::{self, WEIGHT_MAX, WEIGHT_ONE};
 

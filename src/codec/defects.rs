@@ -1,17 +1,23 @@
 //! Pixels of a detector that did not count: dead, hot, hit by a cosmic ray, behind the holder of a beam stop. Encoder only.
 //!
-//! One of them spoils a whole ring and misleads the search for the beam. Scattering is smooth, and the same on both sides
-//! of the beam; noise of counting never makes a pixel [`CONTRAST`] times as bright or as dark as its ring, its mirror image
-//! and what is around it. Pixels that stand out so in one image are defects of that image; in most of the images where it
-//! would show, of all of them.
+//! One of them spoils a whole ring and misleads the search for the beam. Noise of counting never makes a pixel [`CONTRAST`]
+//! times as bright or as dark as all of its neighbors, or as its ring, its mirror image and, for a bright one, what is around
+//! it. Pixels that stand out so in one image are defects of that image; in most of the images where it would show, of all of
+//! them. A pattern that sharp is kept exactly as well, which does not harm it.
 
+use super::center::Center;
 use super::field::Cell;
 use super::geometry::Geometry;
-use super::mirror::Center;
 
 /// So many times as bright or as dark, and so many counts more, and a pixel is a defect.
 const CONTRAST: f64 = 8.0;
 const COUNTS: f64 = 64.0;
+/// A part of the pixels above which those that stand out are the pattern, seen about a center that is none.
+const DEFECTS_MAX: f64 = 0.1;
+/// Times that they are looked for.
+const ROUNDS: usize = 3;
+/// Numbers below zero that a detector marks pixels with.
+const MARKS_MAX: usize = 2;
 
 /// Images (t, 1, y, x) of counts, and what is known of them.
 pub(super) struct Images<'a> {
@@ -38,9 +44,9 @@ impl Images<'_> {
         self.n[0] * self.n[1]
     }
 
-    /// The count of pixel `p` of the image that starts at `start`, if it is coded.
+    /// The count of pixel `p` of the image that starts at `start`, if there is one.
     fn count(&self, start: usize, p: usize) -> Option<f64> {
-        (self.cells[start + p] == Cell::Coded).then(|| self.values[start + p])
+        (self.cells[start + p] != Cell::Filled).then(|| self.values[start + p])
     }
 
     /// The counts up to `reach` pixels around.
@@ -53,38 +59,57 @@ impl Images<'_> {
 
     /// The defects among the coded pixels, in ascending order, and where the beam is.
     pub fn defects(mut self) -> (Vec<usize>, Center) {
-        // 1. Marks: whole numbers below zero, unless most are. 2. Pixels that stand out of all their neighbors, wherever the beam is.
-        let marks: Vec<usize> = (0..self.values.len()).filter(|&p| self.is_mark(p)).collect();
-        if 2 * marks.len() > self.cells.iter().filter(|cell| **cell == Cell::Coded).count() {
-            return (Vec::new(), self.center());
-        }
-        marks.iter().for_each(|&p| self.cells[p] = Cell::Filled);
-        let mut found: Vec<usize> = (0..self.values.len()).filter(|&p| self.is_alone(p)).chain(marks).collect();
-        // 3. Pixels that stand out of the pattern; again if they had moved its center.
-        found.iter().for_each(|&p| self.cells[p] = Cell::Filled);
-        let mut center = self.center();
-        for _ in 0..2 {
+        // 1. Marks. 2. Pixels that stand out of all their neighbors, wherever the beam is.
+        let mut found = self.marks();
+        self.leave_out(&found);
+        let alone: Vec<usize> = self.coded().filter(|&at| self.is_alone(at)).collect();
+        self.leave_out(&alone);
+        found.extend(alone);
+        // 3. Pixels that stand out of the pattern; again without them: they moved its center, and hid others.
+        let mut center = Center::find(self.values, self.shape(), Some(&self.cells));
+        for _ in 0..ROUNDS {
             let more = self.out_of_the_pattern(center);
-            more.iter().for_each(|&p| self.cells[p] = Cell::Filled);
-            found.extend(&more);
-            let before = center;
-            center = if more.is_empty() { before } else { self.center() };
-            if center == before {
+            if more.is_empty() || more.len() as f64 > DEFECTS_MAX * self.coded().count() as f64 {
                 break;
             }
+            self.leave_out(&more);
+            found.extend(&more);
+            center = center.nearby(self.values, self.shape(), &self.cells);
         }
         found.sort_unstable();
         (found, center)
     }
 
-    fn center(&self) -> Center {
-        let steps = self.values.len() / self.size();
-        Center::find(self.values, [steps, 1, self.n[0], self.n[1]], Some(&self.cells))
+    fn coded(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.values.len()).filter(|&at| self.cells[at] == Cell::Coded)
     }
 
-    fn is_mark(&self, at: usize) -> bool {
-        let value = self.values[at];
-        self.cells[at] == Cell::Coded && value < 0.0 && value.fract() == 0.0
+    fn leave_out(&mut self, found: &[usize]) {
+        found.iter().for_each(|&at| self.cells[at] = Cell::Filled);
+    }
+
+    /// Pixels that hold one of few whole numbers below zero, most of them in every image or side by side; none where that
+    /// is noise.
+    fn marks(&self) -> Vec<usize> {
+        let found: Vec<usize> = self.coded().filter(|&at| self.values[at] < 0.0).collect();
+        let mut kinds: Vec<f64> = Vec::new();
+        let mut still = 0;
+        for &at in &found {
+            if !kinds.contains(&self.values[at]) {
+                kinds.push(self.values[at]);
+            }
+            if self.values[at].fract() != 0.0 || kinds.len() > MARKS_MAX {
+                return Vec::new();
+            }
+            let before = at.checked_sub(self.size()).unwrap_or(self.values.len() - self.size() + at);
+            let alike = |p: usize| p != at && self.values.get(p) == Some(&self.values[at]);
+            still += usize::from([before, at.wrapping_sub(1), at + 1].into_iter().any(alike));
+        }
+        if 10 * still >= 9 * found.len() { found } else { Vec::new() }
+    }
+
+    fn shape(&self) -> [usize; 4] {
+        [self.values.len() / self.size(), 1, self.n[0], self.n[1]]
     }
 
     fn is_alone(&self, at: usize) -> bool {
@@ -107,7 +132,7 @@ impl Images<'_> {
         let geometry = Geometry::new(self.n, center);
         let mut found = Vec::new();
         // Per pixel: images where it stands out, images where a defect would.
-        let mut votes = vec![[0usize; 2]; size];
+        let mut votes = vec![[0u32; 2]; size];
         for start in (0..self.values.len()).step_by(size) {
             for ring in &geometry.rings {
                 let pixels = || ring.pixels.iter().copied();
@@ -116,10 +141,12 @@ impl Images<'_> {
                 }
                 let Some(ring) = median(pixels().filter_map(|p| self.count(start, p)).collect()) else { continue };
                 for p in pixels() {
-                    let Some(count) = self.count(start, p) else { continue };
+                    let Some(count) = self.count(start, p).filter(|_| self.cells[start + p] == Cell::Coded) else {
+                        continue;
+                    };
                     let defect = self.stands_out(start, (p, count), ring, center);
-                    votes[p][0] += usize::from(defect);
-                    votes[p][1] += usize::from(defect || ring > 2.0 * COUNTS);
+                    votes[p][0] += u32::from(defect);
+                    votes[p][1] += u32::from(defect || ring > 2.0 * COUNTS);
                     if defect {
                         found.push(start + p);
                     }
@@ -127,7 +154,7 @@ impl Images<'_> {
             }
         }
         let defect = |p: usize| votes[p][0] >= 2 && 2 * votes[p][0] > votes[p][1];
-        let always = (0..self.values.len()).filter(|&at| defect(at % size) && self.cells[at] == Cell::Coded);
+        let always = self.coded().filter(|at| defect(at % size));
         found.retain(|&at| !defect(at % size));
         found.extend(always);
         found
@@ -170,6 +197,28 @@ mod tests {
         Images { values, n: [40, 50], cells: vec![Cell::Coded; values.len()] }.defects().0
     }
 
+    /// Parts of images, whose beam is aside or outside: dark is not dead.
+    #[test]
+    fn patterns_whose_center_is_not_found_have_no_defects_either() {
+        let clean = pattern(4);
+        for (rows, columns) in [(0..20, 0..50), (0..40, 24..50), (22..40, 30..50)] {
+            let n = [rows.len(), columns.len()];
+            let row = |image: usize, y: usize| &clean[image * 2000 + y * 50..][columns.clone()];
+            let part: Vec<f64> = (0..4).flat_map(|i| rows.clone().flat_map(move |y| row(i, y).to_vec())).collect();
+            let found = Images { values: &part, n, cells: vec![Cell::Coded; part.len()] }.defects().0;
+            assert!(found.len() < part.len() / 1000, "{n:?}: {found:?}");
+        }
+    }
+
+    /// Where all is dark, zeros are known to the mask.
+    #[test]
+    fn hot_pixels_are_found_among_known_zeros() {
+        let mut values = vec![0.0; 2000];
+        values[777] = 500.0;
+        let cells = values.iter().map(|&v| if v == 0.0 { Cell::Known } else { Cell::Coded }).collect();
+        assert_eq!(Images { values: &values, n: [40, 50], cells }.defects().0, [777]);
+    }
+
     #[test]
     fn patterns_have_no_defects_and_defects_are_found_where_they_are() {
         let clean = pattern(4);
@@ -184,17 +233,28 @@ mod tests {
             holder.iter().for_each(|p| values[image * 2000 + p] = ((image + p) % 3) as f64);
         }
         values[hit] = 500.0;
-        (values[7], values[2007]) = (-1.0, -1.0);
+        let block: Vec<usize> = (2..9).flat_map(|y| (40..43).map(move |x| y * 50 + x)).collect();
+        (0..4).for_each(|image| block.iter().for_each(|p| values[image * 2000 + p] = 50_000.0));
+        (0..4).for_each(|image| values[image * 2000 + 7] = -1.0);
         let found = defects(&values);
-        assert!((0..4).all(|image| [hot, dead].iter().all(|p| found.contains(&(image * 2000 + p)))), "{found:?}");
-        assert!(found.contains(&hit) && found.contains(&7) && found.contains(&2007) && !found.contains(&4007));
+        assert!(
+            (0..4).all(|image| [hot, dead].iter().chain(&block).all(|p| found.contains(&(image * 2000 + p)))),
+            "{found:?}"
+        );
+        assert!(found.contains(&hit) && (0..4).all(|image| found.contains(&(image * 2000 + 7))));
         // Of the holder what lies where the pattern would be bright; beside the beam it hides whole rings.
         let bright = |at: &&usize| clean[**at] > 700.0 && **at % 2000 / 50 > 21;
         let behind: Vec<usize> = (0..8000).filter(|at| holder.contains(&(at % 2000))).collect();
         assert!(behind.iter().filter(bright).count() > 8 && behind.iter().filter(bright).all(|at| found.contains(at)));
-        let known = |at: &usize| [hot, dead].contains(&(at % 2000)) || *at == hit || values[*at] < 0.0;
+        let known = |at: &usize| {
+            [hot, dead].contains(&(at % 2000)) || block.contains(&(at % 2000)) || *at == hit || values[*at] < 0.0
+        };
         assert!(found.iter().all(|at| known(at) || behind.contains(at)), "{found:?}");
-        // Numbers that are no counts are not called defects.
+        // Numbers below zero that are noise are not called marks.
+        let noise = |i: usize| ((i % 7) as f64 - 3.0) * if clean[i] < 9.0 { 1.0 } else { 0.0 };
+        assert!(
+            defects(&(0..8000).map(|i| clean[i] + noise(i)).collect::<Vec<_>>()).iter().all(|&at| clean[at] >= 9.0)
+        );
         assert!(defects(&clean.iter().map(|v| v - 0.5).collect::<Vec<_>>()).is_empty());
     }
 }

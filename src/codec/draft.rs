@@ -3,6 +3,7 @@
 use super::CodecError;
 use super::bound::{Bound, Limits, half_ulp, safe};
 use super::bytes::Writer;
+use super::center::Center;
 use super::container::{self, Method};
 use super::contest::{self, Aim, Choice, Coder};
 use super::counts;
@@ -10,7 +11,7 @@ use super::field::{Cell, Field};
 use super::lattice::{Lattice, Work};
 use super::linear;
 use super::lossless;
-use super::mirror::{self, Center};
+use super::mirror;
 use super::rings;
 use super::sample::Sample;
 use super::tile::{Chart, Predictor, bare};
@@ -120,6 +121,11 @@ impl<T: Sample> Subject<'_, T> {
     /// What value `p` is.
     pub fn cell(&self, p: usize) -> Cell {
         self.cells.map_or(Cell::Coded, |cells| cells[p])
+    }
+
+    /// Whether value `p` is a number and a measurement.
+    pub fn counts(&self, p: usize) -> bool {
+        self.cell(p) != Cell::Filled && !self.masked.is_some_and(|masked| masked[p % masked.len()])
     }
 
     /// Whether a value would be none when it comes back: not finite, or taken for missing.
@@ -263,8 +269,9 @@ impl<T: Sample> Subject<'_, T> {
     /// Root mean square of the error of the numbers, `back` giving what comes back of the coded ones.
     pub fn rmse(&self, back: impl Fn(usize, T) -> T) -> f64 {
         let over = |unit: f64| {
-            let squares = self.coded().map(|(p, v)| ((v.number() - back(p, v).number()) / unit).powi(2));
-            let n = (0..self.values.len()).filter(|&p| self.cell(p) != Cell::Filled).count();
+            let coded = self.coded().filter(|(p, _)| self.counts(*p));
+            let squares = coded.map(|(p, v)| ((v.number() - back(p, v).number()) / unit).powi(2));
+            let n = (0..self.values.len()).filter(|&p| self.counts(p)).count();
             unit * (squares.sum::<f64>() / n.max(1) as f64).sqrt()
         };
         let rmse = over(1.0);

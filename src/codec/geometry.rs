@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::mirror::Center;
+use super::center::Center;
 
 /// Waves along a ring.
 pub(super) const WAVES: usize = 8;

@@ -13,114 +13,12 @@ use std::ops::Range;
 
 use super::CodecError;
 use super::bytes::{Reader, Writer};
+use super::center::Center;
 use super::container::Method;
 use super::context::{self, ResidualReader, Residuals};
 use super::field::{Cell, Field};
 use super::lattice::{Lattice, Work};
 use super::{interpolate, linear, lorenzo};
-
-/// A center is looked for up to so many half pixels from the middle.
-const SEARCH: usize = 16;
-/// Pairs of pixels that decide about a center.
-const PAIRS: usize = 1024;
-/// Images that do.
-const IMAGES: usize = 16;
-/// Values differ from their mirror image at most by this part of what neighbors differ, or there is nothing to gain.
-const GAIN: f64 = 0.5;
-
-/// Center of symmetry of an image (y, x): the sum of the places of two pixels that mirror each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Center(pub [usize; 2]);
-
-impl Center {
-    /// The mirror image of pixel `p` of images of `n` pixels (y, x), if it is inside.
-    #[inline]
-    pub fn mirror(self, p: usize, n: [usize; 2]) -> Option<usize> {
-        let y = self.0[0].checked_sub(p / n[1]).filter(|&y| y < n[0])?;
-        let x = self.0[1].checked_sub(p % n[1]).filter(|&x| x < n[1])?;
-        Some(y * n[1] + x)
-    }
-
-    /// The center about which the mean of some images (t, 1, y, x) is most symmetric.
-    pub fn find(values: &[f64], shape: [usize; 4], cells: Option<&[Cell]>) -> Self {
-        let n = [shape[2], shape[3]];
-        let mean = Mean::of(values, n, cells);
-        let near = |n: usize| (n - 1).saturating_sub(SEARCH.min(n / 2))..=n - 1 + SEARCH.min(n / 2);
-        let all = near(n[0]).flat_map(|y| near(n[1]).map(move |x| Self([y, x])));
-        let middle = Self([n[0] - 1, n[1] - 1]);
-        let score = |center: &Self| mean.asymmetry(*center);
-        // The middle wins a draw.
-        all.chain([middle]).rev().min_by(|a, b| score(a).total_cmp(&score(b))).unwrap_or(middle)
-    }
-
-    /// Whether the images are so symmetric about it that their mirror images say more than their neighbors do.
-    pub fn pays(self, values: &[f64], shape: [usize; 4], cells: Option<&[Cell]>) -> bool {
-        let mean = Mean::of(values, [shape[2], shape[3]], cells);
-        mean.asymmetry(self) < GAIN * mean.roughness()
-    }
-
-    /// Writes it.
-    pub fn write(self, out: &mut Writer) {
-        self.0.iter().for_each(|&sum| out.length(sum));
-    }
-
-    /// Reads it for images of `n` pixels.
-    pub fn read(reader: &mut Reader, n: [usize; 2]) -> Result<Self, CodecError> {
-        Ok(Self([reader.length(2 * n[0], "center")?, reader.length(2 * n[1], "center")?]))
-    }
-
-    /// Rows of the half: the longer side of the center and the row in the middle.
-    fn half(self, rows: usize) -> Range<usize> {
-        if self.0[0] + 1 < rows { self.0[0].div_ceil(2)..rows } else { 0..(self.0[0] / 2 + 1).min(rows) }
-    }
-
-    /// The other rows, the nearest to the half first.
-    fn others(self, rows: usize) -> Vec<usize> {
-        let half = self.half(rows);
-        if half.start > 0 { (0..half.start).rev().collect() } else { (half.end..rows).collect() }
-    }
-}
-
-/// Square roots of magnitudes, with their signs, averaged over some images: bright pixels do not decide alone.
-struct Mean {
-    n: [usize; 2],
-    values: Vec<Option<f64>>,
-}
-
-impl Mean {
-    fn of(values: &[f64], n: [usize; 2], cells: Option<&[Cell]>) -> Self {
-        let size = n[0] * n[1];
-        let every = (values.len() / size).div_ceil(IMAGES);
-        let images: Vec<usize> = (0..values.len()).step_by(size * every).collect();
-        let coded = |p: usize| cells.is_none_or(|cells| cells[p] == Cell::Coded);
-        let mean = |p: usize| {
-            let of_pixel = images.iter().map(|start| start + p).filter(|&p| coded(p));
-            let (sum, count) = of_pixel
-                .fold((0.0, 0.0), |(sum, count), p| (sum + values[p].abs().sqrt().copysign(values[p]), count + 1.0));
-            (count > 0.0).then(|| sum / count)
-        };
-        Self { n, values: (0..size).map(mean).collect() }
-    }
-
-    fn differences(&self, other: impl Fn(usize) -> Option<usize>) -> f64 {
-        let every = self.values.len().div_ceil(PAIRS) | 1;
-        let pair = |p: usize| Some((self.values[p]? - self.values[other(p)?]?).abs());
-        let places = (0..self.values.len()).step_by(every);
-        let tried = places.len();
-        let (sum, count) = places.filter_map(pair).fold((0.0, 0usize), |(sum, count), d| (sum + d, count + 1));
-        if 3 * count < tried { f64::INFINITY } else { sum / count as f64 }
-    }
-
-    /// Mean difference of mirror images.
-    fn asymmetry(&self, center: Center) -> f64 {
-        self.differences(|p| center.mirror(p, self.n))
-    }
-
-    /// Mean difference of neighbors in a row.
-    fn roughness(&self) -> f64 {
-        self.differences(|p| p.checked_sub(1).filter(|_| !p.is_multiple_of(self.n[1])))
-    }
-}
 
 /// The rows `rows` of images of `shape`.
 fn cut<X: Copy>(of: &[X], shape: [usize; 4], rows: &Range<usize>) -> Vec<X> {
@@ -262,17 +160,5 @@ mod tests {
             let partner = |p: usize| center.mirror(p, n).is_none_or(|m| half.contains(&(m / 10)));
             assert!(center.others(7).into_iter().all(|y| (10 * y..10 * y + 10).all(partner)), "{center:?}");
         }
-    }
-
-    #[test]
-    fn the_center_of_an_image_is_found() {
-        let value = |p: usize| {
-            let [y, x] = [(p / 40) as f64 - 13.5, (p % 40) as f64 - 21.0];
-            (-(y * y + 0.3 * x * x + 0.5 * x * y) / 50.0).exp()
-        };
-        let values: Vec<f64> = (0..1200).map(value).collect();
-        let center = Center::find(&values, [1, 1, 30, 40], None);
-        assert_eq!(center, Center([27, 42]));
-        assert!(center.pays(&values, [1, 1, 30, 40], None) && !Center([33, 39]).pays(&values, [1, 1, 30, 40], None));
     }
 }

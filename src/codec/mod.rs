@@ -22,6 +22,7 @@
 mod bands;
 mod bound;
 mod bytes;
+mod center;
 mod container;
 mod contest;
 mod context;

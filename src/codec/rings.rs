@@ -35,13 +35,13 @@ use serde::{Deserialize, Serialize};
 
 use super::CodecError;
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
+use super::center::Center;
 use super::context::{self, Expectation, ResidualReader, Residuals};
 use super::field::Cell;
 use super::fit::Samples;
 use super::geometry::{Geometry, NEAR, Ring, WAVES};
 use super::lattice::round;
 use super::levels::{Levels, amplitude};
-use super::mirror::Center;
 use super::symbol::RESIDUAL_MAX;
 
 /// Rings that tell of the next one, and what they tell: their amplitudes, and the last one times what it rose by.
@@ -64,6 +64,8 @@ pub struct RingError {
     pub sum_squares: f64,
     /// Largest |S' - S| / sigma.
     pub largest: f64,
+    /// Where the beam is, y and x in pixels.
+    pub center: [f64; 2],
 }
 
 /// What is coded of an image: per ring S', or none without pixels; per ring of one pixel the waves.
@@ -400,7 +402,7 @@ pub(super) fn decode(
 pub(super) fn compare([values, back]: [&[f64]; 2], shape: [usize; 4], (cells, center): (&[Cell], Center)) -> RingError {
     let n = [shape[2], shape[3]];
     let geometry = Geometry::new(n, center);
-    let mut error = RingError::default();
+    let mut error = RingError { center: center.0.map(|sum| 0.5 * sum as f64), ..RingError::default() };
     for start in (0..values.len()).step_by(n[0] * n[1]) {
         for ring in &geometry.rings {
             let pixels = || ring.pixels.iter().map(|p| start + p).filter(|&p| cells[p] != Cell::Filled);

@@ -3,12 +3,12 @@
 
 use super::bound::{Bound, Limits};
 use super::bytes::Writer;
+use super::center::Center;
 use super::container;
 use super::defects;
 use super::draft::Missing;
 use super::field::Cell;
 use super::mask::{self, Mask};
-use super::mirror::Center;
 use super::sample::Sample;
 use super::tile::{TileSpec, cells};
 
@@ -22,33 +22,47 @@ pub(super) struct Specials {
     pub front: Vec<u8>,
     /// Whether any value is listed.
     pub listed: bool,
-    /// Where I(q) is bounded: the beam.
+    /// Where I(q) is bounded: the beam, and the values that were found to be no measurements.
     pub center: Option<Center>,
+    pub defects: Vec<usize>,
 }
 
 impl Specials {
     /// Finds them.
     pub fn find<T: Sample>(values: &[T], missing: &Missing, spec: &TileSpec) -> Self {
+        let of_rings = matches!(spec.bound, Bound::Within(Limits { rings: Some(_), .. })) && spec.shape[1] == 1;
+        // Of integers the largest is saturated, or marks what is dead.
+        let top = T::from_number(f64::INFINITY).number();
+        let saturated = |number: f64| of_rings && T::INTEGRAL && number == top;
         let special = |pattern: u64| {
             let value = T::from_pattern(pattern);
-            !value.is_finite() || spec.fills.contains(&pattern) || missing.has(value.number())
+            let number = value.number();
+            !value.is_finite() || spec.fills.contains(&pattern) || missing.has(number) || saturated(number)
         };
-        let plateau = if spec.bound == Bound::Unbounded { None } else { plateau(values, special) };
-        let of_rings = matches!(spec.bound, Bound::Within(Limits { rings: Some(_), .. })) && spec.shape[1] == 1;
+        // No count: a mark, or refused.
+        let negative = |pattern: u64| of_rings && T::from_pattern(pattern).number() < 0.0;
+        let plateau = match spec.bound {
+            Bound::Unbounded => None,
+            _ => plateau(values, |pattern| special(pattern) || negative(pattern)),
+        };
         let kept = |p: usize| special(values[p].pattern()) || of_rings && spec.is_masked(p);
         let mut found = Self::beside(values, &kept, plateau, spec);
         if !of_rings {
             return found;
         }
         let numbers: Vec<f64> = values.iter().map(|v| v.number()).collect();
-        let coded = found.cells.clone().unwrap_or_else(|| vec![Cell::Coded; values.len()]);
+        let mut coded = found.cells.clone().unwrap_or_else(|| vec![Cell::Coded; values.len()]);
+        let masked = (0..values.len()).filter(|&p| spec.is_masked(p));
+        masked.for_each(|p| coded[p] = Cell::Filled);
         let images = defects::Images { values: &numbers, n: [spec.shape[2], spec.shape[3]], cells: coded };
-        let (defects, center) = images.defects();
+        let (mut defects, center) = images.defects();
+        defects.extend((0..values.len()).filter(|&p| saturated(numbers[p])));
+        defects.sort_unstable();
         if !defects.is_empty() {
             let kept = |p: usize| kept(p) || defects.binary_search(&p).is_ok();
             found = Self::beside(values, &kept, plateau, spec);
         }
-        Self { center: Some(center), ..found }
+        Self { center: Some(center), defects, ..found }
     }
 
     /// What is `kept`, and a `plateau` that holds still.
@@ -66,7 +80,14 @@ impl Specials {
         if !found.listed.is_empty() {
             container::write_values(&found.listed, T::SIZE, &mut front);
         }
-        Self { mask: found.mask, cells, front: front.bytes, listed: !found.listed.is_empty(), center: None }
+        Self {
+            mask: found.mask,
+            cells,
+            front: front.bytes,
+            listed: !found.listed.is_empty(),
+            center: None,
+            defects: Vec::new(),
+        }
     }
 }
 

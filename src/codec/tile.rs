@@ -73,7 +73,8 @@ pub struct TileSpec<'a> {
     pub predictor: Predictor,
     /// Bytes beside stream and mask, its place in an index, that a bound on the size counts too.
     pub beside: usize,
-    /// Cells (z, y, x) of every step that are no measurements: no part of I(q), and exact where that is bounded.
+    /// Cells (z, y, x) of every step that are no measurements: no part of the report and of bounds on means, and exact where
+    /// I(q) is bounded.
     pub masked: Option<&'a [bool]>,
 }
 
@@ -98,6 +99,8 @@ pub struct CodedTile {
     pub mask: Option<Mask>,
     /// How it was coded and how well.
     pub report: TileReport,
+    /// Where I(q) is bounded: values that were found to be no measurements, ascending; they come back exactly.
+    pub defects: Vec<usize>,
 }
 
 /// How a tile was coded.
@@ -107,7 +110,7 @@ pub struct TileReport {
     pub method: Method,
     /// Whether the given prediction is part of it.
     pub predicted: bool,
-    /// Values that are numbers (finite, not fill values).
+    /// Values that are numbers (finite, not fill values) and measurements.
     pub numbers: usize,
     /// Values that did not fit the lattice and were stored.
     pub repairs: usize,
@@ -119,6 +122,8 @@ pub struct TileReport {
     pub violations: usize,
     /// How far I(q) came back; of images of integers from 0.
     pub rings: Option<RingError>,
+    /// Values that were found to be no measurements.
+    pub defects: usize,
 }
 
 /// Bytes of version, method and flags.
@@ -148,7 +153,7 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
         fills: spec.fills.iter().map(|&fill| T::from_pattern(fill).number()).collect(),
         range: spec.valid_range,
     };
-    let Specials { mask, cells, front, listed, center } = Specials::find(values, &missing, spec);
+    let Specials { mask, cells, front, listed, center, defects } = Specials::find(values, &missing, spec);
     let mask_bytes = mask.as_ref().filter(|_| spec.bound.is_of_size()).map_or(0, |mask| mask.to_bytes().len());
     let subject = Subject {
         values,
@@ -188,8 +193,8 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     let mut back = vec![T::from_pattern(0); values.len()];
     decode(&out.bytes, mask.as_ref(), prediction, (spec.shape, &mut back))?;
     let mut report = subject.verify(&back)?;
-    (report.method, report.predicted, report.repairs) = (method, predicted, repairs);
-    Ok(CodedTile { stream: out.bytes, mask, report })
+    (report.method, report.predicted, report.repairs, report.defects) = (method, predicted, repairs, defects.len());
+    Ok(CodedTile { stream: out.bytes, mask, report, defects })
 }
 
 /// What is coded; `None`: everything.

@@ -2,23 +2,22 @@
 
 use super::CodecError;
 use super::bound::{Bound, Limits};
+use super::center::Center;
 use super::container::Method;
 use super::draft::{SYMMETRIC_MIN, Subject};
 use super::field::Cell;
-use super::mirror::Center;
 use super::rings::{self, RingError};
 use super::sample::Sample;
 use super::tile::TileReport;
 
 impl<T: Sample> Subject<'_, T> {
-    /// How far I(q) of `back` is, over what is coded and no defect; `None` if these are no images of counts.
+    /// How far I(q) of `back` is, over what is coded or known and not masked; `None` if these are no images of counts.
     pub fn rings_of(&self, back: &[T]) -> Option<RingError> {
         let bounded = matches!(self.bound, Bound::Within(Limits { rings: Some(_), .. }));
         let images = self.shape[1] == 1 && (bounded || self.shape[2..].iter().all(|&n| n >= SYMMETRIC_MIN));
         let numbers = |values: &[T]| -> Vec<f64> { values.iter().map(|v| v.number()).collect() };
-        let masked = |p: usize| self.masked.is_some_and(|masked| masked[p % masked.len()]);
-        let cell = |p: usize| if masked(p) { Cell::Filled } else { self.cell(p) };
-        let counted = |p: usize| cell(p) != Cell::Filled;
+        let counted = |p: usize| self.counts(p);
+        let cell = |p: usize| if counted(p) { self.cell(p) } else { Cell::Filled };
         let counts = |values: &[T]| (0..values.len()).all(|p| !counted(p) || values[p].number() >= 0.0);
         if !((T::INTEGRAL || bounded) && images && counts(self.values) && counts(back)) {
             return None;
@@ -55,6 +54,7 @@ impl<T: Sample> Subject<'_, T> {
             sum_squared_error: 0.0,
             violations: 0,
             rings: self.rings_of(back),
+            defects: 0,
         };
         let mut first = None;
         let limits = match self.bound {
@@ -69,9 +69,11 @@ impl<T: Sample> Subject<'_, T> {
             if self.cell(p) != Cell::Filled {
                 let (value, back) = (value.number(), back.number());
                 let error = if exact { 0.0 } else { (value - back).abs() };
-                report.numbers += 1;
-                report.max_abs_error = report.max_abs_error.max(error);
-                report.sum_squared_error += error * error;
+                if self.counts(p) {
+                    report.numbers += 1;
+                    report.max_abs_error = report.max_abs_error.max(error);
+                    report.sum_squared_error += error * error;
+                }
                 broken |= !exact && !limits.is_some_and(|limits| limits.allow(value, back));
             }
             if broken {

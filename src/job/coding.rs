@@ -15,7 +15,9 @@ use super::prediction::{Predictor, space};
 /// Classes of predictors in the metrics.
 pub(super) const CLASSES: [&str; 5] = ["learned", "linear", "classical", "constant", "lossless"];
 /// Numbers of [`CodedVariable::sums`].
-pub(super) const SUMS: usize = 7 + CLASSES.len();
+pub(super) const SUMS: usize = 8 + CLASSES.len();
+/// Numbers of [`CodedVariable::extremes`].
+pub(super) const EXTREMES: usize = 8;
 /// Bytes of a tile in the index of the archive.
 const RECORD_BYTES: u64 = size_of::<IndexRecord>() as u64;
 
@@ -263,7 +265,7 @@ impl Tile {
                     let (path, region) = (self.path.clone(), self.region.to_string());
                     JobError::Uncodable { path, variable: v.variable.name.clone(), region, source }
                 };
-                code_one(v, stored, prediction).map_err(failed)
+                code_one(v, (stored, &self.region), prediction).map_err(failed)
             };
             let classical = if v.learned_only() && given.is_some() { None } else { Some(code(None)?) };
             let learned = given.map(|p| code(Some(p))).transpose()?;
@@ -280,7 +282,11 @@ pub(super) fn latent_shape(region: &Box4, latent: crate::model::Shape) -> Latent
 }
 
 /// Codes one variable of a tile; with a prediction, nothing but that.
-fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) -> Result<CodedVariable, CodecError> {
+fn code_one(
+    plan: &VariablePlan,
+    (stored, region): (&Stored, &Box4),
+    prediction: Option<&[f32]>,
+) -> Result<CodedVariable, CodecError> {
     let valid = plan.variable.valid(stored);
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
     let valid_range = plan.variable.valid_range;
@@ -292,7 +298,7 @@ fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) ->
     let unit = plan.unit();
     let mut quality = Quality::default();
     for i in 0..stored.values.len() {
-        if valid.as_ref().is_none_or(|valid| valid[i]) {
+        if valid.as_ref().is_none_or(|valid| valid[i]) && coded.defects.binary_search(&i).is_err() {
             let x = plan.variable.unpack(stored.values.get_f64(i));
             quality.add(x, x);
         }
@@ -301,6 +307,8 @@ fn code_one(plan: &VariablePlan, stored: &Stored, prediction: Option<&[f32]>) ->
     quality.max_abs_error = coded.report.max_abs_error * unit;
     // Packed numbers are no counts.
     coded.report.rings = coded.report.rings.filter(|_| plan.variable.packing.is_none());
+    let whole = |rings: &mut RingError| (0..2).for_each(|a| rings.center[a] += region.start[2 + a] as f64);
+    coded.report.rings.iter_mut().for_each(whole);
     Ok(CodedVariable { coded, quality })
 }
 
@@ -326,19 +334,22 @@ impl CodedVariable {
         self.coded.report.rings
     }
 
-    /// Largest error, -smallest and largest value, largest error of I(q).
-    pub fn extremes(&self) -> [f64; 4] {
+    /// Largest error, -smallest and largest value, largest error of I(q), -smallest and largest y and x of the beam.
+    pub fn extremes(&self) -> [f64; EXTREMES] {
         let q = &self.quality;
-        [q.max_abs_error, -q.min, q.max, self.rings().map_or(0.0, |rings| rings.largest)]
+        let [y, x] = self.rings().map_or([[f64::NEG_INFINITY; 2]; 2], |rings| rings.center.map(|c| [-c, c]));
+        [q.max_abs_error, -q.min, q.max, self.rings().map_or(0.0, |rings| rings.largest), y[0], y[1], x[0], x[1]]
     }
 
-    /// n, squared error, squared value, bytes, violations, rings and their squared errors, then one count per class of [`CLASSES`].
+    /// n, squared error, squared value, bytes, violations, rings and their squared errors, defects, then one count per class
+    /// of [`CLASSES`].
     pub fn sums(&self, shared_bytes: f64) -> Vec<f64> {
         let q = &self.quality;
         let bytes = (self.coded.stream.len() as u64 + RECORD_BYTES) as f64 + shared_bytes;
         let violations = self.coded.report.violations as f64;
         let (rings, of_rings) = self.rings().map_or((0.0, 0.0), |r| (r.rings as f64, r.sum_squares));
-        let mut sums = vec![q.n as f64, q.squared_error, q.squared_value, bytes, violations, rings, of_rings];
+        let defects = self.coded.report.defects as f64;
+        let mut sums = vec![q.n as f64, q.squared_error, q.squared_value, bytes, violations, rings, of_rings, defects];
         let class = match self.coded.report.method {
             _ if self.coded.report.predicted => 0,
             Method::Bare => 0,
@@ -396,7 +407,10 @@ impl CodedTile {
             };
             let (stream, mask) = (parts.next()?.to_vec(), Some(parts.next()?).filter(|mask| !mask.is_empty()));
             let mask = mask.map(Mask::from_bytes).transpose().ok()?;
-            ways.push(Some(CodedVariable { coded: codec::CodedTile { stream, mask, report }, quality }));
+            ways.push(Some({
+                let defects = Vec::new();
+                CodedVariable { coded: codec::CodedTile { stream, mask, report, defects }, quality }
+            }));
         }
         let mut ways = ways.into_iter();
         let variables = std::iter::from_fn(|| Some((ways.next()?, ways.next()?))).collect();

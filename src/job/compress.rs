@@ -43,6 +43,8 @@ pub(super) use physics::{looking_bytes, together};
 
 /// The part of an archive that holds its [`Summary`].
 const SUMMARY: &str = "summary";
+/// So many different things are told of masks.
+const NOTES_MAX: usize = 16;
 
 /// What a file came to, or several; travels in the archive.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -72,11 +74,12 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     // 2. File after file, by this rank's team.
     let team = Team::of(ctx, &inputs)?;
     let mut done = Done::default();
-    let notes = RefCell::default();
+    let (notes, told) = (RefCell::default(), RefCell::default());
     let mut stopped = false;
     for &i in &team.files {
         failure::inject(ctx.world, (Stage::Compress, 1 + i as u64), &ctx.stop);
-        let file = File { ctx, team: &team.world, section: &section, input: &inputs[i], shown: i == 0, notes: &notes };
+        let (team, input, shown) = (&team.world, &inputs[i], i == 0);
+        let file = File { ctx, team, section: &section, input, shown, notes: &notes, told: &told };
         let Some(made) = file.compress(&models)? else {
             stopped = true;
             break;
@@ -213,6 +216,8 @@ struct File<'c, 'w> {
     shown: bool,
     /// What is to be told of it; only rank 0 of the job can.
     notes: &'c RefCell<Vec<String>>,
+    /// What was told of masks.
+    told: &'c RefCell<BTreeSet<String>>,
 }
 
 impl File<'_, '_> {
@@ -285,12 +290,7 @@ impl File<'_, '_> {
                 "compress: {input}: `{name}` stays a link to {file}, which the restored file needs as well"
             ));
         }
-        if self.shown {
-            source
-                .mask_notes()
-                .iter()
-                .for_each(|note| self.say(format!("compress: {}: {note}", self.input.name.display())));
-        }
+        self.say_masks(source)?;
         let mut writer = ArchiveWriter::create(self.team, path, source, &names)?;
         let mut summary = Summary::default();
         // 2. Group after group, the tiles.
@@ -318,11 +318,26 @@ impl File<'_, '_> {
             }
             summary.variables.entry(name.clone()).and_modify(|total| total.physics = found.physics);
         }
+        let of_images = summary.variables.iter().filter(|(_, total)| self.shown && total.mode == "iq_sigma");
+        for (name, note) in of_images.filter_map(|(name, total)| Some((name, total.of_images()?))) {
+            self.say(format!("compress: {}: `{name}`: {note}", self.input.name.display()));
+        }
         // 5. The summary and the file.
         writer.put_text(SUMMARY, &serde_json::to_string(&summary).expect("plain data"))?;
         writer.finish()?;
         aside.remove(self.team)?;
         Ok(Some(summary))
+    }
+
+    /// What masks take out; files of one kind say the same, once.
+    fn say_masks(&self, source: &Source) -> Result<(), JobError> {
+        for note in source.mask_notes()? {
+            let mut told = self.told.borrow_mut();
+            if told.len() < NOTES_MAX && told.insert(note.clone()) {
+                self.say(format!("compress: {}: {note}", self.input.name.display()));
+            }
+        }
+        Ok(())
     }
 
     /// Codes a group, as far as it comes until a signal; `None` if one came before it was measured. Collective over the

@@ -22,6 +22,12 @@ pub(super) struct Total {
     /// I(q) of images of counts: rings, sum of their squared errors in units of the noise, the largest.
     #[serde(default)]
     pub iq: [f64; 3],
+    /// Smallest and largest y, and x, of the beam in the tiles of such images, pixels.
+    #[serde(default)]
+    pub beam: Option<[[f64; 2]; 2]>,
+    /// Values that were found to be no measurements.
+    #[serde(default)]
+    pub defects: u64,
     /// Of some steps.
     #[serde(default)]
     pub physics: Physics,
@@ -39,6 +45,10 @@ impl Total {
         self.bound = self.bound.max(other.bound);
         self.mode.clone_from(&other.mode);
         self.iq = [self.iq[0] + other.iq[0], self.iq[1] + other.iq[1], self.iq[2].max(other.iq[2])];
+        let both = |[a, b]: [f64; 2], [c, d]: [f64; 2]| [a.min(c), b.max(d)];
+        let joined = self.beam.zip(other.beam).map(|(a, b)| [both(a[0], b[0]), both(a[1], b[1])]);
+        self.beam = joined.or(self.beam).or(other.beam);
+        self.defects += other.defects;
         self.physics.join(&other.physics);
         for (class, count) in &other.tiles {
             *self.tiles.entry(class.clone()).or_default() += count;
@@ -48,6 +58,14 @@ impl Total {
     /// Bits per value that counts (finite and unmasked).
     pub fn bits_per_value(&self) -> f64 {
         if self.quality.n == 0 { 0.0 } else { 8.0 * self.compressed_bytes as f64 / self.quality.n as f64 }
+    }
+
+    /// Where the beam of images was found, and what else of them is told.
+    pub fn of_images(&self) -> Option<String> {
+        let range = |[low, high]: [f64; 2]| if low == high { format!("{low}") } else { format!("{low} to {high}") };
+        let [y, x] = self.beam?.map(range);
+        let defects = self.defects;
+        Some(format!("beam at y {y}, x {x} (pixels from 0); {defects} values are found to be no measurements and kept"))
     }
 
     /// The keys of the contract; `model_bytes`: the share of the decoder.
@@ -68,6 +86,8 @@ impl Total {
             "rel_l2": q.rel_l2(),
             "iq_error_sigma": (self.iq[0] > 0.0).then(|| (self.iq[1] / self.iq[0]).sqrt()),
             "iq_error_sigma_max": (self.iq[0] > 0.0).then_some(self.iq[2]),
+            "beam_center": self.beam.map(|[y, x]| json!({"y": y, "x": x})),
+            "defects": (self.iq[0] > 0.0).then_some(self.defects),
             "tiles": self.tiles,
             "physics": self.physics.to_json(),
         })

@@ -115,8 +115,8 @@ compress: {error_bound: {iq_sigma: 0.5}, tile: {steps: 4}}\ndecompress: {}\n";
     write(&here, "job.yaml", job);
     let log = finish(&here, 2, &[]);
     let out = mask.iter().filter(|m| **m == 0).count();
-    let told = format!("`entry/counts`: {out} of 1024 pixels are out: `entry/mask` is 0 there, as in the fewer");
-    assert!(log.contains(&told), "{log}");
+    let told = format!("`entry/counts`: {out} of 1024 pixels are out: `entry/mask` is 0 there, as in the fewer;");
+    assert!(log.contains(&told) && log.contains("beam at y 15.5, x 15 (pixels from 0); 9 values are found"), "{log}");
     let back = hdf5::File::open(here.join("out/decompressed/images.h5")).unwrap();
     assert_eq!(back.dataset("entry/mask").unwrap().read_raw::<u8>().unwrap(), mask);
     let back = back.dataset("entry/counts").unwrap().read_raw::<u32>().unwrap();
@@ -131,11 +131,13 @@ compress: {error_bound: {iq_sigma: 0.5}, tile: {steps: 4}}\ndecompress: {}\n";
     let report = std::fs::read_to_string(here.join("out/metrics.json")).unwrap();
     let metrics: serde_json::Value = serde_json::from_str(&report).unwrap();
     let of = |key: &str| metrics["compress"]["variables"]["entry/counts"][key].as_f64().unwrap();
+    let told = &metrics["compress"]["variables"]["entry/counts"];
+    assert_eq!((&told["beam_center"]["y"][1], &told["defects"]), (&15.5.into(), &images.into()));
     assert!(of("iq_error_sigma_max") <= 0.5 && of("iq_error_sigma") > 0.1 && of("ratio") > 20.0, "{metrics}");
     // A mask of other images is named, and not taken.
     make(16 * n, "");
     let log = finish(&here, 1, &["--fresh"]);
-    assert!(log.contains("`mask` is not used: u8 [16, 32], not a number for each of [32, 32] pixels"), "{log}");
+    assert!(log.contains("`mask` is kept, not used: u8 [16, 32], not a number for each of [32, 32] pixels"), "{log}");
 }
 
 #[test]

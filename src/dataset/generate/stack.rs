@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Plan, Schedule, Simulation, State, StateLayout};
 use crate::archive::{
-    AttributeValue, Attributes, Box4, COLUMN_NAMES, Coordinate, Curve, ElementType, FieldSpec, FieldVariable, Source,
-    Stored, Values, Variable,
+    AttributeValue, Attributes, Box4, COLUMN_NAMES, Coordinate, Curve, ElementType, FieldSpec, FieldVariable,
+    MASK_NAMES, Source, Stored, Values, Variable,
 };
 use crate::config;
 use crate::dataset::DatasetError;
@@ -23,14 +23,15 @@ use crate::world::World;
 
 /// Name of the images or curves in the file, as of those that `sas` makes.
 const SIGNAL: &str = "sasentry/sasdata/I";
-/// Names that masks have.
-const MASKS: [&str; 2] = ["mask", "pixel_mask"];
-/// What comes along with images from the first file: name there, name in the file made, what it is.
-const BESIDE: [(&[&str], &str, &str); 3] = [
-    (&MASKS, "mask", "of the first file"),
-    (&["Qx"], "Qx", "scattering vector along x, of the first file"),
-    (&["Qy"], "Qy", "scattering vector along y, of the first file"),
+/// What comes along with images from the first file, one of each kind: names, and what it is.
+const BESIDE: [(&[&str], &str); 3] = [
+    (&MASK_NAMES, "of the first file"),
+    (&["Qx"], "scattering vector along x, of the first file"),
+    (&["Qy"], "scattering vector along y, of the first file"),
 ];
+/// Attributes that say which pixels a mask takes out.
+const OF_MASKS: [&str; 7] =
+    ["long_name", "meaning", "description", "comment", "flag_masks", "flag_values", "flag_meanings"];
 /// Attributes that say what stored numbers mean: they are kept, and are the same in all files.
 const MEANING: [&str; 8] =
     ["units", "scale_factor", "add_offset", "_FillValue", "missing_value", "valid_min", "valid_max", "valid_range"];
@@ -54,8 +55,8 @@ pub struct Stack {
     name: (usize, usize),
     variable: String,
     first: Sample,
-    /// Of [`BESIDE`], what the first file has.
-    beside: Vec<(usize, Values)>,
+    /// Of [`BESIDE`], what the first file has: which, name, attributes, numbers.
+    beside: Vec<(usize, String, Attributes, Values)>,
     rank: usize,
     step: usize,
     batch: std::ops::Range<usize>,
@@ -126,10 +127,10 @@ impl Stack {
             attributes: attributes.clone(),
         };
         let mut variables: Vec<FieldVariable> = self.first.columns.iter().map(column).collect();
-        for (which, values) in &self.beside {
-            let (_, name, about) = BESIDE[*which];
-            let unit = if name == "mask" { "1" } else { "1/angstrom" };
-            let mut variable = FieldVariable::new(&format!("sasentry/sasdata/{name}"), unit, about);
+        for (which, name, attributes, values) in &self.beside {
+            let unit = if *which == 0 { "1" } else { "1/angstrom" };
+            let mut variable = FieldVariable::new(&format!("sasentry/sasdata/{name}"), unit, BESIDE[*which].1);
+            attributes.0.iter().for_each(|(name, value)| variable.attributes.put(name, value.clone()));
             (variable.element, variable.axes) = (values.element(), vec![2, 3]);
             variables.push(variable);
         }
@@ -147,8 +148,7 @@ impl Stack {
 
 impl Simulation for Stack {
     fn describe(&self) -> String {
-        let beside: Vec<String> =
-            self.beside.iter().map(|(which, _)| format!(", {} of the first", BESIDE[*which].1)).collect();
+        let beside: Vec<String> = self.beside.iter().map(|(_, name, ..)| format!(", {name} of the first")).collect();
         format!("{} files, `{}` of each: {}{}", self.files.len(), self.first.source, self.first, beside.concat())
     }
 
@@ -207,7 +207,7 @@ impl Simulation for Stack {
         let mut entry = texts(&[("NX_class", "NXentry"), ("canSAS_class", "SASentry"), ("version", "1.1")]);
         entry.put_text("definition", "NXcanSAS");
         entry.put_text("default", "sasdata");
-        let axes = match (self.first.is_curve, self.beside.iter().any(|(which, _)| *which > 0)) {
+        let axes = match (self.first.is_curve, self.beside.iter().any(|(which, ..)| *which > 0)) {
             (true, _) => "image,Q",
             (false, true) => "image,Q,Q",
             (false, false) => "image,y,x",
@@ -234,7 +234,7 @@ impl Simulation for Stack {
         let (begins, longest) = self.name;
         let mut name = bytes(&self.files[self.batch.start + self.rank])[begins..].to_vec();
         name.resize(longest, 0);
-        let beside = self.beside.iter().map(|(_, values)| values.clone());
+        let beside = self.beside.iter().map(|(.., values)| values.clone());
         sample.columns.iter().map(|column| column.2.clone()).chain(beside).chain([name.into()]).collect()
     }
 
@@ -300,7 +300,7 @@ impl Sample {
         for &name in names {
             let found = if name == "I" { Some(signal) } else { beside(name) };
             if let Some(found) = found {
-                columns.push((name, meaning(found), whole(&source, found)?));
+                columns.push((name, attributes(found, &MEANING), whole(&source, found)?));
             }
         }
         if is_curve && columns[0].0 != "Q" {
@@ -343,17 +343,14 @@ fn whole(source: &Source, variable: &Variable) -> Result<Values, DatasetError> {
     Ok(values)
 }
 
-/// The attributes that say what the numbers mean.
-fn meaning(variable: &Variable) -> Attributes {
-    let mut kept = Attributes::default();
-    for name in MEANING {
-        match (variable.attributes.text(name), variable.attributes.numbers(name)) {
-            (Some(text), _) => kept.put_text(name, text),
-            (None, Some(numbers)) => kept.put_numbers(name, numbers.clone()),
-            (None, None) => {}
-        }
-    }
-    kept
+/// The attributes of these names.
+fn attributes(variable: &Variable, names: &[&str]) -> Attributes {
+    let told = variable
+        .attributes
+        .0
+        .iter()
+        .filter(|(name, value)| names.contains(&&**name) && *value != AttributeValue::Other);
+    Attributes(told.cloned().collect())
 }
 
 /// The variable asked for, else `I`, else the largest.
@@ -365,7 +362,7 @@ fn signal<'a>(source: &'a Source, path: &Path, wanted: &str) -> Result<&'a Varia
             .or_else(|| source.all_variables().find(|v| leaf(&v.name) == name))
     };
     let size = |v: &&&Variable| v.shape.iter().product::<usize>() * v.element.size();
-    let unnamed: Vec<&Variable> = source.all_variables().filter(|v| !MASKS.contains(&leaf(&v.name))).collect();
+    let unnamed: Vec<&Variable> = source.all_variables().filter(|v| !MASK_NAMES.contains(&leaf(&v.name))).collect();
     let found = match wanted {
         "" => named("I").or_else(|| unnamed.iter().rev().max_by_key(size).copied()),
         name => named(name),
@@ -380,7 +377,7 @@ fn signal<'a>(source: &'a Source, path: &Path, wanted: &str) -> Result<&'a Varia
 }
 
 /// What lies beside an image on the same pixels.
-fn beside(path: &Path, [rows, columns]: [usize; 2]) -> Result<Vec<(usize, Values)>, DatasetError> {
+fn beside(path: &Path, [rows, columns]: [usize; 2]) -> Result<Vec<(usize, String, Attributes, Values)>, DatasetError> {
     let source = Source::open(path)?;
     let mut found = Vec::new();
     for (which, (names, ..)) in BESIDE.iter().enumerate() {
@@ -388,7 +385,8 @@ fn beside(path: &Path, [rows, columns]: [usize; 2]) -> Result<Vec<(usize, Values
             names.contains(&leaf(&v.name)) && v.shape.iter().filter(|&&n| n != 1).eq([rows, columns].iter())
         };
         if let Some(variable) = source.all_variables().find(fits) {
-            found.push((which, whole(&source, variable)?));
+            let told = attributes(variable, if which == 0 { &OF_MASKS } else { &[] });
+            found.push((which, leaf(&variable.name).into(), told, whole(&source, variable)?));
         }
     }
     Ok(found)

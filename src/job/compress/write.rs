@@ -72,8 +72,10 @@ impl File<'_, '_> {
         for (v, name) in group.variables.iter().enumerate() {
             let sums: Vec<Vec<f64>> = tiles.iter().map(|t| t.variables[v].sums(t.latent_share())).collect();
             let sum = world.tree_sum(boxes.len(), owned, &sums, coding::SUMS);
-            let least = [0.0, f64::NEG_INFINITY, f64::NEG_INFINITY, 0.0];
-            let larger = |a: [f64; 4], b: [f64; 4]| std::array::from_fn(|i| a[i].max(b[i]));
+            let mut least = [f64::NEG_INFINITY; coding::EXTREMES];
+            (least[0], least[3]) = (0.0, 0.0);
+            let larger =
+                |a: [f64; coding::EXTREMES], b: [f64; coding::EXTREMES]| std::array::from_fn(|i| a[i].max(b[i]));
             let mut extremes = tiles.iter().map(|t| t.variables[v].extremes()).fold(least, larger);
             world.max(&mut extremes);
             let quality = Quality {
@@ -93,10 +95,12 @@ impl File<'_, '_> {
                 bound: plan.variables[v].bound_abs,
                 mode: plan.variables[v].mode.clone(),
                 iq: [sum[5], sum[6], extremes[3]],
+                beam: (sum[5] > 0.0).then(|| [[-extremes[4], extremes[5]], [-extremes[6], extremes[7]]]),
+                defects: sum[7] as u64,
                 physics: Physics::default(),
                 tiles: coding::CLASSES
                     .iter()
-                    .zip(&sum[7..])
+                    .zip(&sum[8..])
                     .map(|(&class, &count)| (class.to_string(), count as u64))
                     .collect(),
             };
