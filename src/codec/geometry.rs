@@ -2,7 +2,6 @@
 //!
 //! A ring is half a pixel wide; near the beam every distance is one. In plain f64 arithmetic: the same on every machine.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::center::Center;
@@ -47,14 +46,21 @@ impl Geometry {
         // Squares of distances near the beam are integers.
         let key = |p: usize| {
             let r = distance(p);
-            if r < NEAR { square(offset(p)) as u64 } else { (NEAR * NEAR + r) as u64 }
+            if r < NEAR { square(offset(p)) as usize } else { (NEAR * NEAR + r) as usize }
         };
-        let mut pixels = BTreeMap::<u64, Vec<usize>>::new();
-        (0..ny * nx).for_each(|p| pixels.entry(key(p)).or_default().push(p));
+        let mut pixels: Vec<Vec<usize>> = Vec::new();
+        for p in 0..ny * nx {
+            let key = key(p);
+            if key >= pixels.len() {
+                pixels.resize_with(key + 1, Vec::new);
+            }
+            pixels[key].push(p);
+        }
+        pixels.retain(|ring| !ring.is_empty());
         let mut places = vec![(0, 0.0); ny * nx];
         let mut rings: Vec<Ring> = Vec::with_capacity(pixels.len());
         let mut wide: Vec<Range<usize>> = Vec::new();
-        for pixels in pixels.into_values() {
+        for pixels in pixels {
             pixels.iter().for_each(|&p| places[p] = (rings.len(), distance(p)));
             let whole = (distance(pixels[0]) / 2.0) as usize;
             wide.resize(wide.len().max(whole + 1), rings.len()..rings.len());

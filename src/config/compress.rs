@@ -103,7 +103,7 @@ pub enum Predictor {
 pub struct Tile {
     /// Steps along the sample axis. Default: chosen from the grid and the predictor.
     pub steps: Option<usize>,
-    /// Cells along z, y, x. Default: chosen from the grid and the predictor.
+    /// Cells along z, y, x. Default: chosen from the grid and the predictor; whole images under `iq_sigma`.
     pub cells: Option<[usize; 3]>,
 }
 
@@ -177,6 +177,17 @@ impl Compress {
         self.variables.get(variable).and_then(|v| v.error_bound).unwrap_or(self.error_bound)
     }
 
+    /// Whether I(q) of a variable is bounded: over whole images.
+    pub fn is_of_rings(&self, variable: &str) -> bool {
+        self.error_bound_of(variable).iq_sigma.is_some()
+    }
+
+    /// Tiles of a group on this grid (z, y, x).
+    pub fn tile_of<'n>(&self, mut variables: impl Iterator<Item = &'n str>, grid: [usize; 3]) -> Tile {
+        let cells = if variables.any(|name| self.is_of_rings(name)) { Some(grid) } else { self.tile.cells };
+        Tile { cells, ..self.tile.clone() }
+    }
+
     /// The predictor of one variable.
     pub fn predictor_of(&self, variable: &str) -> Predictor {
         self.variables.get(variable).and_then(|v| v.predictor).unwrap_or(self.predictor)
@@ -208,6 +219,10 @@ impl Compress {
         checks.require(self.tile.steps != Some(0), "compress.tile.steps", || "0: at least one step".into());
         checks.require(self.tile.cells.is_none_or(|c| !c.contains(&0)), "compress.tile.cells", || {
             "0: at least one cell along each axis".into()
+        });
+        let of_rings = self.variables.keys().map(String::as_str).chain([""]).any(|name| self.is_of_rings(name));
+        checks.require(!of_rings || self.tile.cells.is_none(), "compress.tile.cells", || {
+            "error_bound.iq_sigma is of whole images: leave the key out".into()
         });
         if let Some(step) = self.latent.step {
             checks.positive_real(step, "compress.latent.step");

@@ -357,7 +357,7 @@ impl File<'_, '_> {
             return Ok(None);
         }
         // 2. This rank's tiles.
-        let boxes = self.boxes(variables[0].shape, &self.tile(&plan));
+        let boxes = self.boxes(variables[0].shape, &self.tile(&plan, &variables));
         let owned = shard::range(boxes.len(), world.size(), world.rank());
         let tiles = aside.tiles(&group.name, &boxes, owned.clone());
         let mut known = [tiles.len() as u64];
@@ -426,8 +426,9 @@ impl File<'_, '_> {
     }
 
     /// The tiles of a group: those of a model are the cores of its window.
-    fn tile(&self, plan: &Plan) -> config::Tile {
-        let mut tile = self.section.tile.clone();
+    fn tile(&self, plan: &Plan, variables: &[&Variable]) -> config::Tile {
+        let names = variables.iter().map(|v| v.name.as_str());
+        let mut tile = self.section.tile_of(names, space(variables[0].shape));
         tile.cells = plan.model.map(|model| model.reader().window().cells).or(tile.cells);
         tile
     }
@@ -439,13 +440,18 @@ impl File<'_, '_> {
         let cuts = |tile: [usize; 3]| (0..3).any(|axis| tile[axis].min(field[axis]) != cells[axis].min(field[axis]));
         let cut = self.section.tile.cells.is_some_and(cuts);
         let name = &variables[0].name;
-        if !fits {
+        let of_rings = variables.iter().any(|v| self.section.is_of_rings(&v.name));
+        let whole = !of_rings || (1..3).all(|axis| cells[axis] >= field[axis]);
+        if !whole {
+            let sees = format!("the model sees {cells:?} cells at a time, error_bound.iq_sigma is of whole images");
+            self.say(format!("compress: {sees}: `{name}` is coded without it"));
+        } else if !fits {
             let seen = format!("{cells:?} cells with a halo of {halo:?}");
             self.say(format!("compress: the model sees {seen}, `{name}` has {field:?}: classical"));
         } else if cut {
             let tile = "compress.tile.cells is not what the model predicts at a time";
             self.say(format!("compress: {tile}, {cells:?}, so `{name}` is coded without it"));
         }
-        fits && !cut
+        fits && !cut && whole
     }
 }

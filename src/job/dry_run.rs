@@ -270,7 +270,7 @@ impl Plan {
         let model = if group.iter().any(|v| section.may_learn(&v.name)) { network(job, section, group)? } else { None };
         let decoder = model.as_ref().map_or(0, |(_, cost)| cost.decoder_params as u64);
         self.decoder_bytes += decoder * u64::from(section.weight_bits) / 8;
-        let mut tile = section.tile.clone();
+        let mut tile = section.tile_of(group.iter().map(|v| v.name.as_str()), space(shape));
         tile.cells = model.as_ref().map(|(window, _)| window.cells).or(tile.cells);
         let tiles = tiles(shape, &tile);
         let largest = tiles.first().copied().unwrap_or(Box4::whole([0; 4]));

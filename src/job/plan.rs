@@ -78,7 +78,8 @@ fn try_one(
     variable: &Variable,
     trials: &mut [[Trial; FACTORS.len()]; PREDICTORS.len()],
 ) -> Result<(), JobError> {
-    let boxes = tiles(variable.shape, &section.tile);
+    let grid = [variable.shape[1], variable.shape[2], variable.shape[3]];
+    let boxes = tiles(variable.shape, &section.tile_of(std::iter::once(variable.name.as_str()), grid));
     let Some(mut region) = boxes.get(boxes.len() / 2).copied() else { return Ok(()) };
     let step = region.len[1..].iter().product::<usize>().max(1);
     region.len[0] = region.len[0].min((VALUES / step).max(1));

@@ -72,6 +72,7 @@ decompress: {}
         mpirun(&here, 1, "", &[&["--config", "job.yaml", "--fresh"], sets].concat()).refused(code, words);
     };
     refused(&["--set", "compress.error_bound.abs=1"], 2, &["compress.error_bound.iq_sigma", "stands alone"]);
+    refused(&["--set", "compress.tile.cells=[1, 20, 20]"], 2, &["compress.tile.cells", "whole images"]);
     refused(&["--set", "data.scale=sqrt"], 2, &["data.scale", "anscombe"]);
 }
 
