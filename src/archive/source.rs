@@ -108,7 +108,7 @@ pub struct Source {
     others: Vec<Variable>,
     defects: Vec<Defect>,
     handle: Mutex<Option<Handle>>,
-    /// Those that were read, by name.
+    /// Masks of images that were read, by name.
     masks: Mutex<BTreeMap<String, Arc<PixelMask>>>,
 }
 
@@ -433,6 +433,9 @@ impl Source {
                 self.fields.push(variable);
             }
         }
+        // A mask behind a link may be called anything.
+        let masks: BTreeSet<String> = self.fields.iter().filter_map(|images| images.mask.clone()).collect();
+        self.others.extend(self.fields.extract_if(.., |field| masks.contains(&field.name)));
         Ok(())
     }
 

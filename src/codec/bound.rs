@@ -72,6 +72,12 @@ impl Limits {
             && self.decades.is_none_or(|limit| value == back || (back / value).log10().abs() <= limit)
     }
 
+    /// Whether means over all values are bounded, and no single one is.
+    pub(super) fn of_means(&self) -> bool {
+        let any = |limits: &[Option<f64>]| limits.iter().any(Option::is_some);
+        any(&[self.rmse, self.spectrum]) && !any(&[self.abs, self.pw_rel, self.decades])
+    }
+
     /// Factor by which magnitudes may be too large, less 1, if they are limited on a logarithmic scale.
     pub(super) fn relative(&self) -> Option<f64> {
         let of_decades = self.decades.map(|decades| 10f64.powf(decades) - 1.0);

@@ -168,7 +168,7 @@ impl Images<'_> {
         let mirror = center.mirror(p, self.n).filter(|&m| m != p).and_then(|m| self.count(start, m));
         let around = median(self.around(start, p, 2).collect());
         let mut others = mirror.into_iter().chain(around);
-        // What is behind a holder is dark all around it.
+        // Behind a holder it is dark all around: only where there is no mirror image must what is around tell.
         if bright {
             others.all(|other| above(count, other))
         } else {

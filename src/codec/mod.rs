@@ -5,15 +5,16 @@
 //! tile stream + mask (+ the same expectation) ─► decode_tile ─► Values          symbols ⇄ encode_latent, decode_latent
 //! ```
 //!
-//! * `tile` puts a stream together and verifies it, `specials` finds what is not coded, `draft` and `contest` choose how, `rate` and `waves` under
-//!   bounds on size and spectrum (encoder only), `container` specifies the bytes;
+//! * `tile` puts a stream together and verifies it, `specials` finds what is not coded, `draft` and `contest` choose how,
+//!   `rate` and `waves` under bounds on size and spectrum (encoder only), `container` specifies the bytes;
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
-//! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts`
-//!   (images of a detector) predict; `fit` finds their weights; `rings` (over `geometry` and `levels`) keeps what a measurement is worth,
-//!   `defects` finds pixels that measured nothing (encoder only);
+//! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts` (images of a detector) predict;
+//!   `fit` finds their weights; `rings` (over `geometry` and `levels`) keeps what a measurement is worth; `center` finds the
+//!   beam, `defects` pixels that measured nothing (encoder only);
 //! * `linear` codes what the transform of `lapped` makes of blocks, band by band (`bands`);
-//! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents, `sparse` for those that are mostly zero.
+//! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents,
+//!   `sparse` for those that are mostly zero.
 //!
 //! Invariants: no clock, no randomness, no device, no threads; a decoder uses only IEEE addition, multiplication, division,
 //! square roots and comparison and integer tables that are stored, so it gives the same bits on every machine; nothing read from a

@@ -1,5 +1,5 @@
-//! What of a tile is not coded but kept bit for bit: fill values, what is no number, and where I(q) is bounded pixels that
-//! measured nothing. Encoder only.
+//! What of a tile is not coded but kept bit for bit: fill values, what is no number, and pixels that measured nothing, where
+//! I(q) is bounded or, masked, nothing else would bound them. Encoder only.
 
 use super::bound::{Bound, Limits};
 use super::bytes::Writer;
@@ -22,8 +22,9 @@ pub(super) struct Specials {
     pub front: Vec<u8>,
     /// Whether any value is listed.
     pub listed: bool,
-    /// Where I(q) is bounded: the beam, and the values that were found to be no measurements.
+    /// Where I(q) is bounded: the beam.
     pub center: Option<Center>,
+    /// Where I(q) is bounded: values that were found to be no measurements, ascending.
     pub defects: Vec<usize>,
 }
 
@@ -45,7 +46,8 @@ impl Specials {
             Bound::Unbounded => None,
             _ => plateau(values, |pattern| special(pattern) || negative(pattern)),
         };
-        let kept = |p: usize| special(values[p].pattern()) || of_rings && spec.is_masked(p);
+        let free = matches!(spec.bound, Bound::Within(limits) if limits.of_means());
+        let kept = |p: usize| special(values[p].pattern()) || (of_rings || free) && spec.is_masked(p);
         let mut found = Self::beside(values, &kept, plateau, spec);
         if !of_rings {
             return found;

@@ -12,6 +12,7 @@ use crate::world::World;
 
 use super::coding::{Plan, Tile, Way};
 use super::dry_run::bytes;
+use super::prediction::space;
 use super::tiling::tiles;
 use super::{Input, JobError, groups, measure};
 
@@ -78,8 +79,8 @@ fn try_one(
     variable: &Variable,
     trials: &mut [[Trial; FACTORS.len()]; PREDICTORS.len()],
 ) -> Result<(), JobError> {
-    let grid = [variable.shape[1], variable.shape[2], variable.shape[3]];
-    let boxes = tiles(variable.shape, &section.tile_of(std::iter::once(variable.name.as_str()), grid));
+    let tile = section.tile_of(std::iter::once(variable.name.as_str()), space(variable.shape));
+    let boxes = tiles(variable.shape, &tile);
     let Some(mut region) = boxes.get(boxes.len() / 2).copied() else { return Ok(()) };
     let step = region.len[1..].iter().product::<usize>().max(1);
     region.len[0] = region.len[0].min((VALUES / step).max(1));

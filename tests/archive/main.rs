@@ -5,6 +5,7 @@ mod common;
 mod damage;
 mod fields;
 mod flat;
+mod pixels;
 mod series;
 mod slabs;
 mod space;

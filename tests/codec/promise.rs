@@ -376,6 +376,47 @@ fn rings_keep_their_sums_within_a_part_of_their_noise() {
     refused(&negative, [1, 33, 1, 29], "33 levels along z");
 }
 
+/// A masked pixel is within a bound of single values like others; under one of their mean it is no part of it, and exact.
+#[test]
+fn masked_pixels_are_bounded_and_not_counted() {
+    let (shape, size) = ([6, 1, 33, 29], 33 * 29);
+    let bright = |(i, v): (usize, f64)| if i % size == 100 { 1.0e9 + i as f64 } else { v };
+    let values = Values::F64(scattering(shape, true).into_iter().enumerate().map(bright).collect());
+    let masked: Vec<bool> = (0..size).map(|p| p == 100).collect();
+    let coded = |limits: Limits, masked| {
+        let spec = TileSpec { masked, ..spec(shape, limits.bound()) };
+        (round_trip(&values, None, &spec).report, spec)
+    };
+    let relative = Limits { pw_rel: Some(1e-2), ..Limits::default() };
+    let (all, good) = (coded(relative, None).0, coded(relative, Some(&masked[..])).0);
+    assert_eq!((all.numbers, good.numbers), (6 * size, 6 * (size - 1)));
+    assert!(all.max_abs_error > 1.0e5 && good.max_abs_error < 1.0e3, "{} {}", all.max_abs_error, good.max_abs_error);
+    let mean = Limits { rmse: Some(2.0), ..Limits::default() };
+    let (report, spec) = coded(mean, Some(&masked));
+    let rmse = (report.sum_squared_error / report.numbers as f64).sqrt();
+    assert!(rmse <= 2.0 && rmse > 1.9, "{rmse}");
+    let coded = encode_tile(&values, None, &spec).unwrap();
+    let back = decode(&coded, ElementType::F64, shape, None).to_f64();
+    let before = values.to_f64();
+    assert!((0..6).all(|t| back[t * size + 100] == before[t * size + 100]));
+}
+
+/// The largest number of an integer type is no count: saturated, or a mark.
+#[test]
+fn rings_leave_saturated_pixels_as_they_are() {
+    let (shape, size) = ([6, 1, 33, 29], 33 * 29);
+    let saturated = |p: usize| (10..13).contains(&(p % size / 29));
+    let counts = scattering(shape, true).into_iter().enumerate();
+    let values = Values::U16(counts.map(|(p, v)| if saturated(p) { u16::MAX } else { v.min(6e4) as u16 }).collect());
+    let bound = Bound::Within(Limits { rings: Some(0.5), ..Limits::default() });
+    let coded = encode_tile(&values, None, &spec(shape, bound)).unwrap();
+    let back = decode(&coded, ElementType::U16, shape, None).to_f64();
+    assert!((0..6 * size).all(|p| saturated(p) == (back[p] == f64::from(u16::MAX))));
+    assert!(coded.report.defects >= 6 * 3 * 29 && coded.stream.len() * 10 < values.bytes().len(), "{:?}", coded.report);
+    let rings = coded.report.rings.unwrap();
+    assert!(rings.largest > 0.0 && rings.largest <= 0.5, "{rings:?}");
+}
+
 /// Pixels that did not count, with a mask or without: exact, and no part of what their rings are scaled to.
 #[test]
 fn rings_leave_defects_and_masked_pixels_as_they_are() {
