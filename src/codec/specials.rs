@@ -58,7 +58,7 @@ impl Specials {
         masked.for_each(|p| coded[p] = Cell::Filled);
         let images = defects::Images { values: &numbers, n: [spec.shape[2], spec.shape[3]], cells: coded };
         let (mut defects, center) = images.defects();
-        defects.extend((0..values.len()).filter(|&p| saturated(numbers[p])));
+        defects.extend((0..values.len()).filter(|&p| saturated(numbers[p]) && !spec.is_masked(p)));
         defects.sort_unstable();
         if !defects.is_empty() {
             let kept = |p: usize| kept(p) || defects.binary_search(&p).is_ok();
