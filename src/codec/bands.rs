@@ -37,8 +37,15 @@ pub(super) struct Band {
     frequency: [usize; 4],
     /// Place of its coefficient in a block.
     pub place: usize,
-    /// How many bands back the lower ones are, along each axis that has one.
-    lower: Vec<usize>,
+    /// How many bands back the lower ones are, along each axis that has one; so many axes.
+    lower: [usize; 4],
+    n_lower: usize,
+}
+
+impl Band {
+    fn lower(&self) -> &[usize] {
+        &self.lower[..self.n_lower]
+    }
 }
 
 /// The blocks of a box and their frequencies.
@@ -84,11 +91,23 @@ impl Grid {
             self.extents[3],
             1,
         ];
+        let mut frequency = [0; 4];
         (0..self.extents.iter().product()).map(move |index| {
-            let frequency = split(index, self.extents);
+            let (mut lower, mut n_lower) = ([0; 4], 0);
+            for a in 0..4 {
+                lower[n_lower] = back[a];
+                n_lower += usize::from(frequency[a] > 0);
+            }
             let place = (0..4).map(|a| frequency[a] * self.strides[a]).sum();
-            let lower = (0..4).filter(|&a| frequency[a] > 0).map(|a| back[a]).collect();
-            Band { index, frequency, place, lower }
+            let band = Band { index, frequency, place, lower, n_lower };
+            for a in (0..4).rev() {
+                frequency[a] += 1;
+                if frequency[a] < self.extents[a] {
+                    break;
+                }
+                frequency[a] = 0;
+            }
+            band
         })
     }
 
@@ -176,11 +195,11 @@ impl Known {
 
     /// The table of the class of a band: by the mean class of the lower ones.
     pub fn class_bin(&self, band: &Band) -> u8 {
-        let n = band.lower.len();
+        let n = band.n_lower;
         if n == 0 {
             return BIN_FIRST;
         }
-        let sum: usize = band.lower.iter().map(|d| usize::from(self.classes[band.index - d])).sum();
+        let sum: usize = band.lower().iter().map(|d| usize::from(self.classes[band.index - d])).sum();
         ((2 * sum + n / 2) / n).min(usize::from(BIN_FIRST) - 1) as u8
     }
 
@@ -188,10 +207,10 @@ impl Known {
     pub fn look(&self, band: &Band, outlook: &mut Outlook) {
         let middle = middle_of(self.classes[band.index]) * (ONE / 4);
         outlook.scale = (middle / self.blocks as u64).clamp(1, SCALE_MAX);
-        outlook.mean = MEAN[band.lower.len()];
+        outlook.mean = MEAN[band.n_lower];
         outlook.lower.clear();
-        outlook.lower.resize(if band.lower.is_empty() { 0 } else { self.blocks }, 0);
-        for d in &band.lower {
+        outlook.lower.resize(if band.n_lower == 0 { 0 } else { self.blocks }, 0);
+        for d in band.lower() {
             let first = (band.index - d) * (self.blocks + 1);
             for (sum, &magnitude) in outlook.lower.iter_mut().zip(&self.magnitudes[first..first + self.blocks]) {
                 *sum += u32::from(magnitude);

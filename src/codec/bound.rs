@@ -66,10 +66,19 @@ impl Limits {
     /// Whether `back` may stand for `value` as far as single values are limited.
     #[inline]
     pub fn allow(&self, value: f64, back: f64) -> bool {
+        let [abs, part, rest] = self.linear();
         let error = (value - back).abs();
-        self.abs.is_none_or(|limit| error <= limit)
-            && self.pw_rel.is_none_or(|limit| error <= limit * value.abs())
+        error <= abs
+            && error <= part * value.abs() + rest
             && self.decades.is_none_or(|limit| value == back || (back / value).log10().abs() <= limit)
+    }
+
+    /// A value v may be off by a, and by b |v| + c: what `abs` and `pw_rel` say. A compiler may reckon with limits that are not
+    /// there: what lies in their place must be no subnormal number, which is slow.
+    #[inline(always)]
+    pub(super) fn linear(&self) -> [f64; 3] {
+        let [part, rest] = self.pw_rel.map_or([0.0, f64::INFINITY], |limit| [limit, 0.0]);
+        [self.abs.unwrap_or(f64::INFINITY), part, rest]
     }
 
     /// Whether means over all values are bounded, and no single one is.

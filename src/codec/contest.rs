@@ -10,6 +10,8 @@ use super::tile::Predictor;
 
 /// Values of the part of a tile on which the options of interpolation and neighbors are chosen.
 const OPTIONS_VALUES: usize = 1 << 16;
+/// Values of the part on which the step of the transform is chosen where nothing competes with it.
+const STEP_VALUES: usize = 1 << 18;
 /// Values of the part on which the coders compete.
 const CONTEST_VALUES: usize = 1 << 19;
 /// Cells of a block of the transform: parts are cut in whole ones.
@@ -23,6 +25,13 @@ const GROWTHS: [(u8, u8); 3] = [(4, 4), (5, 8), (6, 16)];
 const EIGHTHS: [u8; 8] = [3, 4, 6, 8, 11, 16, 22, 32];
 /// Where the search for the best of them starts.
 const EIGHTHS_FIRST: usize = 3;
+/// The step of the lattice itself, in these.
+const ONE: u8 = 8;
+/// How far interpolation and neighbors may be behind the other on the small part and still be tried on the large one.
+const RIVAL_BEHIND: f64 = 1.25;
+/// How far they may be behind the transform there: twice so far settles it, else a second small part is asked, since what is
+/// special in the middle may not be so elsewhere.
+const FAR_BEHIND: f64 = 1.6;
 /// How far a coder may be behind on a part and still be tried on the whole. A part tells less of the transform, which has
 /// few blocks there: on canopy flow it is 2 percent behind interpolation on the part, and 13 ahead on the whole.
 const BEHIND: f64 = 1.04;
@@ -102,48 +111,77 @@ impl Coder {
 /// The coders that may have the fewest bits on the whole tile, of which there are `fields` to choose from: options are
 /// chosen on a small part, coders on a larger one, and where these are near each other, on the whole.
 pub(super) fn rivals<W: Work>(fields: &[Field<W>], predictor: Predictor, aim: Aim) -> Vec<Choice> {
-    let parts = |values: usize| fields.iter().map(|field| Part::of(field, values)).collect::<Vec<Part<W>>>();
-    let large = parts(CONTEST_VALUES);
-    let mut found = Vec::new();
-    if predictor != Predictor::Linear {
-        let small = parts(OPTIONS_VALUES);
-        let batches = if fields[0].shape[0] > 2 { 0..=1 } else { 0..=0 };
-        let (alpha, beta) = GROWTHS[aim.first()];
-        let interpolations = batches.map(|batched| Coder::Interpolation(Options { batched, alpha, beta }));
-        let neighbors = lorenzo::Options::candidates(fields[0].shape).into_iter().map(Coder::Lorenzo);
-        for (coders, other) in [
-            (interpolations.collect::<Vec<Coder>>(), Predictor::Lorenzo),
-            (neighbors.collect(), Predictor::Interpolation),
-        ] {
-            let best = if predictor == other { None } else { tuned(&small, &coders, aim) };
-            found.extend(best.and_then(|choice| shortest(&large, std::iter::once(choice), aim.rmse)));
-        }
+    let parts = |values: usize, place| fields.iter().map(|field| Part::of(field, values, place)).collect::<Vec<_>>();
+    let small = parts(OPTIONS_VALUES, Place::Middle);
+    let allowed = |wanted: Predictor| {
+        ![Predictor::Interpolation, Predictor::Lorenzo, Predictor::Linear].contains(&predictor) || predictor == wanted
+    };
+    // 1. With the options that are tried first. What the transform leaves far behind on a part stays there.
+    let linear = if allowed(Predictor::Linear) { transforms(&small, aim, EIGHTHS[EIGHTHS_FIRST]) } else { None };
+    let most = linear.map_or(f64::INFINITY, |(bits, _)| FAR_BEHIND * bits);
+    let near_somewhere = |found: &(f64, Choice)| {
+        let corner = || {
+            let parts = parts(OPTIONS_VALUES, Place::Corner);
+            let of = |coder| Some(shortest(&parts, of_all(&parts, std::iter::once(coder), aim), aim.rmse)?.0);
+            of(found.1.coder) <= linear.and_then(|(_, choice)| Some(FAR_BEHIND * of(choice.coder)?))
+        };
+        found.0 <= most || found.0 <= FAR_BEHIND * most && corner()
+    };
+    let mut tuned = Vec::new();
+    if allowed(Predictor::Interpolation) {
+        let first = interpolation(&small, (aim, most)).filter(near_somewhere);
+        tuned.extend(first.map(|first| grown(&small, first, aim)));
     }
-    if !matches!(predictor, Predictor::Interpolation | Predictor::Lorenzo) {
+    if allowed(Predictor::Lorenzo) {
+        let neighbors = lorenzo::Options::candidates(fields[0].shape).into_iter().map(Coder::Lorenzo);
+        tuned.extend(unless_far(&small, neighbors, (aim, most)).filter(near_somewhere));
+    }
+    if let (true, Some((_, choice))) = (tuned.is_empty(), linear) {
+        let step = || transform(&parts(STEP_VALUES, Place::Middle), aim).map(|(_, choice)| choice);
+        return if aim.rmse.is_some() { vec![choice] } else { step().into_iter().collect() };
+    }
+    // 2. On a larger part.
+    let large = parts(CONTEST_VALUES, Place::Middle);
+    let tuned = near(tuned, |_| RIVAL_BEHIND).into_iter().map(|choice| Choice { bound: aim.bound, ..choice });
+    let mut found: Vec<(f64, Choice)> =
+        tuned.filter_map(|choice| shortest(&large, std::iter::once(choice), aim.rmse)).collect();
+    if linear.is_some() {
         found.extend(transform(&large, aim));
     }
+    let whole = large[0].shape == fields[0].shape;
+    near(found, |coder| match coder {
+        _ if whole => ESTIMATE_OFF,
+        Coder::Linear(_) => TRANSFORM_BEHIND,
+        _ => BEHIND,
+    })
+}
+
+/// What is at most so many times behind the best.
+fn near(found: Vec<(f64, Choice)>, behind: impl Fn(Coder) -> f64) -> Vec<Choice> {
     let least = found.iter().map(|(bits, _)| *bits).fold(f64::INFINITY, f64::min);
-    let near = |(bits, choice): &(f64, Choice)| match choice.coder {
-        _ if large[0].shape == fields[0].shape => *bits <= ESTIMATE_OFF * least,
-        Coder::Linear(_) => *bits <= TRANSFORM_BEHIND * least,
-        _ => *bits <= BEHIND * least,
-    };
-    let best: Vec<Choice> = found.iter().filter(|found| near(found)).map(|(_, choice)| *choice).collect();
+    let near = |(bits, choice): &&(f64, Choice)| *bits <= behind(choice.coder) * least;
+    let best: Vec<Choice> = found.iter().filter(near).map(|(_, choice)| *choice).collect();
     // Numbers that are not finite have no estimate.
     if best.is_empty() { found.iter().map(|(_, choice)| *choice).take(1).collect() } else { best }
 }
 
+/// The transform with this step that has the fewest bits, with these.
+fn transforms<W: Work>(parts: &[Part<W>], aim: Aim, eighths: u8) -> Option<(f64, Choice)> {
+    let coder = Coder::Linear(linear::Options { eighths, exact: aim.rmse.is_none() });
+    let choice = |field| Choice { field, coder, shrink: 0.0, bound: aim.bound };
+    shortest(parts, (0..parts.len()).map(choice), aim.rmse)
+}
+
 /// The best transform with its estimated bits.
 fn transform<W: Work>(parts: &[Part<W>], aim: Aim) -> Option<(f64, Choice)> {
-    let exact = aim.rmse.is_none();
+    if aim.rmse.is_some() {
+        return transforms(parts, aim, ONE);
+    }
+    let mut best = transforms(parts, aim, EIGHTHS[EIGHTHS_FIRST])?;
     let choice = |field, eighths| {
-        let coder = Coder::Linear(linear::Options { eighths, exact });
+        let coder = Coder::Linear(linear::Options { eighths, exact: true });
         Choice { field, coder, shrink: 0.0, bound: aim.bound }
     };
-    if !exact {
-        return shortest(parts, (0..parts.len()).map(|field| choice(field, 8)), aim.rmse);
-    }
-    let mut best = shortest(parts, (0..parts.len()).map(|field| choice(field, EIGHTHS[EIGHTHS_FIRST])), None)?;
     // Bits over steps fall, then rise: uphill is no better.
     let (finer, coarser) = EIGHTHS.split_at(EIGHTHS_FIRST);
     for ways in [coarser[1..].to_vec(), finer.iter().rev().copied().collect()] {
@@ -162,23 +200,45 @@ fn transform<W: Work>(parts: &[Part<W>], aim: Aim) -> Option<(f64, Choice)> {
     Some(best)
 }
 
-/// The best of `coders` on a part, with its growth and shrinking; its step is still that of the aim.
-fn tuned<W: Work>(parts: &[Part<W>], coders: &[Coder], aim: Aim) -> Option<Choice> {
+/// The best interpolation with the growth that is tried first, with its estimated bits; see [`unless_far`].
+fn interpolation<W: Work>(parts: &[Part<W>], limits: (Aim, f64)) -> Option<(f64, Choice)> {
+    let batches = if parts[0].shape[0] > 2 { 0..=1 } else { 0..=0 };
+    let (alpha, beta) = GROWTHS[limits.0.first()];
+    let coders = batches.rev().map(|batched| Coder::Interpolation(Options { batched, alpha, beta }));
+    unless_far(parts, coders, limits)
+}
+
+/// The best of `coders` on any field; the first alone where it takes so much more than `most` bits that none of the others
+/// will do with these.
+fn unless_far<W: Work>(
+    parts: &[Part<W>],
+    mut coders: impl Iterator<Item = Coder> + Clone,
+    (aim, most): (Aim, f64),
+) -> Option<(f64, Choice)> {
+    let first = shortest(parts, of_all(parts, coders.next().into_iter(), aim), aim.rmse)?;
+    let others = (first.0 <= FAR_BEHIND * most).then(|| shortest(parts, of_all(parts, coders, aim), aim.rmse));
+    others.flatten().filter(|other| other.0 < first.0).or(Some(first))
+}
+
+/// The best of an interpolation with any growth and shrinking.
+fn grown<W: Work>(parts: &[Part<W>], (bits, first): (f64, Choice), aim: Aim) -> (f64, Choice) {
+    let first = Choice { bound: aim.bound, ..first };
+    let with = |&(alpha, beta): &(u8, u8)| match first.coder {
+        Coder::Interpolation(options) => Coder::Interpolation(Options { alpha, beta, ..options }),
+        other => other,
+    };
+    let others = GROWTHS.iter().map(with).filter(|coder| *coder != first.coder);
+    let others = others.map(|coder| Choice { coder, ..first });
+    let still = aim.rmse.map(|_| Choice { shrink: SHRINKS[0], ..first });
+    let other = shortest(parts, others.chain(still), aim.rmse).filter(|other| other.0 < bits);
+    other.unwrap_or((bits, first))
+}
+
+/// Each coder on each field.
+fn of_all<W>(parts: &[Part<W>], coders: impl Iterator<Item = Coder> + Clone, aim: Aim) -> impl Iterator<Item = Choice> {
     let shrink = SHRINKS[aim.first()];
-    let all = (0..parts.len()).flat_map(|field| coders.iter().map(move |&coder| (field, coder)));
-    let all = all.map(|(field, coder)| Choice { field, coder, shrink, bound: aim.bound });
-    let (bits, best) = shortest(parts, all, aim.rmse)?;
-    let best = Choice { bound: aim.bound, ..best };
-    let Coder::Interpolation(options) = best.coder else { return Some(best) };
-    let mut others: Vec<Choice> = Vec::new();
-    for (_, &(alpha, beta)) in GROWTHS.iter().enumerate().filter(|(growth, _)| *growth != aim.first()) {
-        others.push(Choice { coder: Coder::Interpolation(Options { alpha, beta, ..options }), ..best });
-    }
-    if aim.rmse.is_some() {
-        others.push(Choice { shrink: SHRINKS[0], ..best });
-    }
-    let other = shortest(parts, others.into_iter(), aim.rmse).filter(|other| other.0 < bits);
-    Some(other.map_or(best, |(_, other)| Choice { bound: aim.bound, ..other }))
+    (0..parts.len())
+        .flat_map(move |field| coders.clone().map(move |coder| Choice { field, coder, shrink, bound: aim.bound }))
 }
 
 /// The choice with the fewest bits, and these; with the step that leads to `rmse`, if it is given.
@@ -194,7 +254,14 @@ fn shortest<W: Work>(
     tried.min_by(|a, b| a.0.total_cmp(&b.0))
 }
 
-/// A box in the middle of a field, small enough to try things.
+/// Where a part is cut out.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Middle,
+    Corner,
+}
+
+/// A box of a field, small enough to try things.
 struct Part<W> {
     shape: [usize; 4],
     targets: Vec<W>,
@@ -204,14 +271,15 @@ struct Part<W> {
 
 impl<W: Work> Part<W> {
     /// Of a field, with at most so many values.
-    fn of(field: &Field<W>, values: usize) -> Self {
+    fn of(field: &Field<W>, values: usize, place: Place) -> Self {
         let mut shape = field.shape;
         while shape.iter().product::<usize>() > values {
             let longest = (0..4).max_by_key(|&a| (shape[a], a)).expect("four axes");
             let half = shape[longest].div_ceil(2);
             shape[longest] = if half > BLOCK { half.next_multiple_of(BLOCK) } else { half };
         }
-        let start: [usize; 4] = std::array::from_fn(|a| (field.shape[a] - shape[a]) / 2);
+        let middle = usize::from(place == Place::Middle);
+        let start: [usize; 4] = std::array::from_fn(|a| middle * (field.shape[a] - shape[a]) / 2);
         let mut indices = Vec::with_capacity(shape.iter().product());
         for t in start[0]..start[0] + shape[0] {
             for z in start[1]..start[1] + shape[1] {
@@ -241,8 +309,8 @@ impl<W: Work> Part<W> {
     /// Bits, and the root mean square of the error, with so many times the step.
     fn estimate(&self, choice: Choice, factor: f64) -> (f64, f64) {
         let (cells, lattice) = (self.cells.as_deref(), self.lattice.finer(1.0 / factor));
-        let field =
-            Field { shape: self.shape, targets: &self.targets, cells, lattice, shrink: choice.shrink, gains: &[] };
+        let (shape, targets) = (self.shape, &self.targets[..]);
+        let field = Field { shape, targets, cells, lattice, shrink: choice.shrink, gains: &[], transformed: None };
         let (bits, values) = choice.coder.estimate_bits(&field);
         let (mut sum, mut n) = (0.0, 0usize);
         for (p, (target, value)) in self.targets.iter().zip(&values).enumerate() {

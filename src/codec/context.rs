@@ -111,6 +111,16 @@ impl Residuals {
         symbol::write_raw(q, &mut self.raw);
     }
 
+    /// The next residuals, each with its bin.
+    pub fn push_all(&mut self, residuals: &[i32], bins: &[u8]) {
+        if residuals.iter().any(|&q| symbol::has_raw(q)) {
+            residuals.iter().zip(bins).for_each(|(&q, &bin)| self.push(q, bin));
+        } else {
+            self.symbols.extend(residuals.iter().map(|&q| symbol::direct(q)));
+            self.bins.extend_from_slice(bins);
+        }
+    }
+
     /// A symbol without raw bits.
     pub fn push_symbol(&mut self, symbol: u8, bin: u8) {
         self.symbols.push(symbol);

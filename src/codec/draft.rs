@@ -5,16 +5,15 @@ use super::bound::{Bound, Limits, half_ulp, safe};
 use super::bytes::Writer;
 use super::center::Center;
 use super::container::{self, Method};
-use super::contest::{self, Aim, Choice, Coder};
+use super::contest::{Aim, Choice};
 use super::counts;
-use super::field::{Cell, Field};
-use super::lattice::{Lattice, Work};
-use super::linear;
+use super::field::Cell;
+use super::lattice::Work;
 use super::lossless;
-use super::mirror;
 use super::rings;
 use super::sample::Sample;
-use super::tile::{Chart, Predictor, bare};
+use super::scaled::Scaled;
+use super::tile::{Predictor, bare};
 use super::warp::{self, Log};
 
 /// Integers up to here are exact in f64 arithmetic with room for residuals.
@@ -134,7 +133,13 @@ impl<T: Sample> Subject<'_, T> {
     }
 
     /// A draft whose decoder will find `decoded`.
-    fn draft(&self, method: Method, (predicted, log): (bool, bool), bytes: Vec<u8>, mut decoded: Vec<T>) -> Draft<T> {
+    pub fn draft(
+        &self,
+        method: Method,
+        (predicted, log): (bool, bool),
+        bytes: Vec<u8>,
+        mut decoded: Vec<T>,
+    ) -> Draft<T> {
         let range = self.range(&decoded);
         if let Some(range) = range {
             decoded.iter_mut().for_each(|value| *value = value.within(range));
@@ -157,6 +162,9 @@ impl<T: Sample> Subject<'_, T> {
 
     /// The coded values that `decoded` does not give back as promised.
     fn repairs(&self, decoded: &[T]) -> Vec<(usize, u64)> {
+        if self.is_plainly_within(decoded) {
+            return Vec::new();
+        }
         let kept = |value: T, back: T| match self.bound {
             Bound::Lossless => value.pattern() == back.pattern(),
             _ if self.loses(value, back) => false,
@@ -268,10 +276,12 @@ impl<T: Sample> Subject<'_, T> {
 
     /// Root mean square of the error of the numbers, `back` giving what comes back of the coded ones.
     pub fn rmse(&self, back: impl Fn(usize, T) -> T) -> f64 {
+        let all = self.cells.is_none() && self.masked.is_none();
         let over = |unit: f64| {
-            let coded = self.coded().filter(|(p, _)| self.counts(*p));
-            let squares = coded.map(|(p, v)| ((v.number() - back(p, v).number()) / unit).powi(2));
-            let n = (0..self.values.len()).filter(|&p| self.counts(p)).count();
+            let coded = self.coded().filter(|(p, _)| all || self.counts(*p));
+            let per_unit = 1.0 / unit;
+            let squares = coded.map(|(p, v)| ((v.number() - back(p, v).number()) * per_unit).powi(2));
+            let n = if all { self.values.len() } else { (0..self.values.len()).filter(|&p| self.counts(p)).count() };
             unit * (squares.sum::<f64>() / n.max(1) as f64).sqrt()
         };
         let rmse = over(1.0);
@@ -312,10 +322,10 @@ impl<T: Sample> Subject<'_, T> {
         // Only the transform can keep waves at a wide step.
         let waves = limits.spectrum.is_some() && abs.is_infinite() && predictor == Predictor::Auto;
         let predictor = if waves && self.prediction.is_none() { Predictor::Linear } else { predictor };
-        let scaled = Scaled::<T, T::Work>::new(self, None, (predictor, bound));
+        let mut scaled = Scaled::<T, T::Work>::new(self, None, (predictor, bound));
         let drafts = scaled.rivals(predictor, aim).into_iter().filter_map(|choice| match (limits.spectrum, rmse) {
-            (Some(_), Some(target)) => self.keep_waves(&scaled, choice, (target, most)),
-            (None, Some(target)) => self.reach(&scaled, choice, (target, most)),
+            (Some(_), Some(target)) => self.keep_waves(&mut scaled, choice, (target, most)),
+            (None, Some(target)) => self.reach(&mut scaled, choice, (target, most)),
             (_, None) => Some(scaled.draft(choice, &[]).settled()),
         });
         drafts.min_by_key(Draft::size)
@@ -324,7 +334,7 @@ impl<T: Sample> Subject<'_, T> {
     /// Looks for the step that just keeps a limit on the root mean square; half a step is at most `most`.
     fn reach<W: Work>(
         &self,
-        scaled: &Scaled<T, W>,
+        scaled: &mut Scaled<T, W>,
         mut choice: Choice,
         (target, most): (f64, f64),
     ) -> Option<Draft<T>> {
@@ -386,112 +396,8 @@ impl<T: Sample> Subject<'_, T> {
     }
 
     /// Sign classes of the coded values, 0 for the others.
-    fn signs(&self) -> Vec<u8> {
+    pub fn signs(&self) -> Vec<u8> {
         let sign = |(p, v): (usize, &T)| if self.cell(p) == Cell::Coded { warp::sign(v.number()) } else { 0 };
         self.values.iter().enumerate().map(sign).collect()
-    }
-}
-
-/// Codes all of a field; images that are symmetric about a point, by half if that is shorter.
-fn encode<W: Work>(coder: Coder, field: &Field<W>) -> (Method, Vec<u8>, Vec<W>) {
-    let whole = |coder: Coder, field: &Field<W>| {
-        let (body, work) = coder.encode(field);
-        (coder.method(), body, work)
-    };
-    let coded = whole(coder, field);
-    if field.shape[1] != 1 || field.shape[2..].iter().any(|&n| n < SYMMETRIC_MIN) {
-        return coded;
-    }
-    let numbers: Vec<f64> = field.targets.iter().map(|w| w.get()).collect();
-    let center = Center::find(&numbers, field.shape, field.cells);
-    if !center.pays(&numbers, field.shape, field.cells) {
-        return coded;
-    }
-    let (body, work) = mirror::encode(field, center, |half| whole(coder, half));
-    if body.len() < coded.1.len() { (Method::Mirror, body, work) } else { coded }
-}
-
-/// A tile as the coders see it: working numbers on a scale, less what is predicted.
-pub(super) struct Scaled<'s, T, W> {
-    subject: &'s Subject<'s, T>,
-    log: Option<Log>,
-    /// Sign classes, on a logarithmic scale.
-    signs: Vec<u8>,
-    /// What is coded on a logarithmic scale.
-    nonzero: Option<Vec<Cell>>,
-    /// The predictions that may be taken off, and what is left.
-    fields: Vec<(Option<&'s [f32]>, Vec<W>)>,
-}
-
-impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
-    /// `bound`: about half the step that will be asked for.
-    pub fn new(subject: &'s Subject<'s, T>, log: Option<Log>, (predictor, bound): (Predictor, f64)) -> Self {
-        let signs = if log.is_some() { subject.signs() } else { Vec::new() };
-        let nonzero = log.and_then(|_| warp::cells(&signs, subject.cells));
-        let predictions: Vec<Option<&[f32]>> = match (predictor, subject.prediction) {
-            (Predictor::Auto, Some(given)) => vec![None, Some(given)],
-            (Predictor::Given, given) => vec![given],
-            _ => vec![None],
-        };
-        let mut scaled = Self { subject, log, signs, nonzero, fields: Vec::new() };
-        for prediction in predictions {
-            let chart = scaled.chart(prediction);
-            let target = |(p, v): (usize, &T)| {
-                let number = if subject.cell(p) == Cell::Filled { 0.0 } else { v.number() };
-                W::put(chart.forward(p, number))
-            };
-            scaled.fields.push((prediction, subject.values.iter().enumerate().map(target).collect()));
-        }
-        if !matches!(predictor, Predictor::Interpolation | Predictor::Lorenzo) {
-            for i in 0..scaled.fields.len() {
-                if let Some(values) = linear::continued(&scaled.field(i, bound, 0.0, &[])) {
-                    scaled.fields[i].1 = values;
-                }
-            }
-        }
-        scaled
-    }
-
-    fn chart(&self, prediction: Option<&'s [f32]>) -> Chart<'s> {
-        Chart { prediction, log: self.log, integral: T::INTEGRAL && self.log.is_none() }
-    }
-
-    /// Field `i` in steps of twice `bound`.
-    fn field<'f>(&'f self, i: usize, bound: f64, shrink: f64, gains: &'f [f64]) -> Field<'f, W> {
-        let cells = if self.log.is_some() { self.nonzero.as_deref() } else { self.subject.cells };
-        let lattice = Lattice::within(bound, T::INTEGRAL && self.log.is_none());
-        Field { shape: self.subject.shape, targets: &self.fields[i].1, cells, lattice, shrink, gains }
-    }
-
-    /// Half the step that is likely to leave this root mean square of the error.
-    pub fn bound_for(&self, choice: Choice, target: f64) -> f64 {
-        if T::INTEGRAL || !matches!(choice.coder, Coder::Linear(_)) {
-            return choice.bound;
-        }
-        let field = self.field(choice.field, choice.bound, 0.0, &[]);
-        choice.bound * linear::step_for(&field, (field.lattice.step, target)) / field.lattice.step
-    }
-
-    /// The coders that may be the best, by a part of the tile.
-    pub fn rivals(&self, predictor: Predictor, aim: Aim) -> Vec<Choice> {
-        let fields: Vec<Field<W>> = (0..self.fields.len()).map(|i| self.field(i, aim.bound, 0.0, &[])).collect();
-        contest::rivals(&fields, predictor, aim)
-    }
-
-    /// Codes all of it; `gains`: see [`Field::gains`].
-    pub fn draft(&self, choice: Choice, gains: &[f64]) -> Draft<T> {
-        let subject = self.subject;
-        let mut out = Writer::default();
-        if let Some(log) = self.log {
-            out.f64(log.knee);
-            warp::write_signs(&self.signs, subject.shape, subject.cells, &mut out);
-        }
-        let (method, body, work) = encode(choice.coder, &self.field(choice.field, choice.bound, choice.shrink, gains));
-        out.bytes.extend(body);
-        let prediction = self.fields[choice.field].0;
-        let chart = self.chart(prediction);
-        // In the same memory, where the types are of one size.
-        let decoded = work.into_iter().enumerate().map(|(p, w)| chart.back(p, w.get(), &self.signs)).collect();
-        subject.draft(method, (prediction.is_some(), self.log.is_some()), out.bytes, decoded)
     }
 }

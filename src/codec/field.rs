@@ -29,6 +29,8 @@ pub(super) struct Field<'a, W> {
     ///
     /// [`Spectrum`]: crate::report::physics::Spectrum
     pub gains: &'a [f64],
+    /// Its transform, if it is at hand; see `linear::transformed`.
+    pub transformed: Option<&'a [W]>,
 }
 
 impl<W: Work> Field<'_, W> {
@@ -39,8 +41,16 @@ impl<W: Work> Field<'_, W> {
 
     /// The middle of the range of the coded values: what the first one is predicted from.
     pub fn middle(&self) -> f64 {
-        let coded = (0..self.targets.len()).filter(|&p| self.cell(p) == Cell::Coded).map(|p| self.targets[p].get());
-        let (low, high) = coded.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        const LANES: usize = 16;
+        let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+        for (chunk, targets) in self.targets.chunks(LANES).enumerate() {
+            for (l, target) in targets.iter().enumerate() {
+                let (v, coded) = (target.get(), self.cell(chunk * LANES + l) == Cell::Coded);
+                low[l] = if coded && v < low[l] { v } else { low[l] };
+                high[l] = if coded && v > high[l] { v } else { high[l] };
+            }
+        }
+        let (low, high) = (low.into_iter().fold(low[0], f64::min), high.into_iter().fold(high[0], f64::max));
         let middle = 0.5 * low + 0.5 * high;
         W::put(if middle.is_finite() { middle } else { 0.0 }).get()
     }

@@ -21,6 +21,8 @@ use super::lines;
 
 /// Lines that are transformed side by side.
 const LANES: usize = 16;
+/// Longest block of which rows of zeros are looked for: most coefficients are 0.
+const USED_MAX: usize = 64;
 /// Numbers of matrices are in this many parts of one.
 const PARTS: f64 = (1u64 << 30) as f64;
 
@@ -132,7 +134,22 @@ impl<'a> Axis<'a> {
     fn transform(&self, panel: &mut [Row], room: &mut [Row]) {
         for b in 0..self.cut.count() {
             let (start, len) = (self.cut.start(b), self.cut.len(b));
-            multiply(&self.blocks[len], &panel[start..start + len], &mut room[start..start + len]);
+            let (matrix, input) = (&self.blocks[len], &panel[start..start + len]);
+            let output = &mut room[start..start + len];
+            let (mut used, mut count) = ([0; USED_MAX], 0);
+            if self.inverse && len <= USED_MAX {
+                for (i, row) in input.iter().enumerate() {
+                    used[count] = i;
+                    count += usize::from(!is_zero(row));
+                }
+            } else {
+                count = len;
+            }
+            if count < len {
+                multiply_some(matrix, input, &used[..count], output);
+            } else {
+                multiply(matrix, input, output);
+            }
         }
         panel.copy_from_slice(room);
     }
@@ -143,14 +160,16 @@ impl<'a> Axis<'a> {
             let (border, reach) = (self.cut.start(b), self.cut.reach(b));
             let (odd, mixed) = room[..2 * reach].split_at_mut(reach);
             for (i, odd) in odd.iter_mut().enumerate() {
-                let (before, after) = (panel[border - 1 - i], panel[border + i]);
-                *odd = std::array::from_fn(|l| before[l] - after[l]);
+                let (before, after) = (&panel[border - 1 - i], &panel[border + i]);
+                (0..LANES).for_each(|l| odd[l] = before[l] - after[l]);
             }
             multiply(&self.borders[reach], odd, mixed);
             for (i, odd) in mixed.iter().enumerate() {
-                let (before, after) = (panel[border - 1 - i], panel[border + i]);
-                panel[border - 1 - i] = std::array::from_fn(|l| 0.5 * (before[l] + after[l] + odd[l]));
-                panel[border + i] = std::array::from_fn(|l| 0.5 * (before[l] + after[l] - odd[l]));
+                let [before, after] = panel.get_disjoint_mut([border - 1 - i, border + i]).expect("two rows");
+                for ((before, after), odd) in before.iter_mut().zip(after).zip(odd) {
+                    let even = *before + *after;
+                    (*before, *after) = (0.5 * (even + odd), 0.5 * (even - odd));
+                }
             }
         }
     }
@@ -168,6 +187,25 @@ fn multiply(matrix: &[f64], input: &[Row], output: &mut [Row]) {
         }
         *output = sums;
     }
+}
+
+/// The same where all rows of the input but those `used` are zero: sums that begin at 0 are the same bits without them.
+#[inline(always)]
+fn multiply_some(matrix: &[f64], input: &[Row], used: &[usize], output: &mut [Row]) {
+    for (weights, output) in matrix.chunks_exact(input.len().max(1)).zip(output) {
+        let mut sums = [0.0; LANES];
+        for &i in used {
+            for (sum, value) in sums.iter_mut().zip(&input[i]) {
+                *sum += weights[i] * value;
+            }
+        }
+        *output = sums;
+    }
+}
+
+#[inline(always)]
+fn is_zero(row: &Row) -> bool {
+    row.iter().map(|value| value.to_bits() << 1).fold(0, |bits, value| bits | value) == 0
 }
 
 /// A square matrix, cut to the parts in which it is used.
@@ -215,16 +253,19 @@ fn along_lanes<W: Work>(values: &mut [W], shape: [usize; 4], axis: &Axis) {
         for (i, row) in panel.iter_mut().enumerate() {
             if together {
                 let from = values[starts[0] + i * stride..].first_chunk::<LANES>().expect("a row of lines");
-                *row = from.map(W::get);
+                row.iter_mut().zip(from).for_each(|(value, from)| *value = from.get());
             } else {
-                *row = starts.map(|start| values[start + i * stride].get());
+                row.iter_mut().zip(starts).for_each(|(value, start)| *value = values[start + i * stride].get());
             }
+        }
+        if axis.inverse && panel.iter().all(is_zero) {
+            continue;
         }
         axis.run(&mut panel, &mut room);
         for (i, row) in panel.iter().enumerate() {
             if together {
                 let to = values[starts[0] + i * stride..].first_chunk_mut::<LANES>().expect("a row of lines");
-                *to = row.map(W::put);
+                to.iter_mut().zip(row).for_each(|(to, &value)| *to = W::put(value));
             } else {
                 starts[..count].iter().zip(row).for_each(|(start, &value)| values[start + i * stride] = W::put(value));
             }

@@ -44,6 +44,10 @@ const FILL_ROUNDS: u32 = 16;
 /// Rounds of looking for a step, and how far from the error asked for it may end.
 const STEP_ATTEMPTS: usize = 6;
 const STEP_OFF: f64 = 0.002;
+/// Of more coefficients than so many, some tell their error within a fraction of a percent: one of so many, the first number
+/// that does not divide a row, so that all frequencies are among them.
+const ERROR_SAMPLES: usize = 1 << 18;
+const ERROR_EVERY: [usize; 3] = [5, 7, 11];
 /// Coefficients that are quantized at once.
 const CHUNK: usize = 1024;
 /// Rows for the fit of an expectation.
@@ -98,8 +102,7 @@ fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     let middle = field.middle();
     let step = field.lattice.step * f64::from(options.eighths) / 8.0;
     // 1. Coefficients as integers, and where they are put in their intervals.
-    let mut work = centered(field, middle);
-    lapped::forward(&mut work, field.shape, &grid.cuts);
+    let mut work = field.transformed.map_or_else(|| transformed(field), <[W]>::to_vec);
     raise(&mut work, &grid, field);
     let (quantized, tails) = quantize(&work, step);
     // 2. Classes and coefficients.
@@ -129,6 +132,7 @@ fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
 /// few coefficients give, all below a falling threshold left out (Elad et al. 2005, Appl. Comput. Harmon. Anal. 19, 340).
 /// `None` if no cell is.
 pub(super) fn continued<W: Work>(field: &Field<W>) -> Option<Vec<W>> {
+    field.cells?;
     let [nt, nz, ny, nx] = field.shape;
     let free: Vec<usize> = (0..field.targets.len()).filter(|&p| field.cell(p) == Cell::Filled).collect();
     if free.is_empty() || free.len() == field.targets.len() {
@@ -165,12 +169,11 @@ pub(super) fn continued<W: Work>(field: &Field<W>) -> Option<Vec<W>> {
 /// The step at which the root mean square of the error is `target`, near `step`, by the coefficients alone: the transform
 /// keeps sums of squares.
 pub(super) fn step_for<W: Work>(field: &Field<W>, (mut step, target): (f64, f64)) -> f64 {
-    let grid = Grid::new(field.shape, SIZES);
-    let mut work = centered(field, field.middle());
-    lapped::forward(&mut work, field.shape, &grid.cuts);
+    let found = if field.transformed.is_some() { Vec::new() } else { transformed(field) };
+    let work = field.transformed.unwrap_or(&found);
     let mut last: Option<(f64, f64)> = None;
     for _ in 0..STEP_ATTEMPTS {
-        let error = quantization_error(&work, step);
+        let error = quantization_error(work, step, field.shape[3]);
         if (error / target - 1.0).abs() < STEP_OFF {
             break;
         }
@@ -185,20 +188,22 @@ pub(super) fn step_for<W: Work>(field: &Field<W>, (mut step, target): (f64, f64)
     step
 }
 
-/// Root mean square of what quantized coefficients are off, each put where the mean of its kind is.
-fn quantization_error<W: Work>(work: &[W], step: f64) -> f64 {
+/// Root mean square of what quantized coefficients are off, each put where the mean of its kind is; by a sample.
+fn quantization_error<W: Work>(work: &[W], step: f64, row: usize) -> f64 {
     // Of 0, 1 and larger ones: number, sum and sum of squares of |c| / step - |q|.
     let mut sums = [[0.0; 3]; 3];
     let inverse = 1.0 / step;
-    for c in work {
+    let few = work.len() <= ERROR_SAMPLES;
+    let every = ERROR_EVERY.into_iter().find(|every| !few && !row.is_multiple_of(*every)).unwrap_or(1);
+    for c in work.iter().step_by(every) {
         let size = c.get().abs() * inverse;
-        let q = (size + 0.5 - SHRINK).floor();
+        let q = round(size - SHRINK.min(size));
         let (off, kind) = (size - q, usize::from(q > 0.0) + usize::from(q > 1.0));
         sums[kind] = [sums[kind][0] + 1.0, sums[kind][1] + off, sums[kind][2] + off * off];
     }
     let spread = |[n, sum, squares]: [f64; 3]| squares - sum * sum / f64::max(n, 1.0);
     let squares = sums[0][2] + spread(sums[1]) + spread(sums[2]);
-    step * (squares / work.len() as f64).sqrt()
+    step * (squares / work.len().div_ceil(every) as f64).sqrt()
 }
 
 /// Makes waves higher, as the field wants it.
@@ -215,6 +220,13 @@ fn raise<W: Work>(work: &mut [W], grid: &Grid, field: &Field<W>) {
             *coefficient = W::put(gain * coefficient.get());
         }
     }
+}
+
+/// The coefficients of a field less its middle.
+pub(super) fn transformed<W: Work>(field: &Field<W>) -> Vec<W> {
+    let mut work = centered(field, field.middle());
+    lapped::forward(&mut work, field.shape, &Grid::new(field.shape, SIZES).cuts);
+    work
 }
 
 /// The values less the middle.
@@ -315,18 +327,22 @@ fn restore<W: Work>(work: &mut [W], (shape, grid): ([usize; 4], &Grid), middle: 
     }
 }
 
+/// How far back the points before point `p` are, along each axis that has one.
+fn backs([_, nz, ny, nx]: [usize; 4], p: usize) -> impl Iterator<Item = usize> {
+    let strides = [(1, nx), (nx, ny), (nx * ny, nz), (nx * ny * nz, usize::MAX)];
+    strides.into_iter().filter(move |(stride, n)| !(p / stride).is_multiple_of(*n)).map(|(stride, _)| stride)
+}
+
 /// Calls `visit` with the first point of every row, and the sums of the magnitudes one step back from its points along
 /// t, z and y; what it is to know of the row is in `magnitudes` when it comes back.
 fn for_each_row<F>(shape: [usize; 4], magnitudes: &mut [u16], mut visit: F)
 where
     F: FnMut(usize, &[u32], &mut [u16]),
 {
-    let [_, nz, ny, nx] = shape;
-    let strides = [(nx, ny), (nx * ny, nz), (nx * ny * nz, usize::MAX)];
+    let nx = shape[3];
     let mut sums = Vec::new();
     for first in (0..magnitudes.len()).step_by(nx) {
-        let there = strides.iter().filter(|(stride, n)| !(first / stride).is_multiple_of(*n));
-        let back: Vec<isize> = there.map(|(stride, _)| -stride.cast_signed()).collect();
+        let back: Vec<isize> = backs(shape, first).map(|stride| -stride.cast_signed()).collect();
         lines::total(magnitudes, first, nx, &back, &mut sums);
         visit(first, &sums, &mut magnitudes[first..first + nx]);
     }
@@ -353,19 +369,24 @@ fn repair<W: Work>(field: &Field<W>, values: &mut [W], mut coded: Vec<i32>) -> (
     }
     let mut magnitudes: Vec<u16> = coded.iter().map(|&q| context::magnitude(q)).collect();
     let every = values.len().div_ceil(SAMPLES_MAX) | 1;
-    let (mut rows, mut next) = (Vec::new(), 0);
-    for_each_row(field.shape, &mut magnitudes, |first, sums, row| {
-        while next < first + row.len() {
-            let x = next - first;
-            rows.push([0.0, f64::from(before(sums, row, x)), f64::from(row[x])]);
-            next += every;
-        }
+    let sampled = (0..values.len()).step_by(every).map(|p| {
+        let before = backs(field.shape, p).map(|stride| u32::from(magnitudes[p - stride])).sum::<u32>();
+        [0.0, f64::from(before), f64::from(magnitudes[p])]
     });
-    let expectation = Expectation::fit(&rows, [0, 4]);
+    let expectation = Expectation::fit(&sampled.collect::<Vec<[f64; 3]>>(), [0, 4]);
     let mut residuals = Residuals::with_capacity(values.len());
-    for_each_row(field.shape, &mut magnitudes, |first, sums, row| {
-        for x in (0..row.len()).filter(|&x| field.cell(first + x) == Cell::Coded) {
-            residuals.push(coded[first + x], expectation.bin(0, before(sums, row, x)));
+    let mut bins = vec![0; row];
+    for_each_row(field.shape, &mut magnitudes, |first, sums, known| {
+        for (x, bin) in bins.iter_mut().enumerate() {
+            *bin = expectation.bin(0, before(sums, known, x));
+        }
+        let coded = &coded[first..first + row];
+        match field.cells {
+            None => residuals.push_all(coded, &bins),
+            Some(cells) => {
+                let coded = (0..row).filter(|x| cells[first + x] == Cell::Coded).map(|x| (coded[x], bins[x]));
+                coded.for_each(|(q, bin)| residuals.push(q, bin));
+            }
         }
     });
     (expectation, Some(residuals))
@@ -462,7 +483,15 @@ mod tests {
         };
         let cells: Vec<Cell> = (0..targets.len()).map(cell).collect();
         let lattice = Lattice { step: 10.0, integral: false };
-        let field = Field { shape, targets: &targets, cells: Some(&cells), lattice, shrink: 0.0, gains: &[] };
+        let field = Field {
+            shape,
+            targets: &targets,
+            cells: Some(&cells),
+            lattice,
+            shrink: 0.0,
+            gains: &[],
+            transformed: None,
+        };
         let found = continued(&field).unwrap();
         for (p, (found, target)) in found.iter().zip(&targets).enumerate() {
             match cell(p) {
@@ -485,6 +514,7 @@ mod tests {
                 lattice: Lattice { step, integral: false },
                 shrink: 0.0,
                 gains: &[],
+                transformed: None,
             };
             let (_, back) = encode(&field, Options { eighths: 8, exact: false });
             let sum: f64 = back.iter().zip(&targets).map(|(b, t)| f64::from(b - t).powi(2)).sum();
@@ -492,7 +522,8 @@ mod tests {
         };
         for target in [100.0, 1000.0] {
             let lattice = Lattice { step: target, integral: false };
-            let field = Field { shape, targets: &targets, cells: None, lattice, shrink: 0.0, gains: &[] };
+            let field =
+                Field { shape, targets: &targets, cells: None, lattice, shrink: 0.0, gains: &[], transformed: None };
             let rmse = rmse_of(step_for(&field, (target, target)));
             assert!((rmse / target - 1.0).abs() < 0.02, "{rmse} for {target}");
         }

@@ -24,19 +24,27 @@ pub(super) fn weighted<W: Work>(
 }
 
 /// Defines a function that runs `$plain`, an `#[inline(always)]` one, with four f64 side by side where the processor has
-/// AVX2. Lanes never mix and nothing is fused, so the bits are the same.
+/// AVX2, eight where it has AVX-512. Lanes never mix and nothing is fused, so the bits are the same.
 macro_rules! wide {
     (fn $name:ident<W>($($argument:ident: $kind:ty),*) = $plain:ident) => {
         fn $name<W: Work>($($argument: $kind),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2")]
-                fn run<W: Work>($($argument: $kind),*) {
+                fn four<W: Work>($($argument: $kind),*) {
                     $plain($($argument),*);
+                }
+                #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
+                fn eight<W: Work>($($argument: $kind),*) {
+                    $plain($($argument),*);
+                }
+                if $crate::codec::lines::has_eight() {
+                    // SAFETY: the processor has these, asked for in the line above.
+                    return unsafe { eight($($argument),*) };
                 }
                 if std::arch::is_x86_feature_detected!("avx2") {
                     // SAFETY: the processor has AVX2, asked for in the line above.
-                    return unsafe { run($($argument),*) };
+                    return unsafe { four($($argument),*) };
                 }
             }
             $plain($($argument),*);
@@ -44,6 +52,13 @@ macro_rules! wide {
     };
 }
 pub(super) use wide;
+
+/// Whether eight f64 side by side are worth it.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_eight() -> bool {
+    use std::arch::is_x86_feature_detected as has;
+    has!("avx512f") && has!("avx512dq") && has!("avx512bw") && has!("avx512vl")
+}
 
 wide! { fn weighted_wide<W>(values: &[W], start: usize, points: &[(isize, f64)], sums: &mut [f64]) = weighted_lanes }
 

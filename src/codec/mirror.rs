@@ -43,6 +43,7 @@ pub(super) fn encode<W: Work>(
         lattice: field.lattice,
         shrink: field.shrink,
         gains: &[],
+        transformed: None,
     };
     let (method, body, decoded) = inner(&half);
     let mut out = Writer::default();

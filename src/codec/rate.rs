@@ -6,8 +6,9 @@
 use super::CodecError;
 use super::bound::{Bound, Limits};
 use super::contest::{Aim, Choice};
-use super::draft::{Draft, Scaled, Subject};
+use super::draft::{Draft, Subject};
 use super::sample::Sample;
+use super::scaled::Scaled;
 use super::tile::Predictor;
 
 /// Share of the raw size above which lossless coding may fit.

@@ -12,6 +12,9 @@ use super::mask::{self, Mask};
 use super::sample::Sample;
 use super::tile::{TileSpec, cells};
 
+/// Values that are looked at together.
+const CHUNK: usize = 4096;
+
 /// What is kept.
 pub(super) struct Specials {
     /// The mask, if any cell needs one.
@@ -46,6 +49,15 @@ impl Specials {
             Bound::Unbounded => None,
             _ => plateau(values, |pattern| special(pattern) || negative(pattern)),
         };
+        let numbers = || {
+            values.chunks(CHUNK).all(|values| {
+                let filled = |fill: &f64| values.iter().fold(false, |any, value| any | (value.number() == *fill));
+                values.iter().fold(true, |all, value| all & value.is_finite()) && !missing.fills.iter().any(filled)
+            })
+        };
+        if !of_rings && spec.masked.is_none() && missing.range.is_none() && plateau.is_none() && numbers() {
+            return Self::none();
+        }
         let free = matches!(spec.bound, Bound::Within(limits) if limits.of_means());
         let kept = |p: usize| special(values[p].pattern()) || (of_rings || free) && spec.is_masked(p);
         let mut found = Self::beside(values, &kept, plateau, spec);
@@ -67,6 +79,11 @@ impl Specials {
         Self { center: Some(center), defects, ..found }
     }
 
+    /// Everything is coded.
+    fn none() -> Self {
+        Self { mask: None, cells: None, front: Vec::new(), listed: false, center: None, defects: Vec::new() }
+    }
+
     /// What is `kept`, and a `plateau` that holds still.
     fn beside<T: Sample>(values: &[T], kept: &dyn Fn(usize) -> bool, plateau: Option<u64>, spec: &TileSpec) -> Self {
         let found = mask::find(values.len(), |p| values[p].pattern(), spec.shape[0], (kept, plateau));
@@ -82,14 +99,7 @@ impl Specials {
         if !found.listed.is_empty() {
             container::write_values(&found.listed, T::SIZE, &mut front);
         }
-        Self {
-            mask: found.mask,
-            cells,
-            front: front.bytes,
-            listed: !found.listed.is_empty(),
-            center: None,
-            defects: Vec::new(),
-        }
+        Self { mask: found.mask, cells, front: front.bytes, listed: !found.listed.is_empty(), ..Self::none() }
     }
 }
 

@@ -20,26 +20,34 @@ const FIRST_CLASS: u32 = 2 * DIRECT_MAX + 1;
 /// log2 of the first v = |q| - 1 that is no longer direct.
 const FIRST_EXPONENT: u32 = DIRECT_MAX.trailing_zeros();
 
+/// Whether raw bits follow the symbol of `q`.
+#[inline(always)]
+pub(super) fn has_raw(q: i32) -> bool {
+    q.unsigned_abs() > DIRECT_MAX
+}
+
+/// Symbol of `q`, no raw bits.
+#[inline(always)]
+pub(super) fn direct(q: i32) -> u8 {
+    (2 * q.unsigned_abs() - u32::from(q > 0)) as u8
+}
+
 /// Symbol of `q`, |q| <= [`RESIDUAL_MAX`].
 #[inline]
 pub(super) fn symbol(q: i32) -> u8 {
-    let magnitude = q.unsigned_abs();
-    let value = if magnitude <= DIRECT_MAX {
-        2 * magnitude - u32::from(q > 0)
-    } else {
-        let v = magnitude - 1;
-        let exponent = v.ilog2();
-        FIRST_CLASS + 4 * (exponent - FIRST_EXPONENT) + (v >> (exponent - 2) & 3)
-    };
-    value as u8
+    if !has_raw(q) {
+        return direct(q);
+    }
+    let v = q.unsigned_abs() - 1;
+    let exponent = v.ilog2();
+    (FIRST_CLASS + 4 * (exponent - FIRST_EXPONENT) + (v >> (exponent - 2) & 3)) as u8
 }
 
 /// Writes the raw bits that follow the symbol of `q`.
 #[inline]
 pub(super) fn write_raw(q: i32, bits: &mut BitWriter) {
-    let magnitude = q.unsigned_abs();
-    if magnitude > DIRECT_MAX {
-        let v = magnitude - 1;
+    if has_raw(q) {
+        let v = q.unsigned_abs() - 1;
         let count = v.ilog2() - 2;
         bits.put(v & ((1 << count) - 1) | u32::from(q < 0) << count, count + 1);
     }

@@ -7,10 +7,11 @@
 
 use super::bound::{Bound, Limits};
 use super::contest::{Choice, Coder};
-use super::draft::{Draft, Scaled, Subject};
+use super::draft::{Draft, Subject};
 use super::field::Cell;
 use super::lattice::Work;
 use super::sample::Sample;
+use super::scaled::Scaled;
 use crate::report::physics::{Pair, Spectrum};
 
 /// Energy of the error over that of the field, at most, at every wavenumber.
@@ -31,7 +32,7 @@ impl<T: Sample> Subject<'_, T> {
     /// root mean square with which they are likely to be kept without gains.
     pub fn keep_waves<W: Work>(
         &self,
-        scaled: &Scaled<T, W>,
+        scaled: &mut Scaled<T, W>,
         mut choice: Choice,
         (target, most): (f64, f64),
     ) -> Option<Draft<T>> {

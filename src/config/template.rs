@@ -44,21 +44,3 @@ pub const TEMPLATES: &[Template] = &[
         text: include_str!("../../configs/assimilate.yaml"),
     },
 ];
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config;
-
-    #[test]
-    fn every_template_loads_and_its_effective_config_loads_back_as_the_same_job() {
-        for template in TEMPLATES {
-            let job = config::parse(Path::new(template.name), template.text, &[]).unwrap();
-            assert_eq!(job.job.name, template.name);
-            let again = config::parse(Path::new("printed"), &config::to_yaml(&job), &[]).unwrap();
-            assert_eq!(again, job);
-        }
-    }
-}

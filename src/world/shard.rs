@@ -19,26 +19,3 @@ pub fn owner(n: usize, parts: usize, item: usize) -> usize {
     let long = extra * (base + 1);
     if item < long { item / (base + 1) } else { extra + (item - long) / base }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_cover_all_items_once_and_agree_with_owner() {
-        for n in [0, 1, 2, 7, 8, 100] {
-            for parts in [1, 2, 3, 8, 11] {
-                let mut next = 0;
-                for part in 0..parts {
-                    let r = range(n, parts, part);
-                    assert_eq!(r.start, next);
-                    next = r.end;
-                    for item in r {
-                        assert_eq!(owner(n, parts, item), part);
-                    }
-                }
-                assert_eq!(next, n);
-            }
-        }
-    }
-}

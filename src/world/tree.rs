@@ -77,29 +77,3 @@ pub fn reduce_owned<T: Copy + std::ops::AddAssign>(n: usize, owned: &Range<usize
         })
         .collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world::shard;
-
-    #[test]
-    fn sum_has_the_same_bits_for_every_number_of_owners() {
-        for n in [1usize, 2, 3, 5, 8, 13, 64] {
-            let chunk: Vec<f32> = (0..n).map(|i| (1.0 / (i as f32 + 0.37)).sin() * 10f32.powi(i as i32 % 7)).collect();
-            let reference = finish(0..n, &mut |r| (r.len() == 1).then(|| chunk[r.start]), &|a, b| a + b);
-            for parts in 1..=n {
-                let mut known = std::collections::HashMap::new();
-                for part in 0..parts {
-                    let owned = shard::range(n, parts, part);
-                    let vectors: Vec<Vec<f32>> = owned.clone().map(|i| vec![chunk[i]]).collect();
-                    for (node, v) in nodes(n, &owned).into_iter().zip(reduce_owned(n, &owned, &vectors)) {
-                        known.insert((node.start, node.end), v[0]);
-                    }
-                }
-                let total = finish(0..n, &mut |r| known.get(&(r.start, r.end)).copied(), &|a, b| a + b);
-                assert_eq!(total.to_bits(), reference.to_bits(), "n {n}, parts {parts}");
-            }
-        }
-    }
-}

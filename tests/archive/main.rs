@@ -10,6 +10,7 @@ mod series;
 mod slabs;
 mod space;
 mod tree;
+mod values;
 mod whole_file;
 
 use std::path::{Path, PathBuf};

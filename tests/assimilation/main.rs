@@ -8,6 +8,7 @@ mod analysis;
 mod background;
 mod latent;
 mod layout;
+mod observation;
 mod oops;
 mod ranks;
 mod scipy;

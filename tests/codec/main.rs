@@ -9,4 +9,5 @@ mod golden;
 mod latents;
 mod physics;
 mod promise;
+mod quality;
 mod rate;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sci_hpc::config::{ConfigError, Count, Form, Job, Variables, parse};
+use sci_hpc::config::{ConfigError, Count, Form, Job, TEMPLATES, Variables, parse, to_yaml};
 
 const JOB: &str = "job: {name: toy}\ndata: {inputs: [a.nc]}\ntrain:\n  epochs: 3\n  batch: 12\n";
 
@@ -170,4 +170,14 @@ fn resolve_fills_in_what_depends_on_other_values() {
     assert_eq!(job.assimilate.as_ref().unwrap().alpha, Some(1.0));
     assert_eq!(job.assimilate.unwrap().observations.seed, Some(42));
     assert_eq!(job.data.variables, Variables::default());
+}
+
+#[test]
+fn every_template_loads_and_its_effective_config_loads_back_as_the_same_job() {
+    for template in TEMPLATES {
+        let job = parse(Path::new(template.name), template.text, &[]).unwrap();
+        assert_eq!(job.job.name, template.name);
+        let again = parse(Path::new("printed"), &to_yaml(&job), &[]).unwrap();
+        assert_eq!(again, job);
+    }
 }

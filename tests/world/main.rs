@@ -85,3 +85,41 @@ fn collectives_on_ranks() {
     world.exchange(Some((rank + 1) % size), &[rank as f32, 0.5], Some((rank + size - 1) % size), &mut received);
     assert_eq!(received, [((rank + size - 1) % size) as f32, 0.5]);
 }
+
+#[test]
+fn ranges_cover_all_items_once_and_agree_with_owner() {
+    for n in [0, 1, 2, 7, 8, 100] {
+        for parts in [1, 2, 3, 8, 11] {
+            let mut next = 0;
+            for part in 0..parts {
+                let r = shard::range(n, parts, part);
+                assert_eq!(r.start, next);
+                next = r.end;
+                for item in r {
+                    assert_eq!(shard::owner(n, parts, item), part);
+                }
+            }
+            assert_eq!(next, n);
+        }
+    }
+}
+
+#[test]
+fn sum_has_the_same_bits_for_every_number_of_owners() {
+    for n in [1usize, 2, 3, 5, 8, 13, 64] {
+        let chunk: Vec<f32> = (0..n).map(|i| (1.0 / (i as f32 + 0.37)).sin() * 10f32.powi(i as i32 % 7)).collect();
+        let reference = tree::finish(0..n, &mut |r| (r.len() == 1).then(|| chunk[r.start]), &|a, b| a + b);
+        for parts in 1..=n {
+            let mut known = std::collections::HashMap::new();
+            for part in 0..parts {
+                let owned = shard::range(n, parts, part);
+                let vectors: Vec<Vec<f32>> = owned.clone().map(|i| vec![chunk[i]]).collect();
+                for (node, v) in tree::nodes(n, &owned).into_iter().zip(tree::reduce_owned(n, &owned, &vectors)) {
+                    known.insert((node.start, node.end), v[0]);
+                }
+            }
+            let total = tree::finish(0..n, &mut |r| known.get(&(r.start, r.end)).copied(), &|a, b| a + b);
+            assert_eq!(total.to_bits(), reference.to_bits(), "n {n}, parts {parts}");
+        }
+    }
+}
