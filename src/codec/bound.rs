@@ -73,8 +73,8 @@ impl Limits {
             && self.decades.is_none_or(|limit| value == back || (back / value).log10().abs() <= limit)
     }
 
-    /// A value v may be off by a, and by b |v| + c: what `abs` and `pw_rel` say. A compiler may reckon with limits that are not
-    /// there: what lies in their place must be no subnormal number, which is slow.
+    /// A value v may be off by a, and by b |v| + c: what `abs` and `pw_rel` say. Both are tested without a branch, so what
+    /// stands for limits that are not there must be harmless: subnormal numbers are slow.
     #[inline(always)]
     pub(super) fn linear(&self) -> [f64; 3] {
         let [part, rest] = self.pw_rel.map_or([0.0, f64::INFINITY], |limit| [limit, 0.0]);

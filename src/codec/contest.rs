@@ -1,5 +1,7 @@
 //! Which coder a tile is given to: all compete on a part of it. Encoder only.
 
+use std::cell::OnceCell;
+
 use super::container::Method;
 use super::field::{Cell, Field};
 use super::interpolate::{self, Options};
@@ -27,11 +29,10 @@ const EIGHTHS: [u8; 8] = [3, 4, 6, 8, 11, 16, 22, 32];
 const EIGHTHS_FIRST: usize = 3;
 /// The step of the lattice itself, in these.
 const ONE: u8 = 8;
-/// How far interpolation and neighbors may be behind the other on the small part and still be tried on the large one.
-const RIVAL_BEHIND: f64 = 1.25;
-/// How far they may be behind the transform there: twice so far settles it, else a second small part is asked, since what is
-/// special in the middle may not be so elsewhere.
+/// How far interpolation and neighbors may be behind the transform on two small parts, beside what tables and weights cost,
+/// and still be tried on the large one: what is special in the middle may not be so elsewhere.
 const FAR_BEHIND: f64 = 1.6;
+const FIXED_BITS: f64 = 4096.0;
 /// How far a coder may be behind on a part and still be tried on the whole. A part tells less of the transform, which has
 /// few blocks there: on canopy flow it is 2 percent behind interpolation on the part, and 13 ahead on the whole.
 const BEHIND: f64 = 1.04;
@@ -109,27 +110,35 @@ impl Coder {
 }
 
 /// The coders that may have the fewest bits on the whole tile, of which there are `fields` to choose from: options are
-/// chosen on a small part, coders on a larger one, and where these are near each other, on the whole.
+/// chosen on a small part, where what the transform leaves far behind is left out, coders on a larger one, and where these are
+/// near each other, on the whole.
 pub(super) fn rivals<W: Work>(fields: &[Field<W>], predictor: Predictor, aim: Aim) -> Vec<Choice> {
     let parts = |values: usize, place| fields.iter().map(|field| Part::of(field, values, place)).collect::<Vec<_>>();
+    let is_whole = |parts: &[Part<W>]| parts[0].shape == fields[0].shape;
     let small = parts(OPTIONS_VALUES, Place::Middle);
     let allowed = |wanted: Predictor| {
         ![Predictor::Interpolation, Predictor::Lorenzo, Predictor::Linear].contains(&predictor) || predictor == wanted
     };
-    // 1. With the options that are tried first. What the transform leaves far behind on a part stays there.
+    // 1. With the options that are tried first.
     let linear = if allowed(Predictor::Linear) { transforms(&small, aim, EIGHTHS[EIGHTHS_FIRST]) } else { None };
-    let most = linear.map_or(f64::INFINITY, |(bits, _)| FAR_BEHIND * bits);
-    let near_somewhere = |found: &(f64, Choice)| {
-        let corner = || {
+    let far = |bits: f64| FAR_BEHIND * bits + FIXED_BITS;
+    // Of what is no larger than the large part every coder is tried on all.
+    let sifted = linear.filter(|_| fields[0].targets.len() > CONTEST_VALUES);
+    let most = sifted.map_or(f64::INFINITY, |(bits, _)| far(bits));
+    let corner = OnceCell::new();
+    let near_in_corner = |coder| {
+        let bits = |parts: &[Part<W>], coder| shortest(parts, of_all(parts, std::iter::once(coder), aim), aim.rmse);
+        let (parts, most) = corner.get_or_init(|| {
             let parts = parts(OPTIONS_VALUES, Place::Corner);
-            let of = |coder| Some(shortest(&parts, of_all(&parts, std::iter::once(coder), aim), aim.rmse)?.0);
-            of(found.1.coder) <= linear.and_then(|(_, choice)| Some(FAR_BEHIND * of(choice.coder)?))
-        };
-        found.0 <= most || found.0 <= FAR_BEHIND * most && corner()
+            let bits = linear.and_then(|(_, choice)| bits(&parts, choice.coder));
+            (parts, bits.map_or(f64::INFINITY, |(bits, _)| far(bits)))
+        });
+        bits(parts, coder).is_some_and(|(bits, _)| bits <= *most)
     };
+    let near_somewhere = |found: &(f64, Choice)| found.0 <= most || near_in_corner(found.1.coder);
     let mut tuned = Vec::new();
     if allowed(Predictor::Interpolation) {
-        let first = interpolation(&small, (aim, most)).filter(near_somewhere);
+        let first = unless_far(&small, interpolations(small[0].shape, aim), (aim, most)).filter(near_somewhere);
         tuned.extend(first.map(|first| grown(&small, first, aim)));
     }
     if allowed(Predictor::Lorenzo) {
@@ -138,17 +147,21 @@ pub(super) fn rivals<W: Work>(fields: &[Field<W>], predictor: Predictor, aim: Ai
     }
     if let (true, Some((_, choice))) = (tuned.is_empty(), linear) {
         let step = || transform(&parts(STEP_VALUES, Place::Middle), aim).map(|(_, choice)| choice);
-        return if aim.rmse.is_some() { vec![choice] } else { step().into_iter().collect() };
+        // The step is found later, where a mean is the aim.
+        let settled = aim.rmse.is_some() && fields.len() == 1;
+        return if settled { vec![choice] } else { step().into_iter().collect() };
     }
     // 2. On a larger part.
-    let large = parts(CONTEST_VALUES, Place::Middle);
-    let tuned = near(tuned, |_| RIVAL_BEHIND).into_iter().map(|choice| Choice { bound: aim.bound, ..choice });
-    let mut found: Vec<(f64, Choice)> =
-        tuned.filter_map(|choice| shortest(&large, std::iter::once(choice), aim.rmse)).collect();
+    let large = if is_whole(&small) { small } else { parts(CONTEST_VALUES, Place::Middle) };
+    let mut found = tuned;
+    if large[0].targets.len() > OPTIONS_VALUES {
+        let tuned = found.into_iter().map(|(_, choice)| Choice { bound: aim.bound, ..choice });
+        found = tuned.filter_map(|choice| shortest(&large, std::iter::once(choice), aim.rmse)).collect();
+    }
     if linear.is_some() {
         found.extend(transform(&large, aim));
     }
-    let whole = large[0].shape == fields[0].shape;
+    let whole = is_whole(&large);
     near(found, |coder| match coder {
         _ if whole => ESTIMATE_OFF,
         Coder::Linear(_) => TRANSFORM_BEHIND,
@@ -200,36 +213,36 @@ fn transform<W: Work>(parts: &[Part<W>], aim: Aim) -> Option<(f64, Choice)> {
     Some(best)
 }
 
-/// The best interpolation with the growth that is tried first, with its estimated bits; see [`unless_far`].
-fn interpolation<W: Work>(parts: &[Part<W>], limits: (Aim, f64)) -> Option<(f64, Choice)> {
-    let batches = if parts[0].shape[0] > 2 { 0..=1 } else { 0..=0 };
-    let (alpha, beta) = GROWTHS[limits.0.first()];
-    let coders = batches.rev().map(|batched| Coder::Interpolation(Options { batched, alpha, beta }));
-    unless_far(parts, coders, limits)
+/// Interpolation with the growth that is tried first: across time, and every step on its own.
+fn interpolations(shape: [usize; 4], aim: Aim) -> impl Iterator<Item = Coder> + Clone {
+    let (alpha, beta) = GROWTHS[aim.first()];
+    let batches = if shape[0] > 2 { 0..=1 } else { 0..=0 };
+    batches.map(move |batched| Coder::Interpolation(Options { batched, alpha, beta }))
 }
 
-/// The best of `coders` on any field; the first alone where it takes so much more than `most` bits that none of the others
-/// will do with these.
+/// The best of `coders` on any field; of the first two, one with time and one without, where these take so much more than
+/// `most` bits that none of the others will do with these.
 fn unless_far<W: Work>(
     parts: &[Part<W>],
     mut coders: impl Iterator<Item = Coder> + Clone,
     (aim, most): (Aim, f64),
 ) -> Option<(f64, Choice)> {
-    let first = shortest(parts, of_all(parts, coders.next().into_iter(), aim), aim.rmse)?;
+    let first: Vec<Coder> = coders.by_ref().take(2).collect();
+    let first = shortest(parts, of_all(parts, first.into_iter(), aim), aim.rmse)?;
     let others = (first.0 <= FAR_BEHIND * most).then(|| shortest(parts, of_all(parts, coders, aim), aim.rmse));
     others.flatten().filter(|other| other.0 < first.0).or(Some(first))
 }
 
 /// The best of an interpolation with any growth and shrinking.
 fn grown<W: Work>(parts: &[Part<W>], (bits, first): (f64, Choice), aim: Aim) -> (f64, Choice) {
-    let first = Choice { bound: aim.bound, ..first };
+    let again = Choice { bound: aim.bound, ..first };
     let with = |&(alpha, beta): &(u8, u8)| match first.coder {
         Coder::Interpolation(options) => Coder::Interpolation(Options { alpha, beta, ..options }),
         other => other,
     };
     let others = GROWTHS.iter().map(with).filter(|coder| *coder != first.coder);
-    let others = others.map(|coder| Choice { coder, ..first });
-    let still = aim.rmse.map(|_| Choice { shrink: SHRINKS[0], ..first });
+    let others = others.map(|coder| Choice { coder, ..again });
+    let still = aim.rmse.map(|_| Choice { shrink: SHRINKS[0], ..again });
     let other = shortest(parts, others.chain(still), aim.rmse).filter(|other| other.0 < bits);
     other.unwrap_or((bits, first))
 }

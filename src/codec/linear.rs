@@ -44,10 +44,9 @@ const FILL_ROUNDS: u32 = 16;
 /// Rounds of looking for a step, and how far from the error asked for it may end.
 const STEP_ATTEMPTS: usize = 6;
 const STEP_OFF: f64 = 0.002;
-/// Of more coefficients than so many, some tell their error within a fraction of a percent: one of so many, the first number
-/// that does not divide a row, so that all frequencies are among them.
+/// Of more coefficients than so many, one of every four tells their error.
 const ERROR_SAMPLES: usize = 1 << 18;
-const ERROR_EVERY: [usize; 3] = [5, 7, 11];
+const ERROR_EVERY: usize = 4;
 /// Coefficients that are quantized at once.
 const CHUNK: usize = 1024;
 /// Rows for the fit of an expectation.
@@ -173,7 +172,7 @@ pub(super) fn step_for<W: Work>(field: &Field<W>, (mut step, target): (f64, f64)
     let work = field.transformed.unwrap_or(&found);
     let mut last: Option<(f64, f64)> = None;
     for _ in 0..STEP_ATTEMPTS {
-        let error = quantization_error(work, step, field.shape[3]);
+        let error = quantization_error(work, step);
         if (error / target - 1.0).abs() < STEP_OFF {
             break;
         }
@@ -189,13 +188,15 @@ pub(super) fn step_for<W: Work>(field: &Field<W>, (mut step, target): (f64, f64)
 }
 
 /// Root mean square of what quantized coefficients are off, each put where the mean of its kind is; by a sample.
-fn quantization_error<W: Work>(work: &[W], step: f64, row: usize) -> f64 {
+fn quantization_error<W: Work>(work: &[W], step: f64) -> f64 {
     // Of 0, 1 and larger ones: number, sum and sum of squares of |c| / step - |q|.
     let mut sums = [[0.0; 3]; 3];
     let inverse = 1.0 / step;
-    let few = work.len() <= ERROR_SAMPLES;
-    let every = ERROR_EVERY.into_iter().find(|every| !few && !row.is_multiple_of(*every)).unwrap_or(1);
-    for c in work.iter().step_by(every) {
+    let every = if work.len() > ERROR_SAMPLES { ERROR_EVERY } else { 1 };
+    for (i, some) in work.chunks(every).enumerate() {
+        // Never in step with the blocks: the place goes on by the golden ratio.
+        let place = (u64::from((i as u32).wrapping_mul(0x9e37_79b9)) * some.len() as u64) >> 32;
+        let c = some[place as usize];
         let size = c.get().abs() * inverse;
         let q = round(size - SHRINK.min(size));
         let (off, kind) = (size - q, usize::from(q > 0.0) + usize::from(q > 1.0));

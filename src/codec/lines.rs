@@ -53,7 +53,7 @@ macro_rules! wide {
 }
 pub(super) use wide;
 
-/// Whether eight f64 side by side are worth it.
+/// Whether the processor has what makes eight f64 side by side.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn has_eight() -> bool {
     use std::arch::is_x86_feature_detected as has;

@@ -5,8 +5,8 @@
 //! tile stream + mask (+ the same expectation) ─► decode_tile ─► Values          symbols ⇄ encode_latent, decode_latent
 //! ```
 //!
-//! * `tile` puts a stream together and verifies it, `specials` finds what is not coded, `draft`, `scaled` and `contest` choose how,
-//!   `rate` and `waves` under bounds on size and spectrum (encoder only), `container` specifies the bytes;
+//! * `tile` puts a stream together and verifies it, `specials` finds what is not coded, `draft`, `scaled` and `contest`
+//!   choose how, `rate` and `waves` under bounds on size and spectrum (encoder only), `container` specifies the bytes;
 //! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts` (images of a detector) predict;

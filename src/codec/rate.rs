@@ -80,10 +80,10 @@ impl<T: Sample> Subject<'_, T> {
         if bytes <= allowed { Ok(()) } else { Err(CodecError::RateNotReachable { values, least: bytes, allowed }) }
     }
 
-    /// Mean of the coded values.
+    /// Mean of the coded values that are measurements.
     fn mean(&self) -> f64 {
-        let n = self.coded().count().max(1) as f64;
-        self.coded().map(|(_, v)| v.number() / n).sum()
+        let n = self.coded().filter(|(p, _)| self.counts(*p)).count().max(1) as f64;
+        self.coded().filter(|(p, _)| self.counts(*p)).map(|(_, v)| v.number() / n).sum()
     }
 
     fn first(&self) -> T {

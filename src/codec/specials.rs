@@ -11,9 +11,7 @@ use super::field::Cell;
 use super::mask::{self, Mask};
 use super::sample::Sample;
 use super::tile::{TileSpec, cells};
-
-/// Values that are looked at together.
-const CHUNK: usize = 4096;
+use super::verify;
 
 /// What is kept.
 pub(super) struct Specials {
@@ -50,7 +48,7 @@ impl Specials {
             _ => plateau(values, |pattern| special(pattern) || negative(pattern)),
         };
         let numbers = || {
-            values.chunks(CHUNK).all(|values| {
+            values.chunks(verify::CHUNK).all(|values| {
                 let filled = |fill: &f64| values.iter().fold(false, |any, value| any | (value.number() == *fill));
                 values.iter().fold(true, |all, value| all & value.is_finite()) && !missing.fills.iter().any(filled)
             })

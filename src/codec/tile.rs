@@ -73,8 +73,8 @@ pub struct TileSpec<'a> {
     pub predictor: Predictor,
     /// Bytes beside stream and mask, its place in an index, that a bound on the size counts too.
     pub beside: usize,
-    /// Cells (z, y, x) of every step that are no measurements: no part of the report and of bounds on means, and exact where
-    /// I(q) is bounded.
+    /// Cells (z, y, x) of every step that are no measurements: no part of the report and of bounds on means, exact where
+    /// I(q) or only a mean is bounded.
     pub masked: Option<&'a [bool]>,
 }
 

@@ -11,7 +11,7 @@ use super::sample::Sample;
 use super::tile::TileReport;
 
 /// Values that are looked at together.
-const CHUNK: usize = 4096;
+pub(super) const CHUNK: usize = 4096;
 
 impl<T: Sample> Subject<'_, T> {
     /// How far I(q) of `back` is, over what is coded or known and not masked; `None` if these are no images of counts.
@@ -46,8 +46,8 @@ impl<T: Sample> Subject<'_, T> {
         CodecError::NotCounts { found }
     }
 
-    /// Whether all values are coded and measurements, and come back as numbers within limits of single ones: nothing to look at
-    /// one by one. `false` tells nothing.
+    /// Whether all values are coded and measurements, and every one comes back finite, within `abs` and `pw_rel`, and as no fill
+    /// value: nothing to look at one by one. `false` tells nothing.
     pub fn is_plainly_within(&self, back: &[T]) -> bool {
         let [abs, part, rest] = match self.bound {
             Bound::Within(limits) if limits.decades.is_none() => limits.linear(),

@@ -108,13 +108,30 @@ fn kinds() -> Vec<(&'static str, Vec<f64>)> {
     vec![("wave", wave), ("rough", rough), ("steps", steps), ("still", still)]
 }
 
+/// Fields larger than the part on which options are chosen, and other there than elsewhere.
+fn large_kinds() -> Vec<(&'static str, [usize; 4], Vec<f64>)> {
+    let still = |p: usize| noise(p % 9216);
+    let [z, y, x] = [|p: usize| p / 4096, |p: usize| p / 64 % 64, |p: usize| p % 64];
+    let waves = move |p: usize| (0.3 * z(p) as f64).sin() * (0.2 * y(p) as f64).cos() + (0.25 * x(p) as f64).sin();
+    let near = move |p: usize| [z(p).abs_diff(20), y(p).abs_diff(32), x(p).abs_diff(32)].into_iter().max() < Some(18);
+    let [quiet, loud] = [false, true]
+        .map(|inside| move |p: usize| if near(p) == inside { 1e-3 * noise(p) + (x(p) / 8) as f64 } else { waves(p) });
+    let of = |n: usize, value: &dyn Fn(usize) -> f64| (0..n).map(value).collect::<Vec<f64>>();
+    vec![
+        ("steady texture", [16, 1, 96, 96], of(16 * 9216, &still)),
+        ("steps around waves", [1, 40, 64, 64], of(40 * 4096, &quiet)),
+        ("waves around steps", [1, 40, 64, 64], of(40 * 4096, &loud)),
+    ]
+}
+
 #[test]
 fn the_cheapest_coder_is_found_within_a_hundredth() {
-    for (name, field) in kinds() {
+    let small = kinds().into_iter().map(|(name, field)| (name, SHAPE, field));
+    for (name, shape, field) in small.chain(large_kinds()) {
         let values = Values::F32(field.iter().map(|&v| v as f32).collect());
         for bound in [within(Some(0.1), None), within(Some(1e-2), None), within(Some(1e-3), None)] {
             let bytes = |predictor| {
-                encode_tile(&values, None, &TileSpec { predictor, ..spec(SHAPE, bound) }).unwrap().stream.len() as f64
+                encode_tile(&values, None, &TileSpec { predictor, ..spec(shape, bound) }).unwrap().stream.len() as f64
             };
             let alone = [Predictor::Interpolation, Predictor::Lorenzo, Predictor::Linear].map(bytes);
             let best = alone.into_iter().fold(f64::INFINITY, f64::min);
