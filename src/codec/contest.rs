@@ -32,7 +32,7 @@ const ONE: u8 = 8;
 /// How far interpolation and neighbors may be behind the transform on two small parts, beside what tables and weights cost,
 /// and still be tried on the large one: what is special in the middle may not be so elsewhere.
 const FAR_BEHIND: f64 = 1.6;
-const FIXED_BITS: f64 = 4096.0;
+const FIXED_BITS: f64 = 1024.0;
 /// How far a coder may be behind on a part and still be tried on the whole. A part tells less of the transform, which has
 /// few blocks there: on canopy flow it is 2 percent behind interpolation on the part, and 13 ahead on the whole.
 const BEHIND: f64 = 1.04;
