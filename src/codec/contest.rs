@@ -27,8 +27,6 @@ const GROWTHS: [(u8, u8); 3] = [(4, 4), (5, 8), (6, 16)];
 const EIGHTHS: [u8; 8] = [3, 4, 6, 8, 11, 16, 22, 32];
 /// Where the search for the best of them starts.
 const EIGHTHS_FIRST: usize = 3;
-/// The step of the lattice itself, in these.
-const ONE: u8 = 8;
 /// How far interpolation and neighbors may be behind the transform on two small parts, beside what tables and weights cost,
 /// and still be tried on the large one: what is special in the middle may not be so elsewhere.
 const FAR_BEHIND: f64 = 1.6;
@@ -113,60 +111,97 @@ impl Coder {
 /// chosen on a small part, where what the transform leaves far behind is left out, coders on a larger one, and where these are
 /// near each other, on the whole.
 pub(super) fn rivals<W: Work>(fields: &[Field<W>], predictor: Predictor, aim: Aim) -> Vec<Choice> {
-    let parts = |values: usize, place| fields.iter().map(|field| Part::of(field, values, place)).collect::<Vec<_>>();
+    let alone = matches!(predictor, Predictor::Interpolation | Predictor::Lorenzo | Predictor::Linear);
+    let allowed = |wanted: Predictor| !alone || predictor == wanted;
     let is_whole = |parts: &[Part<W>]| parts[0].shape == fields[0].shape;
-    let small = parts(OPTIONS_VALUES, Place::Middle);
-    let allowed = |wanted: Predictor| {
-        ![Predictor::Interpolation, Predictor::Lorenzo, Predictor::Linear].contains(&predictor) || predictor == wanted
-    };
-    // 1. With the options that are tried first.
-    let linear = if allowed(Predictor::Linear) { transforms(&small, aim, EIGHTHS[EIGHTHS_FIRST]) } else { None };
-    let far = |bits: f64| FAR_BEHIND * bits + FIXED_BITS;
-    // Of what is no larger than the large part every coder is tried on all.
-    let sifted = linear.filter(|_| fields[0].targets.len() > CONTEST_VALUES);
-    let most = sifted.map_or(f64::INFINITY, |(bits, _)| far(bits));
-    let corner = OnceCell::new();
-    let near_in_corner = |coder| {
-        let bits = |parts: &[Part<W>], coder| shortest(parts, of_all(parts, std::iter::once(coder), aim), aim.rmse);
-        let (parts, most) = corner.get_or_init(|| {
-            let parts = parts(OPTIONS_VALUES, Place::Corner);
-            let bits = linear.and_then(|(_, choice)| bits(&parts, choice.coder));
-            (parts, bits.map_or(f64::INFINITY, |(bits, _)| far(bits)))
-        });
-        bits(parts, coder).is_some_and(|(bits, _)| bits <= *most)
-    };
-    let near_somewhere = |found: &(f64, Choice)| found.0 <= most || near_in_corner(found.1.coder);
+    // 1. Options.
+    let sieve = Sieve::new(fields, aim, allowed(Predictor::Linear));
     let mut tuned = Vec::new();
     if allowed(Predictor::Interpolation) {
-        let first = unless_far(&small, interpolations(small[0].shape, aim), (aim, most)).filter(near_somewhere);
-        tuned.extend(first.map(|first| grown(&small, first, aim)));
+        let first = sieve.pass(interpolations(fields[0].shape, aim));
+        tuned.extend(first.map(|first| grown(&sieve.small, first, aim)));
     }
     if allowed(Predictor::Lorenzo) {
-        let neighbors = lorenzo::Options::candidates(fields[0].shape).into_iter().map(Coder::Lorenzo);
-        tuned.extend(unless_far(&small, neighbors, (aim, most)).filter(near_somewhere));
+        tuned.extend(sieve.pass(lorenzo::Options::candidates(fields[0].shape).into_iter().map(Coder::Lorenzo)));
     }
+    // 2. The transform alone: its step, unless that is found later, where a mean is the aim.
+    let Sieve { small, linear, .. } = sieve;
     if let (true, Some((_, choice))) = (tuned.is_empty(), linear) {
-        let step = || transform(&parts(STEP_VALUES, Place::Middle), aim).map(|(_, choice)| choice);
-        // The step is found later, where a mean is the aim.
-        let settled = aim.rmse.is_some() && fields.len() == 1;
-        return if settled { vec![choice] } else { step().into_iter().collect() };
+        let known = aim.rmse.is_some() && fields.len() == 1;
+        let best = || transform(&parts(fields, STEP_VALUES, Place::Middle), aim).map(|(_, choice)| choice);
+        return if known { vec![choice] } else { best().into_iter().collect() };
     }
-    // 2. On a larger part.
-    let large = if is_whole(&small) { small } else { parts(CONTEST_VALUES, Place::Middle) };
-    let mut found = tuned;
-    if large[0].targets.len() > OPTIONS_VALUES {
-        let tuned = found.into_iter().map(|(_, choice)| Choice { bound: aim.bound, ..choice });
-        found = tuned.filter_map(|choice| shortest(&large, std::iter::once(choice), aim.rmse)).collect();
-    }
-    if linear.is_some() {
-        found.extend(transform(&large, aim));
-    }
+    // 3. Coders, on a larger part if there is one.
+    let (large, mut found) = if is_whole(&small) {
+        (small, tuned)
+    } else {
+        let large = parts(fields, CONTEST_VALUES, Place::Middle);
+        let tuned = tuned.into_iter().map(|(_, choice)| Choice { bound: aim.bound, ..choice });
+        let found = tuned.filter_map(|choice| shortest(&large, std::iter::once(choice), aim.rmse)).collect();
+        (large, found)
+    };
+    found.extend(linear.and_then(|_| transform(&large, aim)));
     let whole = is_whole(&large);
     near(found, |coder| match coder {
         _ if whole => ESTIMATE_OFF,
         Coder::Linear(_) => TRANSFORM_BEHIND,
         _ => BEHIND,
     })
+}
+
+/// A part of every field.
+fn parts<W: Work>(fields: &[Field<W>], values: usize, place: Place) -> Vec<Part<W>> {
+    fields.iter().map(|field| Part::of(field, values, place)).collect()
+}
+
+/// What the transform leaves far behind on two small parts of a tile does not pass.
+struct Sieve<'f, W> {
+    fields: &'f [Field<'f, W>],
+    aim: Aim,
+    small: Vec<Part<W>>,
+    /// The transform with the step that is tried first, if it is allowed, and its bits there.
+    linear: Option<(f64, Choice)>,
+    /// The second part, and the most bits there.
+    corner: OnceCell<(Vec<Part<W>>, f64)>,
+}
+
+impl<'f, W: Work> Sieve<'f, W> {
+    fn new(fields: &'f [Field<'f, W>], aim: Aim, linear: bool) -> Self {
+        let small = parts(fields, OPTIONS_VALUES, Place::Middle);
+        let linear = if linear { transforms(&small, aim, EIGHTHS[EIGHTHS_FIRST]) } else { None };
+        Self { fields, aim, small, linear, corner: OnceCell::new() }
+    }
+
+    /// The best of `coders` on any field, if it passes; of the first two, one with time and one without, where these are so
+    /// far behind that none of the others will pass.
+    fn pass(&self, mut coders: impl Iterator<Item = Coder> + Clone) -> Option<(f64, Choice)> {
+        // Of what is no larger than the large part every coder is tried on all.
+        let sifted = self.linear.filter(|_| self.fields[0].targets.len() > CONTEST_VALUES);
+        let most = sifted.map_or(f64::INFINITY, |(bits, _)| far(bits));
+        let first: Vec<Coder> = coders.by_ref().take(2).collect();
+        let first = self.best(&self.small, first.into_iter())?;
+        let others = if first.0 <= FAR_BEHIND * most { self.best(&self.small, coders) } else { None };
+        let best = others.filter(|other| other.0 < first.0).unwrap_or(first);
+        (best.0 <= most || self.passes_in_corner(best.1.coder)).then_some(best)
+    }
+
+    fn passes_in_corner(&self, coder: Coder) -> bool {
+        let (parts, most) = self.corner.get_or_init(|| {
+            let parts = parts(self.fields, OPTIONS_VALUES, Place::Corner);
+            let linear = self.linear.and_then(|(_, choice)| self.best(&parts, std::iter::once(choice.coder)));
+            (parts, linear.map_or(f64::INFINITY, |(bits, _)| far(bits)))
+        });
+        self.best(parts, std::iter::once(coder)).is_some_and(|(bits, _)| bits <= *most)
+    }
+
+    fn best(&self, parts: &[Part<W>], coders: impl Iterator<Item = Coder> + Clone) -> Option<(f64, Choice)> {
+        shortest(parts, of_all(parts, coders, self.aim), self.aim.rmse)
+    }
+}
+
+/// More bits than these are far behind the transform.
+fn far(bits: f64) -> f64 {
+    FAR_BEHIND * bits + FIXED_BITS
 }
 
 /// What is at most so many times behind the best.
@@ -187,10 +222,10 @@ fn transforms<W: Work>(parts: &[Part<W>], aim: Aim, eighths: u8) -> Option<(f64,
 
 /// The best transform with its estimated bits.
 fn transform<W: Work>(parts: &[Part<W>], aim: Aim) -> Option<(f64, Choice)> {
-    if aim.rmse.is_some() {
-        return transforms(parts, aim, ONE);
-    }
     let mut best = transforms(parts, aim, EIGHTHS[EIGHTHS_FIRST])?;
+    if aim.rmse.is_some() {
+        return Some(best);
+    }
     let choice = |field, eighths| {
         let coder = Coder::Linear(linear::Options { eighths, exact: true });
         Choice { field, coder, shrink: 0.0, bound: aim.bound }
@@ -218,19 +253,6 @@ fn interpolations(shape: [usize; 4], aim: Aim) -> impl Iterator<Item = Coder> + 
     let (alpha, beta) = GROWTHS[aim.first()];
     let batches = if shape[0] > 2 { 0..=1 } else { 0..=0 };
     batches.map(move |batched| Coder::Interpolation(Options { batched, alpha, beta }))
-}
-
-/// The best of `coders` on any field; of the first two, one with time and one without, where these take so much more than
-/// `most` bits that none of the others will do with these.
-fn unless_far<W: Work>(
-    parts: &[Part<W>],
-    mut coders: impl Iterator<Item = Coder> + Clone,
-    (aim, most): (Aim, f64),
-) -> Option<(f64, Choice)> {
-    let first: Vec<Coder> = coders.by_ref().take(2).collect();
-    let first = shortest(parts, of_all(parts, first.into_iter(), aim), aim.rmse)?;
-    let others = (first.0 <= FAR_BEHIND * most).then(|| shortest(parts, of_all(parts, coders, aim), aim.rmse));
-    others.flatten().filter(|other| other.0 < first.0).or(Some(first))
 }
 
 /// The best of an interpolation with any growth and shrinking.

@@ -34,13 +34,11 @@ use super::lines;
 
 /// Most steps of a block, and most cells along an axis: lapped blocks of 8 cells have 15 % less ratio on canopy flow at 40 to
 /// 50 dB, of 24 as much.
-const SIZES: [u8; 2] = [16, 16];
+pub(super) const SIZES: [u8; 2] = [16, 16];
 /// Extents of blocks that a decoder takes: with less, what is kept of a block would outgrow its values.
 const SIZES_READ: RangeInclusive<u8> = 4..=64;
 /// Part of a step by which coefficients are drawn to zero: 0.1 to 0.2 are the shortest at a given error, within 1 %.
 const SHRINK: f64 = 0.15;
-/// Rounds of filling what is not coded.
-const FILL_ROUNDS: u32 = 16;
 /// Rounds of looking for a step, and how far from the error asked for it may end.
 const STEP_ATTEMPTS: usize = 6;
 const STEP_OFF: f64 = 0.002;
@@ -127,44 +125,6 @@ fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     Coded { head, classes, coefficients, residuals, values: work }
 }
 
-/// The values where cells are filled: what is free to be there. It first goes on from what is before it, then becomes what
-/// few coefficients give, all below a falling threshold left out (Elad et al. 2005, Appl. Comput. Harmon. Anal. 19, 340).
-/// `None` if no cell is.
-pub(super) fn continued<W: Work>(field: &Field<W>) -> Option<Vec<W>> {
-    field.cells?;
-    let [nt, nz, ny, nx] = field.shape;
-    let free: Vec<usize> = (0..field.targets.len()).filter(|&p| field.cell(p) == Cell::Filled).collect();
-    if free.is_empty() || free.len() == field.targets.len() {
-        return None;
-    }
-    let (grid, middle) = (Grid::new(field.shape, SIZES), field.middle());
-    let mut values = centered(field, middle);
-    for &p in &free {
-        let strides = [(1, nx), (nx, ny), (nx * ny, nz), (nx * ny * nz, nt)];
-        let before = strides.iter().find(|(stride, n)| !(p / stride).is_multiple_of(*n));
-        values[p] = before.map_or(W::default(), |(stride, _)| values[p - stride]);
-    }
-    let mut threshold = 0.0;
-    let mut fall = 0.5;
-    for round in 0..FILL_ROUNDS {
-        let mut sparse = values.clone();
-        lapped::forward(&mut sparse, field.shape, &grid.cuts);
-        let largest = sparse.iter().map(|c| c.get().abs()).fold(0.0, f64::max);
-        if round == 0 {
-            threshold = 0.1 * largest;
-            fall = (0.5 * field.lattice.step / threshold).powf(1.0 / f64::from(FILL_ROUNDS - 1)).min(0.9);
-        }
-        sparse.iter_mut().filter(|c| c.get().abs() < threshold).for_each(|c| *c = W::default());
-        lapped::inverse(&mut sparse, field.shape, &grid.cuts);
-        free.iter().for_each(|&p| values[p] = sparse[p]);
-        threshold *= fall;
-    }
-    // The others stay bit for bit: some are known to the decoder too.
-    let mut continued = field.targets.to_vec();
-    free.iter().for_each(|&p| continued[p] = W::put(values[p].get() + middle));
-    Some(continued)
-}
-
 /// The step at which the root mean square of the error is `target`, near `step`, by the coefficients alone: the transform
 /// keeps sums of squares.
 pub(super) fn step_for<W: Work>(field: &Field<W>, (mut step, target): (f64, f64)) -> f64 {
@@ -231,7 +191,7 @@ pub(super) fn transformed<W: Work>(field: &Field<W>) -> Vec<W> {
 }
 
 /// The values less the middle.
-fn centered<W: Work>(field: &Field<W>, middle: f64) -> Vec<W> {
+pub(super) fn centered<W: Work>(field: &Field<W>, middle: f64) -> Vec<W> {
     field.targets.iter().map(|target| W::put(target.get() - middle)).collect()
 }
 
@@ -471,36 +431,6 @@ mod tests {
     /// Smooth numbers far from 0, so that taking off the middle rounds; in f32.
     fn values(shape: [usize; 4]) -> Vec<f32> {
         (0..shape.iter().product()).map(|i: usize| 3.0e6 + 1.0e5 * (i as f32 * 0.037).sin()).collect()
-    }
-
-    #[test]
-    fn continuing_changes_nothing_but_filled_cells() {
-        let shape = [2, 5, 9, 11];
-        let targets = values(shape);
-        let cell = |p: usize| match p % 7 {
-            0 => Cell::Filled,
-            3 => Cell::Known,
-            _ => Cell::Coded,
-        };
-        let cells: Vec<Cell> = (0..targets.len()).map(cell).collect();
-        let lattice = Lattice { step: 10.0, integral: false };
-        let field = Field {
-            shape,
-            targets: &targets,
-            cells: Some(&cells),
-            lattice,
-            shrink: 0.0,
-            gains: &[],
-            transformed: None,
-        };
-        let found = continued(&field).unwrap();
-        for (p, (found, target)) in found.iter().zip(&targets).enumerate() {
-            match cell(p) {
-                Cell::Filled => assert!((found - 3.0e6).abs() < 1.5e5, "{found}"),
-                _ => assert_eq!(found.to_bits(), target.to_bits()),
-            }
-        }
-        assert!(continued(&Field { cells: None, ..field }).is_none());
     }
 
     #[test]

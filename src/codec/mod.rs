@@ -12,7 +12,7 @@
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts` (images of a detector) predict;
 //!   `fit` finds their weights; `rings` (over `geometry` and `levels`) keeps what a measurement is worth; `center` finds the
 //!   beam, `defects` pixels that measured nothing (encoder only);
-//! * `linear` codes what the transform of `lapped` makes of blocks, band by band (`bands`);
+//! * `linear` codes what the transform of `lapped` makes of blocks, band by band (`bands`), holes filled by `fill`;
 //! * `context` chooses the table of each residual, `symbol` splits it, `entropy` codes it; `latent` does so for latents,
 //!   `sparse` for those that are mostly zero.
 //!
@@ -33,6 +33,7 @@ mod draft;
 mod entropy;
 mod error;
 mod field;
+mod fill;
 mod fit;
 mod geometry;
 mod interpolate;

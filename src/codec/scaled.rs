@@ -6,6 +6,7 @@ use super::container::Method;
 use super::contest::{self, Aim, Choice, Coder};
 use super::draft::{Draft, SYMMETRIC_MIN, Subject};
 use super::field::{Cell, Field};
+use super::fill;
 use super::lattice::{Lattice, Work};
 use super::linear;
 use super::mirror;
@@ -48,7 +49,7 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
         }
         if !matches!(predictor, Predictor::Interpolation | Predictor::Lorenzo) {
             for i in 0..scaled.fields.len() {
-                if let Some(values) = linear::continued(&scaled.field(i, bound, 0.0, &[])) {
+                if let Some(values) = fill::continued(&scaled.field(i, bound, 0.0, &[])) {
                     scaled.fields[i].1 = values;
                 }
             }

@@ -376,6 +376,33 @@ fn rings_keep_their_sums_within_a_part_of_their_noise() {
     refused(&negative, [1, 33, 1, 29], "33 levels along z");
 }
 
+/// Tiles without anything special are looked at in a hurry; a mask that takes nothing out makes them be looked at value by value.
+#[test]
+fn tiles_without_specials_are_coded_and_reported_as_value_by_value() {
+    let shape = [5, 4, 33, 29];
+    let wave: Vec<f64> =
+        scattering([20, 1, 33, 29], true).iter().enumerate().map(|(i, v)| v + 0.1 * noise(i)).collect();
+    let floats = |v: &[f64]| Values::F32(v.iter().map(|&v| v as f32).collect());
+    let mut holes = wave.clone();
+    (0..wave.len()).step_by(97).for_each(|p| holes[p] = [f64::NAN, f64::INFINITY, -99.0][p % 3]);
+    let integers = Values::I64(wave.iter().map(|v| (1 << 54) + *v as i64).collect());
+    let none = vec![false; 4 * 33 * 29];
+    let fills = [f32::to_bits(-99.0).into(), f32::to_bits(f32::NAN).into()];
+    for values in [floats(&wave), floats(&holes), Values::F64(wave), integers] {
+        for limits in [
+            Limits { abs: Some(0.5), ..Limits::default() },
+            Limits { pw_rel: Some(1e-2), ..Limits::default() },
+            Limits { abs: Some(3.0), pw_rel: Some(1e-2), rmse: Some(0.7), ..Limits::default() },
+        ] {
+            let fills = if matches!(values, Values::F32(_)) { &fills[..] } else { &[] };
+            let hurried = TileSpec { fills, ..spec(shape, limits.bound()) };
+            let [fast, slow] = [None, Some(&none[..])]
+                .map(|masked| encode_tile(&values, None, &TileSpec { masked, ..hurried }).unwrap());
+            assert!(fast.stream == slow.stream && fast.report == slow.report, "{limits:?}: {:?}", fast.report);
+        }
+    }
+}
+
 /// A masked pixel is within a bound of single values like others; under one of their mean it is no part of it, and exact.
 #[test]
 fn masked_pixels_are_bounded_and_not_counted() {

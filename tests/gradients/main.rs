@@ -4,6 +4,7 @@
 mod common;
 
 mod harness;
+mod loss;
 mod relations;
 mod table;
 

@@ -22,6 +22,7 @@ mod scattering;
 mod space;
 mod sparse;
 mod stack;
+mod tiling;
 mod toy;
 mod train;
 mod whole_job;
