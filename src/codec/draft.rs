@@ -4,6 +4,7 @@ use super::CodecError;
 use super::bound::{Bound, Limits, half_ulp, safe};
 use super::bytes::Writer;
 use super::center::Center;
+use super::chart::bare;
 use super::container::{self, Method};
 use super::contest::{Aim, Choice};
 use super::counts;
@@ -13,7 +14,7 @@ use super::lossless;
 use super::rings;
 use super::sample::Sample;
 use super::scaled::Scaled;
-use super::tile::{Predictor, bare};
+use super::tile::{Predictor, TileSpec};
 use super::warp::{self, Log};
 
 /// Integers up to here are exact in f64 arithmetic with room for residuals.
@@ -59,6 +60,12 @@ pub(super) struct Missing {
 }
 
 impl Missing {
+    /// Those of a tile of numbers of this type.
+    pub fn of<T: Sample>(spec: &TileSpec) -> Self {
+        let fills = spec.fills.iter().map(|&fill| T::from_pattern(fill).number()).collect();
+        Self { fills, range: spec.valid_range }
+    }
+
     /// Whether a number means missing: it equals a fill value, as numbers do (0 = -0), or lies outside of the range.
     pub fn has(&self, number: f64) -> bool {
         self.fills.contains(&number) || self.range.is_some_and(|[low, high]| !(low <= number && number <= high))

@@ -7,7 +7,7 @@
 //!
 //! * `tile` puts a stream together and verifies it, `specials` finds what is not coded, `draft`, `scaled` and `contest`
 //!   choose how, `rate` and `waves` under bounds on size and spectrum (encoder only), `container` specifies the bytes;
-//! * `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
+//! * `chart` maps numbers to those that are coded, `mask` keeps what is not a number, `bound` says what is promised, `lattice` turns residuals into numbers, `warp` is
 //!   the logarithmic scale of point-wise relative bounds;
 //! * `interpolate` (over `ladder` and `stencil`), `lorenzo`, `lossless`, `mirror` and `counts` (images of a detector) predict;
 //!   `fit` finds their weights; `rings` (over `geometry` and `levels`) keeps what a measurement is worth; `center` finds the
@@ -24,6 +24,7 @@ mod bands;
 mod bound;
 mod bytes;
 mod center;
+mod chart;
 mod container;
 mod contest;
 mod context;
@@ -69,4 +70,4 @@ pub use latent::{LatentShape, decode_latent, decode_weights, encode_latent, enco
 pub use mask::Mask;
 pub use rings::RingError;
 pub use tile::{CodedTile, Predictor, TileFrame, TileReport, TileSpec};
-pub use tile::{decode_tile, decoding_bytes, encode_tile, needs_prediction, work_bytes};
+pub use tile::{decode_tile, decoding_bytes, encode_tile, needs_prediction, verify_tile, work_bytes};

@@ -2,6 +2,7 @@
 
 use super::bytes::Writer;
 use super::center::Center;
+use super::chart::Chart;
 use super::container::Method;
 use super::contest::{self, Aim, Choice, Coder};
 use super::draft::{Draft, SYMMETRIC_MIN, Subject};
@@ -11,7 +12,7 @@ use super::lattice::{Lattice, Work};
 use super::linear;
 use super::mirror;
 use super::sample::Sample;
-use super::tile::{Chart, Predictor};
+use super::tile::Predictor;
 use super::warp::{self, Log};
 
 /// A tile as the coders see it: working numbers on a scale, less what is predicted.

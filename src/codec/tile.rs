@@ -16,6 +16,7 @@ use crate::archive::{ElementType, Values};
 use super::CodecError;
 use super::bound::Bound;
 use super::bytes::{Reader, Writer};
+use super::chart::{Chart, bare};
 use super::container::{self, Method, TILE, VERSION, flags};
 use super::draft::{Missing, Subject};
 use super::field::Cell;
@@ -149,23 +150,9 @@ pub fn encode_tile(values: &Values, prediction: Option<&[f32]>, spec: &TileSpec)
 }
 
 fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) -> Result<CodedTile, CodecError> {
-    let missing = Missing {
-        fills: spec.fills.iter().map(|&fill| T::from_pattern(fill).number()).collect(),
-        range: spec.valid_range,
-    };
-    let Specials { mask, cells, front, listed, center, defects } = Specials::find(values, &missing, spec);
-    let mask_bytes = mask.as_ref().filter(|_| spec.bound.is_of_size()).map_or(0, |mask| mask.to_bytes().len());
-    let subject = Subject {
-        values,
-        shape: spec.shape,
-        cells: cells.as_deref(),
-        prediction,
-        bound: spec.bound,
-        missing: &missing,
-        beside: HEAD + front.len() + mask_bytes + spec.beside,
-        masked: spec.masked,
-        center,
-    };
+    let missing = Missing::of::<T>(spec);
+    let specials = Specials::find(values, &missing, spec);
+    let subject = subject(values, prediction, spec, (&missing, &specials));
     let draft = subject.best(spec.predictor)?;
     let mut out = Writer::default();
     // 1. Version, method, flags.
@@ -173,13 +160,13 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     out.u8(draft.method.code());
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.u8(flag(draft.predicted, flags::PREDICTION)
-        | flag(mask.is_some(), flags::MASK)
-        | flag(listed, flags::LISTED)
+        | flag(specials.mask.is_some(), flags::MASK)
+        | flag(specials.listed, flags::LISTED)
         | flag(!draft.repairs.is_empty(), flags::REPAIRS)
         | flag(draft.log, flags::LOG)
         | flag(draft.range.is_some(), flags::RANGE));
     // 2. and 3.
-    out.bytes.extend_from_slice(&front);
+    out.bytes.extend_from_slice(&specials.front);
     // 4. Range, scale and body.
     draft.range.into_iter().flatten().for_each(|end| out.pattern(end.pattern(), T::SIZE));
     out.bytes.extend_from_slice(&draft.bytes);
@@ -187,14 +174,80 @@ fn encode<T: Sample>(values: &[T], prediction: Option<&[f32]>, spec: &TileSpec) 
     if !draft.repairs.is_empty() {
         container::write_values(&draft.repairs, T::SIZE, &mut out);
     }
-    let (method, predicted, repairs) = (draft.method, draft.predicted, draft.repairs.len());
     drop(draft);
-    subject.check_rate(out.bytes.len() + mask_bytes + spec.beside)?;
-    let mut back = vec![T::from_pattern(0); values.len()];
-    decode(&out.bytes, mask.as_ref(), prediction, (spec.shape, &mut back))?;
-    let mut report = subject.verify(&back)?;
-    (report.method, report.predicted, report.repairs, report.defects) = (method, predicted, repairs, defects.len());
-    Ok(CodedTile { stream: out.bytes, mask, report, defects })
+    let report = compare(&subject, (&out.bytes, specials.mask.as_ref()), spec)?;
+    let Specials { mask, defects, .. } = specials;
+    Ok(CodedTile { stream: out.bytes, mask, report: TileReport { defects: defects.len(), ..report }, defects })
+}
+
+/// The tile with a stream and mask that [`encode_tile`] made of what may have been other values; `prediction` and `spec` as
+/// there.
+///
+/// Errors: a damaged stream; one that does not promise of these values what [`encode_tile`] would.
+///
+/// # Panics
+/// If the values or the prediction do not have the shape (program errors).
+pub fn verify_tile(
+    values: &Values,
+    (stream, mask): (Vec<u8>, Option<Mask>),
+    prediction: Option<&[f32]>,
+    spec: &TileSpec,
+) -> Result<CodedTile, CodecError> {
+    fn verify<T: Sample>(
+        values: &[T],
+        (stream, mask): (Vec<u8>, Option<Mask>),
+        prediction: Option<&[f32]>,
+        spec: &TileSpec,
+    ) -> Result<CodedTile, CodecError> {
+        assert_eq!(values.len(), spec.shape.iter().product::<usize>(), "a tile of shape {:?}", spec.shape);
+        let missing = Missing::of::<T>(spec);
+        let specials = Specials::find(values, &missing, spec);
+        let subject = subject(values, prediction, spec, (&missing, &specials));
+        let report = compare(&subject, (&stream, mask.as_ref()), spec)?;
+        let defects = specials.defects;
+        Ok(CodedTile { stream, mask, report: TileReport { defects: defects.len(), ..report }, defects })
+    }
+    with_samples!(values, samples => verify(samples, (stream, mask), prediction, spec))
+}
+
+/// What is coded, its specials found.
+fn subject<'a, T: Sample>(
+    values: &'a [T],
+    prediction: Option<&'a [f32]>,
+    spec: &TileSpec<'a>,
+    (missing, specials): (&'a Missing, &'a Specials),
+) -> Subject<'a, T> {
+    let mask_bytes = bytes_of_mask(specials.mask.as_ref(), spec);
+    Subject {
+        values,
+        shape: spec.shape,
+        cells: specials.cells.as_deref(),
+        prediction,
+        bound: spec.bound,
+        missing,
+        beside: HEAD + specials.front.len() + mask_bytes + spec.beside,
+        masked: spec.masked,
+        center: specials.center,
+    }
+}
+
+/// Decodes a stream and compares it with the subject.
+fn compare<T: Sample>(
+    subject: &Subject<T>,
+    (stream, mask): (&[u8], Option<&Mask>),
+    spec: &TileSpec,
+) -> Result<TileReport, CodecError> {
+    subject.check_rate(stream.len() + bytes_of_mask(mask, spec) + spec.beside)?;
+    let mut back = vec![T::from_pattern(0); subject.values.len()];
+    let repairs = decode(stream, mask, subject.prediction, (spec.shape, &mut back))?;
+    let report = subject.verify(&back)?;
+    let (method, set) = read_head(&mut Reader::new(stream, TILE))?;
+    Ok(TileReport { method, predicted: set & flags::PREDICTION != 0, repairs, ..report })
+}
+
+/// Bytes of a mask where a bound on the size counts them.
+fn bytes_of_mask(mask: Option<&Mask>, spec: &TileSpec) -> usize {
+    mask.filter(|_| spec.bound.is_of_size()).map_or(0, |mask| mask.to_bytes().len())
 }
 
 /// What is coded; `None`: everything.
@@ -243,13 +296,13 @@ pub fn decode_tile(stream: &[u8], frame: &TileFrame) -> Result<Values, CodecErro
     Ok(values)
 }
 
-/// Decodes into `values`; numbered as [`encode`].
+/// Decodes into `values`, numbered as [`encode`]; returns how many were repaired.
 fn decode<T: Sample>(
     stream: &[u8],
     mask: Option<&Mask>,
     prediction: Option<&[f32]>,
     (shape, values): ([usize; 4], &mut [T]),
-) -> Result<(), CodecError> {
+) -> Result<usize, CodecError> {
     let n = values.len();
     let mut reader = Reader::new(stream, TILE);
     // 1. Version, method, flags.
@@ -289,12 +342,10 @@ fn decode<T: Sample>(
     }
     // 5. Repairs, after what is listed.
     listed.iter().for_each(|&(p, pattern)| values[p] = T::from_pattern(pattern));
-    if set & flags::REPAIRS != 0 {
-        let repairs = container::read_values(n, T::SIZE, &mut reader)?;
-        repairs.iter().for_each(|&(p, pattern)| values[p] = T::from_pattern(pattern));
-    }
+    let repairs = if set & flags::REPAIRS != 0 { container::read_values(n, T::SIZE, &mut reader)? } else { Vec::new() };
+    repairs.iter().for_each(|&(p, pattern)| values[p] = T::from_pattern(pattern));
     match reader.remaining() {
-        0 => Ok(()),
+        0 => Ok(repairs.len()),
         rest => Err(reader.out_of_range("bytes after the last part", rest as u64, 0)),
     }
 }
@@ -400,55 +451,5 @@ impl Body<'_> {
             *value = chart.back(p, work.get(), signs);
         }
         Ok(())
-    }
-}
-
-/// A prediction as a stored value.
-pub(super) fn bare<T: Sample>(prediction: f32) -> T {
-    let number = f64::from(prediction);
-    T::from_number(if T::INTEGRAL { super::lattice::round(number) } else { number })
-}
-
-/// The map between stored numbers and working numbers: the scale, and the prediction that is taken off.
-pub(super) struct Chart<'a> {
-    /// What is taken off.
-    pub prediction: Option<&'a [f32]>,
-    /// Logarithmic scale of magnitudes, or the numbers themselves.
-    pub log: Option<Log>,
-    /// Whether numbers are integers.
-    pub integral: bool,
-}
-
-impl Chart<'_> {
-    /// The prediction of value `p` on the scale.
-    #[inline]
-    fn base(&self, p: usize) -> f64 {
-        let Some(prediction) = self.prediction else { return 0.0 };
-        let number = f64::from(prediction[p]);
-        let number = if number.is_finite() { number } else { 0.0 };
-        match self.log {
-            Some(log) => log.forward(number.abs()),
-            None if self.integral => super::lattice::round(number),
-            None => number,
-        }
-    }
-
-    /// The working number of value `p`.
-    #[inline]
-    pub fn forward(&self, p: usize, number: f64) -> f64 {
-        self.log.map_or(number, |log| log.forward(number.abs())) - self.base(p)
-    }
-
-    /// The stored value of working number `y` of value `p`; `signs` on a logarithmic scale.
-    #[inline]
-    pub fn back<T: Sample>(&self, p: usize, y: f64, signs: &[u8]) -> T {
-        let number = y + self.base(p);
-        T::from_number(match self.log {
-            Some(log) => {
-                let number = warp::signed(signs[p], log.inverse(number));
-                if T::INTEGRAL { super::lattice::round(number) } else { number }
-            }
-            None => number,
-        })
     }
 }

@@ -11,6 +11,7 @@ Examples:
   mpirun -n 2 --bind-to none sci-hpc --config job.yaml   run it on two ranks of this machine
   srun sci-hpc --config job.yaml                         run it in a Slurm allocation
   sci-hpc --config job.yaml --set train.epochs=3 --set 'compress.error_bound={rel: 1e-3}'
+  sci-hpc --config job.yaml --append                     code the inputs that have come or grown since the last run
   sci-hpc inspect runs/job/archive/flow.nc.sci.h5 --verify
   sci-hpc extract runs/job/archive/flow.nc.sci.h5 -v u -t 10:20 -z 0:16 -o part.nc
 
@@ -63,6 +64,10 @@ pub struct RunArguments {
     /// Start over: remove what an earlier run left in job.output
     #[arg(long, requires = "config")]
     pub fresh: bool,
+    /// Code inputs that are new since an earlier run, or have changed: of a file that has grown only the tiles that are
+    /// not yet in its archive. The archives of the others stay, also of inputs that are no longer there
+    #[arg(long, requires = "config", conflicts_with_all = ["planned", "smoke", "fresh", "print_config"])]
+    pub append: bool,
     /// Print the effective job file, every default filled in, and stop
     #[arg(long, requires = "config")]
     pub print_config: bool,

@@ -1,16 +1,17 @@
 //! One tile of a group: read, predict, code, decode again, compare; and the choice between learned and classical.
 
+mod plan;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::archive::{Box4, Field, IndexRecord, Source, Stored, Values, Variable};
-use crate::codec::{self, Bound, CodecError, LatentShape, Limits, Mask, Method, RingError, TileFrame, TileSpec};
-use crate::config::{self, Compress, ErrorBound};
+use crate::codec::{self, CodecError, LatentShape, Mask, Method, RingError, TileFrame, TileSpec};
 use crate::report::metrics::Quality;
 
 use super::JobError;
-use super::measure::Measured;
-use super::prediction::{Predictor, space};
+use super::prediction::space;
+pub(super) use plan::{Plan, VariablePlan};
 
 /// Classes of predictors in the metrics.
 pub(super) const CLASSES: [&str; 5] = ["learned", "linear", "classical", "constant", "lossless"];
@@ -30,33 +31,8 @@ pub(super) enum Way {
     Learned,
 }
 
-/// How the tiles of a group are coded.
-pub(super) struct Plan<'a> {
-    /// The variables in the order of the group.
-    pub variables: Vec<VariablePlan<'a>>,
-    /// The learned predictor, if it can see the grid.
-    pub model: Option<&'a Predictor>,
-    /// Whether nothing but the learned prediction is allowed.
-    pub learned_only: bool,
-}
-
-/// How one variable is coded.
-#[derive(Clone)]
-pub(super) struct VariablePlan<'a> {
-    variable: &'a Variable,
-    predictor: config::Predictor,
-    may_learn: bool,
-    /// In the unit of the stored numbers.
-    bound: Bound,
-    /// Bit patterns of fill and missing values.
-    fills: Vec<u64>,
-    /// The largest error that is allowed anywhere, physical units; infinite without a bound.
-    pub bound_abs: f64,
-    /// max - min in the file, physical units.
-    pub span: f64,
-    /// Which bounds hold: `abs`, `rel`, ..., joined by `+`; or `none`.
-    pub mode: String,
-}
+/// A stream of a variable, and its mask.
+pub(super) type Stream = (Vec<u8>, Option<Mask>);
 
 /// A coded tile of a variable, decoded again and compared.
 pub(super) struct CodedVariable {
@@ -80,55 +56,6 @@ pub(super) struct Chosen {
     pub variables: Vec<CodedVariable>,
 }
 
-impl<'a> Plan<'a> {
-    /// What the job file says about these variables.
-    pub fn new(
-        section: &Compress,
-        variables: &[&'a Variable],
-        measured: &[Measured],
-        model: Option<&'a Predictor>,
-    ) -> Self {
-        let plan = |(&variable, measured): (&&'a Variable, &Measured)| {
-            let bound = section.error_bound_of(&variable.name);
-            let limits = limits_of(&bound, variable, measured);
-            VariablePlan {
-                variable,
-                predictor: section.predictor_of(&variable.name),
-                may_learn: section.may_learn(&variable.name),
-                bound: limits.bound(),
-                fills: variable.fill_patterns(),
-                bound_abs: largest_error(&limits, variable, measured),
-                span: measured.span(),
-                mode: mode_of(&bound),
-            }
-        };
-        let variables: Vec<VariablePlan> = variables.iter().zip(measured).map(plan).collect();
-        let learned_only = variables.iter().all(VariablePlan::learned_only);
-        let model = model.filter(|_| variables.iter().any(|v| v.may_learn));
-        Self { variables, model, learned_only }
-    }
-
-    /// The same plan with `factor` times the bound of every variable; `None` where that is no bound of its kind.
-    pub fn scaled(&self, factor: f64) -> Option<Self> {
-        let scale = |v: &VariablePlan<'a>| {
-            let Bound::Within(limits) = v.bound else { return None };
-            let times = |limit: Option<f64>| limit.map(|x| x * factor);
-            let limits = Limits {
-                abs: times(limits.abs),
-                pw_rel: times(limits.pw_rel),
-                rmse: times(limits.rmse),
-                spectrum: times(limits.spectrum),
-                decades: times(limits.decades),
-                rings: times(limits.rings),
-                rate: limits.rate.map(|rate| rate / factor),
-            };
-            limits.pw_rel.is_none_or(|f| f < 1.0).then(|| VariablePlan { bound: limits.bound(), ..v.clone() })
-        };
-        let variables = self.variables.iter().map(scale).collect::<Option<_>>()?;
-        Some(Self { variables, model: self.model, learned_only: self.learned_only })
-    }
-}
-
 impl Way {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Classical, Self::Learned];
@@ -140,64 +67,6 @@ impl Way {
             Self::Learned => "learned",
         }
     }
-}
-
-impl VariablePlan<'_> {
-    fn learned_only(&self) -> bool {
-        self.predictor == config::Predictor::Learned || self.bound == Bound::Unbounded
-    }
-
-    fn classical(&self) -> codec::Predictor {
-        match self.predictor {
-            config::Predictor::Interpolation => codec::Predictor::Interpolation,
-            config::Predictor::Lorenzo => codec::Predictor::Lorenzo,
-            config::Predictor::Linear => codec::Predictor::Linear,
-            config::Predictor::Auto | config::Predictor::Learned => codec::Predictor::Auto,
-        }
-    }
-
-    /// What one step of the stored numbers is in physical units.
-    fn unit(&self) -> f64 {
-        self.variable.packing.map_or(1.0, |p| p.scale.abs())
-    }
-}
-
-/// The limits of the job file in the unit of the stored numbers.
-fn limits_of(bound: &ErrorBound, variable: &Variable, measured: &Measured) -> Limits {
-    if let Some(rate) = bound.bits_per_value(variable.element.size()) {
-        return Limits { rate: Some(rate), ..Limits::default() };
-    }
-    let psnr = bound.psnr.into_iter().chain(bound.nrmse.map(|nrmse| -20.0 * nrmse.log10())).reduce(f64::max);
-    let Some(packing) = variable.packing else {
-        let limits = Limits::resolve(bound.abs, bound.rel, (bound.pw_rel, psnr), measured.span());
-        return Limits { decades: bound.decades, spectrum: bound.spectrum, rings: bound.iq_sigma, ..limits };
-    };
-    // Rounding in x = scale n + offset must not push a value over the edge.
-    const INSIDE: f64 = 1.0 - 1.0e-12;
-    let scale = packing.scale.abs().max(f64::MIN_POSITIVE);
-    // With an offset |x| is no multiple of |n|: the smallest |x| decides for all.
-    // Fewer decades are a smaller fraction: 1 - 10^-d of |x| to either side.
-    let fraction = bound.decades.map(|d| 1.0 - 10f64.powf(-d)).into_iter().chain(bound.pw_rel).reduce(f64::min);
-    let pointwise = fraction.filter(|_| packing.offset != 0.0).map(|f| f * measured.least.unwrap_or(0.0));
-    let abs = bound.abs.into_iter().chain(pointwise).reduce(f64::min).map(|x| INSIDE * x / scale);
-    let pw_rel = fraction.filter(|_| packing.offset == 0.0).map(|f| INSIDE * f);
-    let limits = Limits::resolve(abs, bound.rel.map(|rel| INSIDE * rel), (pw_rel, psnr), measured.span() / scale);
-    // Counts are not packed: a bound on their noise is refused by the codec where steps are no counts.
-    Limits { spectrum: bound.spectrum, rings: bound.iq_sigma, ..limits }
-}
-
-fn largest_error(limits: &Limits, variable: &Variable, measured: &Measured) -> f64 {
-    let unit = variable.packing.map_or(1.0, |p| p.scale.abs());
-    let largest = measured.range.map_or(0.0, |(low, high)| low.abs().max(high.abs()));
-    let decades = limits.decades.map(|d| (10f64.powf(d) - 1.0) * largest);
-    let parts = [limits.abs.map(|x| x * unit), limits.pw_rel.map(|f| f * largest), decades];
-    parts.into_iter().flatten().reduce(f64::min).unwrap_or(f64::INFINITY)
-}
-
-fn mode_of(bound: &ErrorBound) -> String {
-    let parts = bound.parts();
-    let named: Vec<&str> = parts.iter().filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
-    if named.is_empty() { "none".into() } else { named.join("+") }
 }
 
 /// A prediction in physical units as stored numbers, in plain f64 arithmetic: the same bits for writer and reader.
@@ -256,6 +125,21 @@ impl Tile {
         Ok((stored, codec::decode_tile(&coded.stream, &frame)?))
     }
 
+    /// The tile with streams and masks, by variable, that an earlier run made of what may have been other values; `None`
+    /// unless every one keeps what is promised now.
+    pub fn with_streams(&self, plans: &[VariablePlan], streams: Vec<Stream>) -> Option<CodedTile> {
+        let take = |(v, (plan, coded)): (usize, (&VariablePlan, Stream))| {
+            let (stored, prediction) = (&self.stored[v], self.predictions[v].as_deref());
+            let spec = plan.spec(stored);
+            let coded = codec::verify_tile(&stored.values, coded, prediction, &spec).ok()?;
+            let predicted = coded.report.predicted || coded.report.method == Method::Bare;
+            let coded = CodedVariable::new(plan, (stored, &self.region), coded);
+            Some(if predicted { (None, Some(coded)) } else { (Some(coded), None) })
+        };
+        let variables: Vec<_> = plans.iter().zip(streams).enumerate().map(take).collect::<Option<_>>()?;
+        Some(CodedTile { variables, latents: self.latents.clone() })
+    }
+
     /// Codes every variable, both ways where both are allowed.
     pub fn code(&self, plans: &[VariablePlan]) -> Result<CodedTile, JobError> {
         let code = |((v, stored), prediction): ((&VariablePlan, &Stored), &Option<Vec<f32>>)| {
@@ -287,32 +171,31 @@ fn code_one(
     (stored, region): (&Stored, &Box4),
     prediction: Option<&[f32]>,
 ) -> Result<CodedVariable, CodecError> {
-    let valid = plan.variable.valid(stored);
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
-    let valid_range = plan.variable.valid_range;
-    let (bound, beside) = (plan.bound, RECORD_BYTES as usize);
-    let masked = stored.masked.as_deref();
-    let spec =
-        TileSpec { fills: &plan.fills, valid_range, predictor, beside, masked, ..TileSpec::new(stored.shape, bound) };
-    let mut coded = codec::encode_tile(&stored.values, prediction, &spec)?;
-    let unit = plan.unit();
-    let mut quality = Quality::default();
-    for i in 0..stored.values.len() {
-        if valid.as_ref().is_none_or(|valid| valid[i]) && coded.defects.binary_search(&i).is_err() {
-            let x = plan.variable.unpack(stored.values.get_f64(i));
-            quality.add(x, x);
-        }
-    }
-    quality.squared_error = coded.report.sum_squared_error * unit * unit;
-    quality.max_abs_error = coded.report.max_abs_error * unit;
-    // Packed numbers are no counts.
-    coded.report.rings = coded.report.rings.filter(|_| plan.variable.packing.is_none());
-    let whole = |rings: &mut RingError| (0..2).for_each(|a| rings.center[a] += region.start[2 + a] as f64);
-    coded.report.rings.iter_mut().for_each(whole);
-    Ok(CodedVariable { coded, quality })
+    let spec = TileSpec { predictor, ..plan.spec(stored) };
+    Ok(CodedVariable::new(plan, (stored, region), codec::encode_tile(&stored.values, prediction, &spec)?))
 }
 
 impl CodedVariable {
+    /// A coded tile and how far it is from what was read.
+    fn new(plan: &VariablePlan, (stored, region): (&Stored, &Box4), mut coded: codec::CodedTile) -> Self {
+        let (valid, unit) = (plan.variable.valid(stored), plan.unit());
+        let mut quality = Quality::default();
+        for i in 0..stored.values.len() {
+            if valid.as_ref().is_none_or(|valid| valid[i]) && coded.defects.binary_search(&i).is_err() {
+                let x = plan.variable.unpack(stored.values.get_f64(i));
+                quality.add(x, x);
+            }
+        }
+        quality.squared_error = coded.report.sum_squared_error * unit * unit;
+        quality.max_abs_error = coded.report.max_abs_error * unit;
+        // Packed numbers are no counts.
+        coded.report.rings = coded.report.rings.filter(|_| plan.variable.packing.is_none());
+        let whole = |rings: &mut RingError| (0..2).for_each(|a| rings.center[a] += region.start[2 + a] as f64);
+        coded.report.rings.iter_mut().for_each(whole);
+        Self { coded, quality }
+    }
+
     /// The stream.
     pub fn stream(&self) -> &[u8] {
         &self.coded.stream
@@ -438,10 +321,14 @@ impl CodedTile {
         gains.saturating_sub(latents.len() + size_of::<IndexRecord>()) as u64
     }
 
+    /// Whether a variable is there only as the learned prediction leaves it.
+    pub fn is_learned_only(&self) -> bool {
+        self.variables.iter().any(|(classical, _)| classical.is_none())
+    }
+
     /// The cheapest way; `learned`: whether the archive has the decoder.
     pub fn choose(self, learned: bool) -> Chosen {
-        let forced = self.variables.iter().any(|(classical, _)| classical.is_none());
-        let use_learned = learned && (forced || self.saved() > 0);
+        let use_learned = learned && (self.is_learned_only() || self.saved() > 0);
         let pick = |(classical, learned): (Option<CodedVariable>, Option<CodedVariable>)| match (classical, learned) {
             (Some(c), Some(l)) if use_learned && l.len() < c.len() => l,
             (Some(c), _) => c,

@@ -11,6 +11,7 @@
 //! that are coded are put aside, and the next run codes the others.
 
 mod aside;
+mod earlier;
 mod masks;
 mod physics;
 mod write;
@@ -105,7 +106,9 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     for file in all.files.iter().filter(|(i, _)| !team.files.contains(i)) {
         ctx.report.event("file", of_file(&inputs, file))?;
     }
-    let mut metrics = all.metrics(&inputs, (seconds, ctx.world.size()));
+    let named: Vec<Input> = inputs.iter().chain(ctx.appended.gone.iter().map(|seen| &seen.input)).cloned().collect();
+    all.join_gone(ctx, inputs.len());
+    let mut metrics = all.metrics(&named, (seconds, ctx.world.size()));
     metrics["quarantined"] = json!(ctx.left_out);
     Ok(ctx.report.metrics("compress", metrics)?)
 }
@@ -132,6 +135,27 @@ impl Done {
         self.files.extend(team.files);
         self.bytes_now += team.bytes_now;
         self.notes.extend(team.notes);
+    }
+
+    /// Adds what earlier runs made of inputs that are no longer there; `first`: their place in the list of inputs. Works on
+    /// rank 0.
+    fn join_gone(&mut self, ctx: &Context, first: usize) {
+        for (i, seen) in ctx.appended.gone.iter().enumerate() {
+            let path = ctx.output.archive(&seen.input);
+            let read = || Some((Summary::read(&Archive::open(&path).ok()?)?, std::fs::metadata(&path).ok()?.len()));
+            let Some((summary, bytes)) = read() else {
+                ctx.report.log(format_args!(
+                    "compress: {}: no longer there, nor a whole archive of it",
+                    seen.input.name.display()
+                ));
+                continue;
+            };
+            self.sum.join(&summary);
+            self.files.push((first + i, [seen.bytes, bytes]));
+        }
+        if let Some(count) = std::num::NonZero::new(ctx.appended.gone.len()) {
+            ctx.report.log(format_args!("compress: archives of {count} inputs that are no longer there stay"));
+        }
     }
 
     fn metrics(mut self, inputs: &[Input], (seconds, ranks): (f64, usize)) -> Value {
@@ -191,6 +215,15 @@ struct CodedGroup<'g> {
     /// This rank's: consecutive, so that streams follow each other in the file.
     owned: Range<usize>,
     tiles: Tiles,
+}
+
+impl CodedGroup<'_> {
+    /// Coded tiles of all ranks. Collective.
+    fn count(&self, world: &World) -> u64 {
+        let mut count = [self.tiles.len() as u64];
+        world.sum(&mut count);
+        count[0]
+    }
 }
 
 /// A group with the way of each of this rank's tiles.
@@ -266,9 +299,10 @@ impl File<'_, '_> {
         Ok(Some(Made { summary, sizes, now }))
     }
 
-    /// What an earlier run of this job made of the file.
+    /// What an earlier run of this job made of the file, as it is.
     fn finished(&self, path: &Path) -> Option<Summary> {
-        let read = || if path.exists() { Summary::read(&Archive::open(path).ok()?) } else { None };
+        let changed = self.ctx.appended.changed.contains(&self.input.name);
+        let read = || if path.exists() && !changed { Summary::read(&Archive::open(path).ok()?) } else { None };
         let found = self.team.is_root().then(read);
         self.team.broadcast(found.as_ref())
     }
@@ -295,9 +329,11 @@ impl File<'_, '_> {
         let mut summary = Summary::default();
         // 2. Group after group, the tiles.
         let aside = Aside::open(self.ctx, self.team, self.input)?;
+        let earlier = earlier::open(self.ctx, self.input);
         let mut coded = Vec::new();
         for group in &groups {
-            coded.extend(self.code_group(source, group, models.get(&group.variables), &aside)?);
+            let there = (&aside, earlier.as_ref());
+            coded.extend(self.code_group(source, group, models.get(&group.variables), there)?);
             if self.team.any(self.stopped()) {
                 let (count, input) = (aside.put(self.team, &coded)?, self.input.name.display());
                 self.say(format!("compress: {input}: stopped, {count} coded tiles are put aside"));
@@ -347,7 +383,7 @@ impl File<'_, '_> {
         source: &'g Source,
         group: &'g Group,
         model: Option<&'g Predictor>,
-        aside: &Aside,
+        (aside, earlier): (&Aside, Option<&Archive>),
     ) -> Result<Option<CodedGroup<'g>>, JobError> {
         let world = self.team;
         let variables: Vec<&Variable> = group.variables.iter().map(|n| source.variable(n)).collect::<Result<_, _>>()?;
@@ -360,13 +396,19 @@ impl File<'_, '_> {
         let boxes = self.boxes(variables[0].shape, &self.tile(&plan, &variables));
         let owned = shard::range(boxes.len(), world.size(), world.rank());
         let tiles = aside.tiles(&group.name, &boxes, owned.clone());
-        let mut known = [tiles.len() as u64];
-        world.sum(&mut known);
-        if known[0] > 0 {
-            let (input, all) = (self.input.name.display(), boxes.len());
-            self.say(format!("compress: {input}, {}: goes on with {} of {all} tiles", group.name, known[0]));
-        }
+        let (input, all) = (self.input.name.display(), boxes.len());
         let mut coded = CodedGroup { group, variables, plan, boxes, owned, tiles };
+        let stopped = coded.count(world);
+        if stopped > 0 {
+            self.say(format!("compress: {input}, {}: goes on with {stopped} of {all} tiles", group.name));
+        }
+        if let Some(earlier) = earlier {
+            self.take_over(source, &mut coded, earlier)?;
+        }
+        let kept = coded.count(world) - stopped;
+        if kept > 0 {
+            self.say(format!("compress: {input}, {}: {kept} of {all} tiles are those of its archive", group.name));
+        }
         self.code_tiles(source, &mut coded)?;
         Ok(Some(coded))
     }

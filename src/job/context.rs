@@ -9,6 +9,7 @@ use crate::dataset::Split;
 use crate::report::Report;
 use crate::world::World;
 
+use super::state::Appended;
 use super::{BadFile, Device, JobError, memory, smoke};
 
 /// What a stage receives. Every rank has one; collective calls go through `world`.
@@ -27,6 +28,8 @@ pub struct Context<'a> {
     pub left_out: Vec<BadFile>,
     /// Archives to decompress: those of `decompress.archives`, or those `compress` made; sorted.
     pub archives: Vec<Input>,
+    /// What earlier runs made of inputs that are others now.
+    pub(super) appended: Appended,
     /// Where training and encoding run.
     pub device: Arc<Device>,
     /// `--smoke`: do one tiny piece of the work (one optimizer step, one state, a tile per rank of one file), then stop.
@@ -62,6 +65,11 @@ impl Input {
 }
 
 impl Context<'_> {
+    /// The inputs, and those that are no longer there but have archives of earlier runs; the same on every rank.
+    pub(super) fn archived(&self) -> impl Iterator<Item = &Input> {
+        self.inputs.iter().chain(self.appended.gone.iter().map(|seen| &seen.input))
+    }
+
     /// Whether a signal asks to stop, on any rank. Collective: call it on every rank at the same place (a step
     /// boundary), write the checkpoint, and return [`JobError::stopped`].
     pub fn stop_requested(&self) -> bool {
@@ -120,6 +128,13 @@ impl Output {
     /// The model of the group `name`; `single`: whether the job has only this one.
     pub fn model(&self, name: &str, single: bool) -> PathBuf {
         if single { self.root.join("model.h5") } else { self.root.join("models").join(format!("{name}.h5")) }
+    }
+
+    /// Coded tiles of an input whose coding was stopped.
+    pub fn aside(&self, input: &Input) -> PathBuf {
+        let mut name = input.name.clone().into_os_string();
+        name.push(".h5");
+        self.checkpoints().join("compress").join(name)
     }
 
     /// The archive of an input.

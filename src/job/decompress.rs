@@ -14,7 +14,7 @@ use crate::config::Stage;
 use crate::model::integer::SYMBOL_MAX;
 use crate::world::{World, shard};
 
-use super::coding::{latent_shape, mask_number, stored_units};
+use super::coding::{Stream, latent_shape, mask_number, stored_units};
 use super::prediction::{Prediction, space};
 use super::teams::Team;
 use super::{Context, Input, JobError, failure, smoke};
@@ -208,16 +208,36 @@ impl<'a> GroupDecoder<'a> {
                 predictions = Some(self.predict(region, records)?);
             }
             let prediction = predictions.as_ref().map(|p| stored_units(variable, &p[v]));
-            let mask = match mask_number(record.predictor) {
-                0 => None,
-                n => Some(self.masks.get(n as usize - 1).ok_or_else(|| damaged(self.archive, "number of a mask"))?),
-            };
-            let frame =
-                TileFrame { shape: region.len, element: variable.element, mask, prediction: prediction.as_deref() };
+            let (shape, element, mask) = (region.len, variable.element, self.mask(record)?);
+            let frame = TileFrame { shape, element, mask, prediction: prediction.as_deref() };
             let values = codec::decode_tile(&stream, &frame);
             decoded.push(Some(values.map_err(|source| undecodable(self.archive, &variable.name, source))?));
         }
         Ok(decoded)
+    }
+
+    /// Whether every variable has a stream of this tile.
+    pub fn has(&self, region: &Box4) -> bool {
+        let has = |records: &Vec<&IndexRecord>, v: usize| records.iter().any(|r| r.variable as usize == v);
+        self.tiles.get(region).is_some_and(|records| (0..self.variables.len()).all(|v| has(records, v)))
+    }
+
+    /// The streams of a tile that is there, with their masks, by variable.
+    pub fn streams(&self, region: &Box4) -> Result<Vec<Stream>, JobError> {
+        let mut records = self.tiles[region].clone();
+        records.retain(|record| record.variable != IndexRecord::SHARED);
+        records.sort_by_key(|record| record.variable);
+        let stream =
+            |record: &IndexRecord| Ok((self.archive.read_stream(self.name, record)?, self.mask(record)?.cloned()));
+        records.into_iter().map(stream).collect()
+    }
+
+    /// The mask of a stream.
+    fn mask(&self, record: &IndexRecord) -> Result<Option<&Mask>, JobError> {
+        match mask_number(record.predictor) {
+            0 => Ok(None),
+            n => self.masks.get(n as usize - 1).map(Some).ok_or_else(|| damaged(self.archive, "number of a mask")),
+        }
     }
 
     /// The learned prediction of a tile, physical units, by variable.

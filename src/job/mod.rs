@@ -80,7 +80,8 @@ use prepare::Prepared;
 /// that met it ([`failure::finish`] then ends the others).
 pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> Result<(), JobError> {
     // 1. Everything that can be checked, on rank 0.
-    let Prepared { job, inputs, left_out, archives, finished, mut root } = prepare::prepare(world, arguments)?;
+    let Prepared { job, inputs, left_out, archives, finished, appended, mut root } =
+        prepare::prepare(world, arguments)?;
     // 2. The frame: threads, reporter.
     let threads = threads::count(world, arguments.threads.map(|n| n as usize));
     threads::build_pool(threads)?;
@@ -97,6 +98,7 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
         inputs,
         left_out,
         archives,
+        appended,
         device: Arc::new(device),
         smoke,
         stop,
@@ -121,8 +123,7 @@ pub fn run(world: &World, arguments: &RunArguments, stop: &Arc<AtomicBool>) -> R
             run_stage(&mut ctx, stage)?;
             world.barrier();
             if let Some((_, state)) = &mut root {
-                state.finished.push(stage);
-                state.write(&ctx.output)?;
+                state.finish(stage, &ctx.output)?;
             }
         }
         hand_over(&mut ctx, stage)?;
@@ -167,7 +168,7 @@ fn are_there(ctx: &Context, stage: Stage) -> Result<bool, JobError> {
             let groups = ctx.groups()?;
             groups.iter().map(|group| output.model(&group.name, groups.len() == 1)).collect()
         }
-        Stage::Compress => ctx.inputs.iter().map(|input| output.archive(input)).collect(),
+        Stage::Compress => ctx.archived().map(|input| output.archive(input)).collect(),
         Stage::Decompress => ctx.archives.iter().map(|archive| output.decompressed(archive)).collect(),
         Stage::Assimilate => assimilate::products(ctx)?,
         Stage::Evaluate => Vec::new(),
@@ -185,7 +186,7 @@ fn hand_over(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
         }
         Stage::Compress => {
             let archive = |input: &Input| Input::of_product(ctx.output.archive(input), &ctx.output.file("archive"));
-            ctx.archives = ctx.inputs.iter().map(archive).collect();
+            ctx.archives = ctx.archived().map(archive).collect();
         }
         Stage::Assimilate => assimilate::forget(ctx)?,
         Stage::Train | Stage::Decompress | Stage::Evaluate => {}

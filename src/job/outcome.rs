@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::archive::{ArchiveError, ErrorClass};
+use crate::archive::ArchiveError;
 use crate::assimilate::AssimilateError;
 use crate::backend::gpu::GpuError;
 use crate::codec::CodecError;
@@ -12,7 +12,7 @@ use crate::model::ModelError;
 use crate::report::ReportError;
 use crate::train::TrainError;
 
-use super::class::Class;
+use super::class::{Class, of_archive, of_assimilate, of_codec, of_dataset};
 
 /// Why a job did not finish. Folder errors join here; [`JobError::class`] gives each its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -292,6 +292,21 @@ pub enum JobError {
         /// Its value now.
         new: String,
     },
+    /// The output was begun with other inputs.
+    #[error(
+        "{output} was begun with other inputs: {path} was {old}, is now {new}; --append codes what is new or changed and \
+         keeps the other archives; else choose another job.output, or start over with --fresh"
+    )]
+    OtherInput {
+        /// The output folder.
+        output: PathBuf,
+        /// The first input that differs.
+        path: PathBuf,
+        /// What it was.
+        old: String,
+        /// What it is.
+        new: String,
+    },
     /// A file that an earlier run left out can be read now.
     #[error(
         "{file} could not be read when {output} was begun, and what was learned there is without it: start over with \
@@ -424,6 +439,7 @@ impl JobError {
             }
             Self::Config(_)
             | Self::OtherJob { .. }
+            | Self::OtherInput { .. }
             | Self::Repaired { .. }
             | Self::Foreign { .. }
             | Self::DamagedState { .. }
@@ -444,48 +460,4 @@ impl JobError {
 
 fn and_others(count: usize) -> String {
     if count == 0 { String::new() } else { format!(" and {count} more") }
-}
-
-fn of_dataset(error: &DatasetError) -> Class {
-    match error {
-        DatasetError::Archive(error) => of_archive(error),
-        DatasetError::NoSamples | DatasetError::GroupMismatch { .. } | DatasetError::Unstackable { .. } => Class::Input,
-        DatasetError::Diverged { .. } => Class::Numerics,
-        DatasetError::MoreRanksThanShards { .. } | DatasetError::MoreRanksThanSlabs { .. } => Class::Usage,
-    }
-}
-
-fn of_codec(error: &CodecError) -> Class {
-    match error {
-        CodecError::BoundMissing | CodecError::BoundNotPositive { .. } => Class::Usage,
-        CodecError::Verification { .. } | CodecError::RateNotReachable { .. } => Class::Numerics,
-        _ => Class::Input,
-    }
-}
-
-fn of_archive(error: &ArchiveError) -> Class {
-    match error.class() {
-        ErrorClass::Input => Class::Input,
-        ErrorClass::Output => Class::Output,
-    }
-}
-
-fn of_assimilate(error: &AssimilateError) -> Class {
-    match error {
-        AssimilateError::TooManyObservations { .. } => Class::Usage,
-        AssimilateError::NoObservations { .. }
-        | AssimilateError::ReadObservations { .. }
-        | AssimilateError::MissingColumn { .. }
-        | AssimilateError::BadObservation { .. }
-        | AssimilateError::UnequalColumns { .. }
-        | AssimilateError::NoSpread => Class::Input,
-        AssimilateError::NotFinite { .. }
-        | AssimilateError::Analysis { .. }
-        | AssimilateError::LineSearch { .. }
-        | AssimilateError::NotConverged { .. }
-        | AssimilateError::NotPositive { .. }
-        | AssimilateError::NoSingularValues
-        | AssimilateError::GradientTest { .. }
-        | AssimilateError::AdjointTest { .. } => Class::Numerics,
-    }
 }

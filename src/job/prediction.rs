@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Axis;
 
-use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Values};
+use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Values, names_of_text};
 use crate::backend::Cpu;
 use crate::codec::{self, CodecError, Limits, Mask, TileFrame, TileSpec};
 use crate::config::{self, Compress, Data, Scale};
@@ -57,7 +57,6 @@ pub(super) struct Predictor {
     encode: Encode,
     /// Latent values below it by magnitude are 0.
     threshold: Option<f64>,
-    step: f64,
     reader: Prediction,
 }
 
@@ -87,7 +86,8 @@ pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<Vec<Str
             continue;
         }
         let asked_for = variables.iter().any(|v| section.predictor_of(v) == config::Predictor::Learned);
-        match Predictor::new(ctx, section, model) {
+        let earlier = Predictor::earlier(ctx, section, &model)?;
+        match earlier.map_or_else(|| Predictor::new(ctx, section, model), |earlier| Ok(Some(earlier))) {
             Ok(Some(predictor)) => drop(found.insert(variables, predictor)),
             Ok(None) => {}
             Err(JobError::Model(error @ ModelError::NotExact { .. })) if !asked_for => ctx.report.log(format_args!(
@@ -204,7 +204,26 @@ impl Predictor {
         let mean = Statistic::code(&model.normalizer.mean, sample)?;
         let std = Statistic::code(&model.normalizer.std, sample)?;
         let reader = Prediction { decoder, window: model.window, scale: model.normalizer.scale, mean, std };
-        Ok(Some(Self { model, encode, threshold, step, reader }))
+        Ok(Some(Self { model, encode, threshold, reader }))
+    }
+
+    /// With the reader's half that the archive of a changed input has, so that its tiles stay; `None` without one. Collective.
+    fn earlier(ctx: &Context, section: &Compress, model: &TrainedModel) -> Result<Option<Self>, JobError> {
+        let found = ctx.world.is_root().then(|| changed_archive(ctx, &model.variables));
+        let found: Option<(PathBuf, String)> = ctx.world.broadcast(found.as_ref());
+        let Some((path, group)) = found else { return Ok(None) };
+        let archive = Archive::open(&path)?;
+        let field = space(archive.original().variable(&model.variables[0])?.shape);
+        let reader = Prediction::read(&archive, &group, (field, model.variables.len()))?;
+        let Some(reader) = reader.filter(|_| model.fits(field)) else { return Ok(None) };
+        let step = reader.decoder.step();
+        let unit = step / section.latent.step.unwrap_or(LATENT_STEP);
+        let threshold = section.latent.threshold.map(|threshold| threshold * unit);
+        let (variables, path) = (model.variables.join(", "), path.display());
+        ctx.report
+            .log(format_args!("compress {variables}: its model stores latents in steps of {step:.3e}, as in {path}"));
+        let encode = ctx.device.encoder(model, section.latent.keep)?;
+        Ok(Some(Self { model: model.clone(), encode, threshold, reader }))
     }
 
     /// The reader's half.
@@ -222,10 +241,25 @@ impl Predictor {
         let steps: Vec<usize> = (0..fields[0].values.dim().0).collect();
         let symbols = |steps: &[usize]| {
             let samples: Vec<f32> = steps.iter().flat_map(|&step| normalized(&self.model, fields, step)).collect();
-            IntegerDecoder::symbols(&(self.encode)(&samples, self.threshold), self.step)
+            IntegerDecoder::symbols(&(self.encode)(&samples, self.threshold), self.reader.decoder.step())
         };
         steps.chunks(at_once(self.model.graph.sample())).flat_map(symbols).collect()
     }
+}
+
+/// The first archive of a changed input that has a decoder of these variables, and the name of their group there.
+fn changed_archive(ctx: &Context, variables: &[String]) -> Option<(PathBuf, String)> {
+    let changed = ctx.inputs.iter().filter(|input| ctx.appended.changed.contains(&input.name));
+    changed.map(|input| ctx.output.archive(input)).find_map(|path| {
+        let archive = Archive::open(&path).ok()?;
+        let members = |group: &str| archive.text(&format!("members/{group}")).ok().map(|text| names_of_text(&text));
+        let has = |group: &&str| {
+            members(group).is_some_and(|found| found == variables)
+                && archive.has_part(&format!("decoder/{group}/network"))
+        };
+        let group = archive.groups().find(has)?.to_string();
+        Some((path, group))
+    })
 }
 
 /// Latents of samples, shared by the ranks.

@@ -13,7 +13,7 @@ use crate::world::World;
 
 use super::arguments::RunArguments;
 use super::lock::Lock;
-use super::state::{self, State};
+use super::state::{self, Appended, State};
 use super::{
     BadFile, Class, Device, Input, JobError, Output, assimilate, evaluate, groups, inputs, prediction, probe, smoke,
     train,
@@ -31,6 +31,8 @@ pub(super) struct Prepared {
     pub(super) archives: Vec<Input>,
     /// Stages an earlier run finished.
     pub(super) finished: Vec<Stage>,
+    /// What earlier runs made of inputs that are others now.
+    pub(super) appended: Appended,
     /// On rank 0: what keeps other jobs out, and what the output remembers.
     pub(super) root: Option<(Lock, State)>,
 }
@@ -43,6 +45,7 @@ struct Shared {
     left_out: Vec<BadFile>,
     archives: Vec<Input>,
     finished: Vec<Stage>,
+    appended: Appended,
 }
 
 /// Loads and checks everything, then takes the output folder. Collective.
@@ -57,8 +60,8 @@ pub(super) fn prepare(world: &World, arguments: &RunArguments) -> Result<Prepare
     let answer: Result<Shared, (Class, String)> = world.broadcast(answer.as_ref());
     let shared = answer.map_err(|(class, message)| JobError::Refused { class, message })?;
     let job = config::parse("config.resolved.yaml".as_ref(), &shared.job, &[])?;
-    let Shared { inputs, left_out, archives, finished, .. } = shared;
-    Ok(Prepared { job, inputs, left_out, archives, finished, root })
+    let Shared { inputs, left_out, archives, finished, appended, .. } = shared;
+    Ok(Prepared { job, inputs, left_out, archives, finished, appended, root })
 }
 
 fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock, State), JobError> {
@@ -66,20 +69,23 @@ fn prepare_root(arguments: &RunArguments, ranks: usize) -> Result<(Shared, Lock,
     Device::check(&job.job)?;
     let output = Output::new(&job.job.output);
     let lock = make_root(&output)?;
-    let files = [&inputs[..], &archives[..], &models(&job)?[..], &beside(&job)?[..]].concat();
-    let mut state = State::new(&job, &files, &left_out)?;
+    let others = [models(&job)?, beside(&job)?].concat();
+    let mut state = State::new(&job, [&[&inputs[..], &archives[..]].concat(), &others], &left_out)?;
     if arguments.fresh || arguments.smoke {
         let observations = job.assimilate.as_ref().and_then(|a| a.observations.file.as_deref());
-        let read: Vec<&Path> = files.iter().map(|file| file.path.as_path()).chain(observations).collect();
+        let files = inputs.iter().chain(&archives).chain(&others).map(|file| file.path.as_path());
+        let read: Vec<&Path> = files.chain(observations).collect();
         state::clear(&output, &read)?;
     }
     match State::read(&output)? {
-        Some(old) => state.go_on(old, &job, &output)?,
+        Some(old) => state.go_on(old, &job, &output, arguments.append)?,
         None => state.write(&output)?,
     }
+    let inputs = if job.compress.is_some() { state.inputs() } else { inputs };
     let text = config::to_yaml(&job);
     write_atomic(&output.file(state::RESOLVED), text.as_bytes())?;
-    Ok((Shared { job: text, inputs, left_out, archives, finished: state.finished.clone() }, lock, state))
+    let (finished, appended) = (state.finished.clone(), state.appended.clone());
+    Ok((Shared { job: text, inputs, left_out, archives, finished, appended }, lock, state))
 }
 
 /// Refuses a job that promises nothing and predicts nothing, and bounds of variables that no input has: a promise must not

@@ -1,5 +1,6 @@
 //! What an output folder remembers of its run: whose it is, and which stages are finished.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use crate::config::{self, Job, Stage};
 use crate::report::write_atomic;
 
-use super::{BadFile, Input, JobError, Output};
+use super::{BadFile, Input, JobError, Output, inputs};
 
 /// Everything a run may leave in its output; `--fresh` removes these, the last one first, and nothing else.
 const OWN: &[&str] = &[
@@ -39,8 +40,12 @@ pub(super) struct State {
     digest: String,
     /// The resolved job, to name what differs.
     job: Value,
-    /// The input files as they were.
+    /// The inputs and archives as they were.
     inputs: Vec<Seen>,
+    /// Other files that are read, as they were.
+    others: Vec<Seen>,
+    /// What an earlier run made of inputs that are others now.
+    pub(super) appended: Appended,
     /// Names of those that could not be read and were left out.
     #[serde(default)]
     left_out: Vec<PathBuf>,
@@ -48,25 +53,37 @@ pub(super) struct State {
     pub(super) finished: Vec<Stage>,
 }
 
-/// An input file as it was; another size or time means other data.
+/// A file as it was; another size or time means other data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Seen {
-    path: PathBuf,
-    bytes: u64,
+pub(super) struct Seen {
+    /// The file and what its products are called.
+    pub input: Input,
+    /// Its size.
+    pub bytes: u64,
     modified_s: u64,
+}
+
+/// What an earlier run made of inputs that are others now (`--append`).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Appended {
+    /// Names of inputs that changed since their archives were made.
+    pub changed: BTreeSet<PathBuf>,
+    /// Inputs that are no longer there: their archives stay.
+    pub gone: Vec<Seen>,
 }
 
 impl State {
     /// The state of a run of `job` that has done nothing yet.
-    pub(super) fn new(job: &Job, inputs: &[Input], left_out: &[BadFile]) -> Result<Self, JobError> {
+    pub(super) fn new(job: &Job, [inputs, others]: [&[Input]; 2], left_out: &[BadFile]) -> Result<Self, JobError> {
         // The folder itself may be moved between two runs.
         let mut portable = job.clone();
         portable.job.output = PathBuf::new();
         let digest = blake3::hash(config::to_yaml(&portable).as_bytes()).to_hex().to_string();
         let job = serde_json::to_value(&portable).expect("a job is plain data with text keys");
-        let inputs = inputs.iter().map(|input| Seen::now(&input.path)).collect::<Result<_, _>>()?;
+        let seen = |files: &[Input]| files.iter().map(Seen::now).collect::<Result<_, _>>();
         let left_out = left_out.iter().map(|file| file.name.clone()).collect();
-        Ok(Self { digest, job, inputs, left_out, finished: Vec::new() })
+        let (appended, finished) = (Appended::default(), Vec::new());
+        Ok(Self { digest, job, inputs: seen(inputs)?, others: seen(others)?, appended, left_out, finished })
     }
 
     /// What an earlier run left in `output`; `None` if nothing did.
@@ -88,22 +105,81 @@ impl State {
         Ok(write_atomic(&output.file(STATE), text.as_bytes())?)
     }
 
-    /// Goes on with what `old` began, and keeps that. Files that were left out then and can be read now are coded as well;
-    /// where others were learned from without them, the job is refused.
-    ///
-    /// Errors: that was another job, or had other data; the output cannot be written.
-    pub(super) fn go_on(&mut self, old: Self, job: &Job, output: &Output) -> Result<(), JobError> {
-        let repaired = |seen: &Seen| !old.inputs.contains(seen) && old.has_left_out(&seen.path);
-        let (found, rest): (Vec<Seen>, Vec<Seen>) = self.inputs.iter().cloned().partition(repaired);
-        Self { inputs: rest, ..self.clone() }.check_same(&old, output)?;
-        self.finished = old.finished;
-        if let Some(file) = found.into_iter().next() {
-            if job.train.is_some() || job.assimilate.is_some() || job.evaluate.is_some() {
-                return Err(JobError::Repaired { output: output.root().into(), file: file.path });
-            }
-            self.finished.retain(|stage| !matches!(stage, Stage::Compress | Stage::Decompress));
+    /// The inputs, or the archives where only these are read.
+    pub(super) fn inputs(&self) -> Vec<Input> {
+        self.inputs.iter().map(|seen| seen.input.clone()).collect()
+    }
+
+    /// Remembers that a stage is done.
+    pub(super) fn finish(&mut self, stage: Stage, output: &Output) -> Result<(), JobError> {
+        self.finished.push(stage);
+        if stage == Stage::Compress {
+            self.appended.changed.clear();
         }
         self.write(output)
+    }
+
+    /// Goes on with what `old` began, and keeps that. Files that were left out then and can be read now are coded as well,
+    /// with `append` also those that are new or changed; where others were learned from without them, the job is refused.
+    ///
+    /// Errors: that was another job, or had other data; the output cannot be written.
+    pub(super) fn go_on(&mut self, old: Self, job: &Job, output: &Output, append: bool) -> Result<(), JobError> {
+        self.check_same(&old, output)?;
+        if job.compress.is_some() {
+            self.rename(&old, append)?;
+        }
+        // 1. What is other than it was.
+        let (now, before) = (by_path(&self.inputs), by_path(old.appended.gone.iter().chain(&old.inputs)));
+        let known = by_path(&old.inputs);
+        let new: Vec<&Seen> = self.inputs.iter().filter(|seen| known.get(seen.path()) != Some(seen)).collect();
+        let gone = || old.inputs.iter().filter(|seen| !now.contains_key(seen.path()));
+        let same = new.is_empty() && gone().next().is_none();
+        if append && !same {
+            check_append(job, &old)?;
+        } else {
+            self.check_inputs(&old, job, output, (&new, gone().next()))?;
+        }
+        // 2. What that leaves to do.
+        self.finished.clone_from(&old.finished);
+        if !same {
+            self.finished.retain(|stage| !matches!(stage, Stage::Compress | Stage::Decompress));
+        }
+        let other = |seen: &&&Seen| before.get(seen.path()).is_some_and(|before| before != *seen);
+        let changed: Vec<&Input> = new.iter().filter(other).map(|seen| &seen.input).collect();
+        let names = changed.iter().map(|input| input.name.clone()).chain(old.appended.changed.iter().cloned());
+        let archived = |seen: &&&Seen| !now.contains_key(seen.path()) && output.archive(&seen.input).exists();
+        let gone = before.values().filter(archived).map(|seen| (*seen).clone()).collect();
+        let appended = Appended { changed: names.collect(), gone };
+        // 3. What was made of their earlier values goes; archives are replaced when the new ones are whole.
+        for input in changed {
+            for path in [output.decompressed(input), output.aside(input)].into_iter().filter(|path| path.exists()) {
+                std::fs::remove_file(&path).map_err(|source| JobError::Unwritable { path, source })?;
+            }
+        }
+        self.appended = appended;
+        self.write(output)
+    }
+
+    /// Refuses inputs that are other than they were, except `new` ones that were left out and are needed for nothing but
+    /// their own archives.
+    fn check_inputs(
+        &self,
+        old: &Self,
+        job: &Job,
+        output: &Output,
+        (new, gone): (&[&Seen], Option<&Seen>),
+    ) -> Result<(), JobError> {
+        let unexpected = new.iter().copied().find(|seen| !old.has_left_out(seen.path())).or(gone);
+        let output = output.root().into();
+        if let Some(path) = unexpected.map(Seen::path) {
+            let (path, old, new) = (path.into(), old.tell(path), self.tell(path));
+            return Err(JobError::OtherInput { output, path, old, new });
+        }
+        let learned = job.train.is_some() || job.assimilate.is_some() || job.evaluate.is_some();
+        match new.first().filter(|_| learned) {
+            Some(file) => Err(JobError::Repaired { output, file: file.path().into() }),
+            None => Ok(()),
+        }
     }
 
     /// Whether a file was left out; names are ends of paths, and no two inputs share one.
@@ -111,36 +187,92 @@ impl State {
         self.left_out.iter().any(|name| path.ends_with(name))
     }
 
+    /// Names the inputs beside those that are no longer there, so that each has an archive of its own.
+    ///
+    /// Errors: one that has an archive would get another name.
+    fn rename(&mut self, old: &Self, append: bool) -> Result<(), JobError> {
+        let earlier = || old.appended.gone.iter().chain(old.inputs.iter().filter(|_| append));
+        let mut paths: Vec<PathBuf> = earlier().chain(&self.inputs).map(|seen| seen.input.path.clone()).collect();
+        paths.sort();
+        paths.dedup();
+        let names: BTreeMap<PathBuf, PathBuf> =
+            inputs::name_all(paths).into_iter().map(|input| (input.path, input.name)).collect();
+        if let Some(seen) = earlier().find(|seen| names[&seen.input.path] != seen.input.name) {
+            let (path, name) = (seen.input.path.display(), seen.input.name.display());
+            let now = names[&seen.input.path].display();
+            let reason =
+                format!("beside the new inputs {path}, archived as {name}, would be {now}: choose another job.output");
+            return Err(JobError::Argument { argument: "--append".into(), reason });
+        }
+        for seen in &mut self.inputs {
+            seen.input.name.clone_from(&names[&seen.input.path]);
+        }
+        self.inputs.sort_by(|a, b| a.input.cmp(&b.input));
+        Ok(())
+    }
+
+    /// Whether this is the same job, with the same files beside the inputs.
     fn check_same(&self, old: &Self, output: &Output) -> Result<(), JobError> {
-        let other = |key: String, old: String, new: String| {
-            Err(JobError::OtherJob { output: output.root().into(), key, old, new })
-        };
         if self.digest != old.digest {
             let (key, old, new) = first_difference("", &old.job, &self.job).unwrap_or_else(|| {
                 ("the version of sci-hpc".into(), "another".into(), env!("CARGO_PKG_VERSION").into())
             });
-            return other(key, old, new);
+            return Err(JobError::OtherJob { output: output.root().into(), key, old, new });
         }
-        if self.inputs == old.inputs {
-            return Ok(());
+        let differs = |a: &[Seen], b: &[Seen]| a.iter().find(|seen| !b.contains(seen)).cloned();
+        match differs(&self.others, &old.others).or_else(|| differs(&old.others, &self.others)) {
+            Some(Seen { input: Input { path, .. }, .. }) => {
+                let key = format!("file {}", path.display());
+                Err(JobError::OtherJob {
+                    output: output.root().into(),
+                    key,
+                    old: old.tell(&path),
+                    new: self.tell(&path),
+                })
+            }
+            None => Ok(()),
         }
-        let changed = self.inputs.iter().find(|seen| !old.inputs.contains(seen));
-        let gone = old.inputs.iter().find(|seen| !self.inputs.contains(seen));
-        let path = changed.or(gone).map(|seen| seen.path.display().to_string()).unwrap_or_default();
-        let find = |state: &Self| match state.inputs.iter().find(|seen| seen.path.display().to_string() == path) {
+    }
+
+    /// What is known of a file.
+    fn tell(&self, path: &Path) -> String {
+        match self.inputs.iter().chain(&self.others).find(|seen| seen.input.path == path) {
             Some(seen) => format!("{} bytes, modified {}", seen.bytes, super::provenance::utc(seen.modified_s)),
-            None if state.has_left_out(Path::new(&path)) => "unreadable and left out".into(),
+            None if self.has_left_out(path) => "unreadable and left out".into(),
             None => "not there".into(),
-        };
-        other(format!("input {path}"), find(old), find(self))
+        }
     }
 }
 
+/// Refuses to append where something else was, or will be, made of all inputs.
+fn check_append(job: &Job, old: &State) -> Result<(), JobError> {
+    let reason = if job.compress.is_none() {
+        "this job compresses nothing"
+    } else if job.assimilate.is_some() || job.evaluate.is_some() {
+        "states of all inputs go into `assimilate` and `evaluate`: choose another job.output"
+    } else if job.train.is_some() && !old.finished.contains(&Stage::Train) {
+        "the inputs changed before the models were finished: start over with --fresh"
+    } else {
+        return Ok(());
+    };
+    Err(JobError::Argument { argument: "--append".into(), reason: reason.into() })
+}
+
+/// Files by their paths; of two of one path the last.
+fn by_path<'s>(files: impl IntoIterator<Item = &'s Seen>) -> BTreeMap<&'s Path, &'s Seen> {
+    files.into_iter().map(|seen| (seen.path(), seen)).collect()
+}
+
 impl Seen {
-    fn now(path: &Path) -> Result<Self, JobError> {
-        let metadata = std::fs::metadata(path).map_err(|source| JobError::Unreadable { path: path.into(), source })?;
+    fn path(&self) -> &Path {
+        &self.input.path
+    }
+
+    fn now(input: &Input) -> Result<Self, JobError> {
+        let unreadable = |source| JobError::Unreadable { path: input.path.clone(), source };
+        let metadata = std::fs::metadata(&input.path).map_err(unreadable)?;
         let modified = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        Ok(Self { path: path.into(), bytes: metadata.len(), modified_s: modified.as_secs() })
+        Ok(Self { input: input.clone(), bytes: metadata.len(), modified_s: modified.as_secs() })
     }
 }
 
@@ -201,7 +333,7 @@ mod tests {
 
     fn state(sets: &[&str]) -> State {
         let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
-        State::new(&config::parse(Path::new("job.yaml"), JOB, &sets).unwrap(), &[], &[]).unwrap()
+        State::new(&config::parse(Path::new("job.yaml"), JOB, &sets).unwrap(), [&[], &[]], &[]).unwrap()
     }
 
     fn difference(sets: &[&str]) -> String {

@@ -1,7 +1,7 @@
 //! Toy fields, and a round trip that checks everything a stream promises.
 
 use sci_hpc::archive::{ElementType, Values};
-use sci_hpc::codec::{Bound, CodedTile, Limits, Mask, TileFrame, TileSpec, decode_tile, encode_tile};
+use sci_hpc::codec::{Bound, CodedTile, Limits, Mask, TileFrame, TileSpec, decode_tile, encode_tile, verify_tile};
 
 /// Counter-based noise in [-1, 1).
 pub fn noise(i: usize) -> f64 {
@@ -51,6 +51,8 @@ pub fn within(abs: Option<f64>, pw_rel: Option<f64>) -> Bound {
 /// Codes, checks the mask stream, decodes, and compares every value with the promise; gives the coded tile.
 pub fn round_trip(values: &Values, prediction: Option<&[f32]>, spec: &TileSpec) -> CodedTile {
     let coded = encode_tile(values, prediction, spec).unwrap();
+    // Of the same values the stream keeps what it promises.
+    assert_eq!(verify_tile(values, (coded.stream.clone(), coded.mask.clone()), prediction, spec), Ok(coded.clone()));
     let back = decode(&coded, values.element(), spec.shape, prediction);
     let size = values.element().size();
     for i in 0..values.len() {

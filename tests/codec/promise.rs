@@ -1,7 +1,7 @@
 //! Every value keeps its promise, whatever its type, shape, bound and predictor.
 
 use sci_hpc::archive::{ElementType, Values};
-use sci_hpc::codec::{Bound, CodecError, Limits, Method, Predictor, TileSpec, encode_tile};
+use sci_hpc::codec::{Bound, CodecError, Limits, Method, Predictor, TileSpec, encode_tile, verify_tile};
 
 use crate::fields::{decode, noise, round_trip, spec, stored, wave, within};
 
@@ -442,6 +442,39 @@ fn rings_leave_saturated_pixels_as_they_are() {
     assert!(coded.report.defects >= 6 * 3 * 29 && coded.stream.len() * 10 < values.bytes().len(), "{:?}", coded.report);
     let rings = coded.report.rings.unwrap();
     assert!(rings.largest > 0.0 && rings.largest <= 0.5, "{rings:?}");
+}
+
+/// A stream is verified with other values than those it was made of.
+#[test]
+fn a_stream_promises_of_other_values_what_it_would_of_its_own() {
+    let shape = [2, 6, 8, 10];
+    let bounds = [
+        within(Some(1e-2), None),
+        Bound::Lossless,
+        Bound::Within(Limits { rmse: Some(1e-2), ..Limits::default() }),
+        Bound::Within(Limits { spectrum: Some(0.1), ..Limits::default() }),
+        Bound::Within(Limits { rate: Some(16.0), ..Limits::default() }),
+    ];
+    for bound in bounds {
+        let spec = TileSpec { fills: &[0x7149_f2ca], ..spec(shape, bound) };
+        let mut values: Vec<f32> = stored(ElementType::F32, shape).to_f64().iter().map(|&v| v as f32).collect();
+        (values[7], values[9]) = (f32::NAN, 1.0e30);
+        let coded = encode_tile(&Values::F32(values.clone()), None, &spec).unwrap();
+        let verify = |values: &[f32], stream: &[u8]| {
+            verify_tile(&Values::F32(values.into()), (stream.into(), coded.mask.clone()), None, &spec)
+        };
+        assert_eq!(verify(&values, &coded.stream).as_ref(), Ok(&coded), "{bound:?}");
+        let of_size = matches!(bound, Bound::Within(Limits { rate: Some(_), .. }));
+        for (place, other) in [(7, 1.0f32), (9, 1.0), (100, f32::NAN), (100, 1.0e30), (100, values[100] + 3.0)] {
+            let mut values = values.clone();
+            values[place] = other;
+            let verified = verify(&values, &coded.stream);
+            // A bound on the size promises of numbers only that they come back as numbers.
+            let number = of_size && place == 100 && other.abs() < 1.0e3;
+            assert_eq!(verified.is_ok(), number, "{bound:?}, {other} at {place}: {verified:?}");
+        }
+        assert!(verify(&values, &coded.stream[..coded.stream.len() - 1]).is_err(), "{bound:?}");
+    }
 }
 
 /// Pixels that did not count, with a mask or without: exact, and no part of what their rings are scaled to.

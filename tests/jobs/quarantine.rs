@@ -83,9 +83,9 @@ fn file_that_was_left_out_and_is_repaired_is_coded_by_the_same_command() {
     assert_eq!(products(&here), products(&whole));
     assert_eq!(metrics(&here)["compress"]["quarantined"], serde_json::json!([]));
     assert_eq!(metrics(&here)["compress"]["files"].as_array().unwrap().len(), 2);
-    // Other data under an old name are another job, and so is a file that can no longer be read.
+    // Other data under an old name are refused, and so is a file that can no longer be read.
     std::fs::write(here.join("b.nc"), "spoiled again\n").unwrap();
-    run().refused(2, &["another job", "b.nc", "is now unreadable and left out", "--fresh"]);
+    run().refused(2, &["other inputs", "b.nc", "is now unreadable and left out", "--append", "--fresh"]);
     // What a model learned, it learned without the file.
     let learned = prepare("quarantine-learned", &["a.nc"]);
     let train = "train: {model: {name: dense, hidden: [4], latent: 2}, epochs: 1, batch: 2, shards: 2}\n";

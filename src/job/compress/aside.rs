@@ -23,9 +23,7 @@ pub(super) struct Aside {
 impl Aside {
     /// Opens what an earlier run put aside of a file, if it did; a damaged file is none. Collective over the team.
     pub fn open(ctx: &Context, team: &World, input: &Input) -> Result<Self, JobError> {
-        let mut name = input.name.clone().into_os_string();
-        name.push(".h5");
-        let path = ctx.output.checkpoints().join("compress").join(name);
+        let path = ctx.output.aside(input);
         let there = team.any(team.is_root() && path.exists() && StreamFile::is_whole(&path));
         let earlier = there.then(|| StreamFile::open(&path)).transpose()?;
         Ok(Self { path, earlier })

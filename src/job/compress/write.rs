@@ -12,13 +12,16 @@ use super::super::{JobError, rate, slices};
 use super::{ChosenGroup, CodedGroup, File, masks};
 
 impl File<'_, '_> {
-    /// The learned prediction stays if what it saves in all tiles pays for the decoder. Collective over the team.
+    /// The learned prediction stays if what it saves in all tiles pays for the decoder, or a tile is nothing without it.
+    /// Collective over the team.
     pub(super) fn choose<'g>(&self, coded: CodedGroup<'g>) -> ChosenGroup<'g> {
         let CodedGroup { group, variables, plan, boxes, owned, tiles } = coded;
         let decoder = plan.model.map_or_else(Vec::new, |m| m.reader().to_parts(&group.name));
-        let mut saved = [tiles.values().map(CodedTile::saved).sum::<u64>()];
-        self.team.sum(&mut saved);
-        let keep = !decoder.is_empty() && (saved[0] > size(&decoder) || plan.learned_only);
+        let needed = tiles.values().filter(|tile| tile.is_learned_only()).count() as u64;
+        let mut sums = [tiles.values().map(CodedTile::saved).sum::<u64>(), needed];
+        self.team.sum(&mut sums);
+        let [saved, needed] = sums;
+        let keep = !decoder.is_empty() && (saved > size(&decoder) || needed > 0 || plan.learned_only);
         let tiles = tiles.into_values().map(|tile| tile.choose(keep)).collect();
         ChosenGroup { group, variables, plan, boxes, owned, tiles, decoder: if keep { decoder } else { Vec::new() } }
     }
