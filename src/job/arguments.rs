@@ -86,6 +86,11 @@ fn grid(text: &str) -> Result<Grid, String> {
         .ok_or_else(|| "three extents from 1 to 4096, like 91x85x32".into())
 }
 
+fn cells(text: &str) -> Result<Grid, String> {
+    let one = text.parse().ok().filter(|k| (1..=1 << 12).contains(k));
+    one.map_or_else(|| grid(text).map_err(|_| "a number from 1 to 4096, or three, like 1x4x4".into()), |k| Ok([k; 3]))
+}
+
 /// What runs without a job file, without MPI and without a GPU.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -119,6 +124,9 @@ pub enum Command {
         /// The same along x, the innermost
         #[arg(short, value_name = "A:B")]
         x: Option<String>,
+        /// A preview: means over K cells along each axis in space, or over KZxKYxKX; each is within the bound of its values
+        #[arg(long, value_name = "K", default_value = "1", value_parser = cells)]
+        coarsen: Grid,
         /// Write what is not damaged: damaged tiles hold the fill value, are named, and the exit code is 3
         #[arg(long)]
         salvage: bool,

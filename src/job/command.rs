@@ -19,9 +19,10 @@ pub fn run(command: &Command) -> Result<(), JobError> {
         Command::Probe => probe::serve(),
         Command::Models { grid, json } => models(*grid, *json),
         Command::Inspect { file, json, verify } => inspect::run(file, *json, *verify),
-        Command::Extract { archive, variables, times, z, y, x, salvage, output } => {
+        Command::Extract { archive, variables, times, z, y, x, coarsen, salvage, output } => {
             let ranges = [times, z, y, x].map(Option::as_deref);
-            extract::run(&extract::Request { archive, variables, ranges, salvage: *salvage, output })
+            let coarsen = *coarsen;
+            extract::run(&extract::Request { archive, variables, ranges, coarsen, salvage: *salvage, output })
         }
     }
 }

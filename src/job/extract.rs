@@ -1,7 +1,11 @@
 //! `extract ARCHIVE`: some variables in a box of an archive as a NetCDF file; decodes only the tiles it needs.
 
+mod coarse;
+
 use std::ops::Range;
 use std::path::Path;
+
+use rayon::prelude::*;
 
 use crate::archive::{
     Archive, ArchiveError, Box4, Coordinate, FieldSpec, FieldVariable, FieldWriter, Piece, Values, Variable,
@@ -9,8 +13,9 @@ use crate::archive::{
 };
 use crate::world::World;
 
-use super::decompress::GroupDecoder;
+use super::decompress::{GroupDecoder, tiles_at_once};
 use super::{Class, JobError, tiling};
+use coarse::Coarse;
 
 /// What is asked for.
 pub(super) struct Request<'a> {
@@ -20,6 +25,8 @@ pub(super) struct Request<'a> {
     pub variables: &'a [String],
     /// Along t, z, y, x: `A:B`, either side may be missing.
     pub ranges: [Option<&'a str>; 4],
+    /// Cells along z, y, x whose mean is taken.
+    pub coarsen: [usize; 3],
     /// Whether damaged tiles are left out.
     pub salvage: bool,
     /// The file to write.
@@ -48,40 +55,89 @@ pub(super) fn run(request: &Request) -> Result<(), JobError> {
     let wanted = wanted(request, shape)?;
     // 2. The file: coordinates of the box, attributes of the variables as they are.
     let world = World::serial();
-    let spec = spec(&archive, &variables, &wanted, request.salvage)?;
-    let mut file = FieldWriter::create(&world, request.output, &spec)?;
-    // 3. Tile after tile that the steps touch.
+    let coarse = (request.coarsen != [1; 3]).then(|| Coarse::new(wanted, request.coarsen));
+    let spec = spec(&archive, &variables, (&wanted, coarse.as_ref()), request.salvage)?;
+    let mut out = Out { file: FieldWriter::create(&world, request.output, &spec)?, wanted, coarse };
+    // 3. The tiles that it touches.
     let mut damaged = Vec::new();
     let groups: Vec<String> = archive.groups().map(String::from).collect();
     for group in &groups {
         let members = names_of_text(&archive.text(&format!("members/{group}"))?);
-        if !members.iter().any(|member| names.contains(member)) {
-            continue;
-        }
-        let decoder = GroupDecoder::open(&archive, group)?;
-        for region in decoder.tiles() {
-            let Some(part) = region.intersect(&wanted) else { continue };
-            for (v, variable) in decoder.variables.iter().enumerate().filter(|(_, v)| names.contains(&v.name)) {
-                let decoded = decoder.decode(&region, Some(v)).and_then(|mut values| {
-                    let values = values.swap_remove(v).ok_or_else(|| lost(request.archive, variable))?;
-                    Ok(cut(&values, &region, &part))
-                });
-                let values = match decoded {
-                    Err(error) if request.salvage && error.class() == Class::Input => {
-                        damaged.push(format!("`{}`, {part}: {error}", variable.name));
-                        missing(variable, part.count())
-                    }
-                    decoded => decoded?,
-                };
-                let start = std::array::from_fn(|axis| part.start[axis] - wanted.start[axis]);
-                let region = Box4 { start, len: part.len };
-                file.write(&variable.name.replace('/', "_"), vec![Piece { region, values }])?;
-            }
+        if members.iter().any(|member| names.contains(member)) {
+            let decoder = GroupDecoder::open(&archive, group)?;
+            damaged.extend(out.take(&decoder, &names, request)?);
         }
     }
-    file.finish()?;
+    out.finish()?;
     let (path, output) = (request.archive.into(), request.output.into());
     if damaged.is_empty() { Ok(()) } else { Err(JobError::Salvaged { path, output, damaged }) }
+}
+
+/// The file that is written.
+struct Out<'w> {
+    file: FieldWriter<'w>,
+    wanted: Box4,
+    coarse: Option<Coarse>,
+}
+
+impl Out<'_> {
+    /// Writes what is asked for of a group, as many tiles at a time as there are threads; returns what is damaged.
+    fn take(&mut self, decoder: &GroupDecoder, names: &[String], request: &Request) -> Result<Vec<String>, JobError> {
+        let mut damaged = Vec::new();
+        let of_group: Vec<(usize, &Variable)> =
+            decoder.variables.iter().copied().enumerate().filter(|(_, v)| names.contains(&v.name)).collect();
+        let touched = |region: Box4| Some((region, region.intersect(&self.wanted)?));
+        let parts: Vec<(Box4, Box4)> = decoder.tiles().into_iter().filter_map(touched).collect();
+        let (values, elements) =
+            (parts.first().map_or(0, |(region, _)| region.count()), of_group.iter().map(|(_, v)| v.element));
+        for round in parts.chunks(tiles_at_once(values, elements, rayon::current_num_threads())) {
+            let decode = |(region, part): &(Box4, Box4)| -> Vec<Result<Values, JobError>> {
+                let one = |&(v, variable): &(usize, &Variable)| {
+                    let values = decoder.decode(region, Some(v))?.swap_remove(v);
+                    Ok(cut(&values.ok_or_else(|| lost(request.archive, variable))?, region, part))
+                };
+                of_group.iter().map(one).collect()
+            };
+            let decoded: Vec<_> = round.par_iter().map(decode).collect();
+            for ((_, part), decoded) in round.iter().zip(decoded) {
+                for ((_, variable), decoded) in of_group.iter().zip(decoded) {
+                    let values = match decoded {
+                        Err(error) if request.salvage && error.class() == Class::Input => {
+                            damaged.push(format!("`{}`, {part}: {error}", variable.name));
+                            None
+                        }
+                        decoded => Some(decoded?),
+                    };
+                    self.write(variable, part, values)?;
+                }
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// Writes a part of a tile, or adds it to means; `None`: it is lost.
+    fn write(&mut self, variable: &Variable, part: &Box4, values: Option<Values>) -> Result<(), JobError> {
+        let piece = match &mut self.coarse {
+            Some(coarse) => coarse.add(variable, part, values.as_ref()),
+            None => {
+                let start = std::array::from_fn(|axis| part.start[axis] - self.wanted.start[axis]);
+                let values = values.unwrap_or_else(|| missing(variable, part.count()));
+                Some(Piece { region: Box4 { start, len: part.len }, values })
+            }
+        };
+        match piece {
+            Some(piece) => Ok(self.file.write(&variable.name.replace('/', "_"), vec![piece])?),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<(), JobError> {
+        for (name, piece) in self.coarse.into_iter().flat_map(Coarse::finish) {
+            self.file.write(&name.replace('/', "_"), vec![piece])?;
+        }
+        self.file.finish()?;
+        Ok(())
+    }
 }
 
 /// The box that is asked for.
@@ -128,13 +184,24 @@ fn range(name: &str, text: Option<&str>, len: usize) -> Result<Range<usize>, Job
     if range.start < range.end && range.end <= len { Ok(range) } else { Err(wrong()) }
 }
 
-fn spec(archive: &Archive, variables: &[&Variable], wanted: &Box4, salvage: bool) -> Result<FieldSpec, JobError> {
+fn spec(
+    archive: &Archive,
+    variables: &[&Variable],
+    (wanted, coarse): (&Box4, Option<&Coarse>),
+    salvage: bool,
+) -> Result<FieldSpec, JobError> {
     let mut coordinates = archive.original().coordinates(variables[0])?;
     for (axis, coordinate) in coordinates.iter_mut().enumerate() {
         coordinate.values = coordinate.values[wanted.start[axis]..wanted.end()[axis]].to_vec();
     }
     coordinates.iter_mut().for_each(|c: &mut Coordinate| c.name = c.name.replace('/', "_"));
+    if let Some(coarse) = coarse {
+        coarse.coarsen(&mut coordinates);
+    }
     let fields = variables.iter().map(|v| {
+        if let Some(coarse) = coarse {
+            return coarse.variable(v, &coordinates);
+        }
         let mut attributes = v.attributes.clone();
         if salvage && attributes.get("_FillValue").is_none() {
             attributes.put_numbers("_FillValue", missing(v, 1));

@@ -4,7 +4,7 @@ use super::process::{folder, mpirun, sci_hpc, write};
 use super::toy::{JOB, assert_same, finish, flow, products, write_field};
 
 /// The numbers of a variable as `ncdump` prints them.
-fn numbers(file: &std::path::Path, variable: &str) -> Vec<f64> {
+pub fn numbers(file: &std::path::Path, variable: &str) -> Vec<f64> {
     let output = std::process::Command::new("ncdump").args(["-p", "9,17", "-v", variable]).arg(file).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let data = text.split_once(&format!("\n {variable} =")).expect("the variable is in the file").1;
