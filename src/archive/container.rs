@@ -10,7 +10,8 @@
 //!                       is a dataset; its format says the order of its bytes, and its shape gives the header
 //! /groups/NAME/streams  u8[N], contiguous: the streams of all tiles, in tile order
 //! /groups/NAME/index    one record per stream, see [`IndexRecord`]; deflate, with HDF5's own checksum
-//! /parts/NAME           u8[N] or text: decoder, masks, headers of the codec; attribute `hash`
+//! /parts/NAME           u8[N] or text: decoder, masks, headers of the codec, hashes of what each tile of a group was made of
+//!                       (`inputs/GROUP`, in the order of the first index of the tiles); attribute `hash`
 //! ```
 //!
 //! A hash is the first 8 bytes of BLAKE3, as a little-endian u64. Behind the last byte of HDF5 comes a hash of

@@ -34,6 +34,15 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// Both promises.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Lossless, _) | (_, Self::Lossless) => Self::Lossless,
+            (Self::Unbounded, bound) | (bound, Self::Unbounded) => bound,
+            (Self::Within(a), Self::Within(b)) => Self::Within(a.and(b)),
+        }
+    }
+
     /// Whether it is the size that is bounded.
     pub fn is_of_size(self) -> bool {
         matches!(self, Self::Within(Limits { rate: Some(_), .. }))
@@ -41,6 +50,20 @@ impl Bound {
 }
 
 impl Limits {
+    /// The stricter of both.
+    pub fn and(self, other: Self) -> Self {
+        let least = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::min);
+        Self {
+            abs: least(self.abs, other.abs),
+            pw_rel: least(self.pw_rel, other.pw_rel),
+            rmse: least(self.rmse, other.rmse),
+            spectrum: least(self.spectrum, other.spectrum),
+            decades: least(self.decades, other.decades),
+            rings: least(self.rings, other.rings),
+            rate: least(self.rate, other.rate),
+        }
+    }
+
     /// Limits in the units of the job file: `rel` is a fraction of `range` = max - min of the finite, unmasked values,
     /// `psnr` is -20 log10(rmse / range) in dB.
     pub fn resolve(abs: Option<f64>, rel: Option<f64>, (pw_rel, psnr): (Option<f64>, Option<f64>), range: f64) -> Self {

@@ -16,6 +16,10 @@ pub struct Compress {
     pub error_bound: ErrorBound,
     /// What differs for single variables, by name.
     pub variables: BTreeMap<String, VariableOverride>,
+    /// Parts of the grid with bounds of their own, which hold beside those of the variables: in every tile that a part
+    /// touches, so the tiles should fit it. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<Region>,
     /// How tiles are predicted. Default: `auto`, the cheapest one per tile.
     pub predictor: Predictor,
     /// Model file or folder of models. Default: the models trained in this job; without any, the classical predictors.
@@ -33,6 +37,7 @@ impl Default for Compress {
         Self {
             error_bound: ErrorBound::default(),
             variables: BTreeMap::new(),
+            regions: Vec::new(),
             predictor: Predictor::Auto,
             model: None,
             tile: Tile::default(),
@@ -50,6 +55,24 @@ pub struct VariableOverride {
     pub error_bound: Option<ErrorBound>,
     /// Replaces `compress.predictor`.
     pub predictor: Option<Predictor>,
+}
+
+/// A part of the grid with a bound of its own: a box, the cells of a mask, or the cells of a mask in a box.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Region {
+    /// Cells A to B - 1 along z, counted from 0: `[A, B]`. Default: all.
+    pub z: Option<[usize; 2]>,
+    /// The same along y.
+    pub y: Option<[usize; 2]>,
+    /// The same along x.
+    pub x: Option<[usize; 2]>,
+    /// Variable of the inputs on (z, y, x) or (y, x), as a land mask: cells where it is neither 0 nor missing. Default: all.
+    pub mask: Option<String>,
+    /// Variables that it is for. Default: all.
+    pub variables: Option<Vec<String>>,
+    /// What every value there obeys, beside the bound of its variable.
+    pub error_bound: ErrorBound,
 }
 
 /// Bound on the error of every value, or on the size; several together: all hold; none: no promise.
@@ -171,6 +194,35 @@ impl ErrorBound {
     }
 }
 
+impl Region {
+    /// Most of them.
+    const MOST: usize = 64;
+
+    /// The cells along z, y, x by their keys.
+    pub fn ranges(&self) -> [(&'static str, Option<[usize; 2]>); 3] {
+        [("z", self.z), ("y", self.y), ("x", self.x)]
+    }
+
+    /// Whether it is for a variable.
+    pub fn is_for(&self, variable: &str) -> bool {
+        self.variables.as_ref().is_none_or(|names| names.iter().any(|name| name == variable))
+    }
+
+    fn check(&self, checks: &mut Checks, at: &str) {
+        for (key, range) in self.ranges() {
+            checks.require(range.is_none_or(|[first, end]| first < end), &format!("{at}.{key}"), || {
+                "[A, B] with A < B: cells A to B - 1".into()
+            });
+        }
+        let bound = &self.error_bound;
+        bound.check(checks, &format!("{at}.error_bound"));
+        let kept = !bound.is_none() && bound.bits_per_value(1).is_none() && bound.iq_sigma.is_none();
+        checks.require(kept, &format!("{at}.error_bound"), || {
+            "a bound on the error, for example {abs: 0.1}; not rate, ratio or iq_sigma".into()
+        });
+    }
+}
+
 impl Compress {
     /// The bound of one variable.
     pub fn error_bound_of(&self, variable: &str) -> ErrorBound {
@@ -216,6 +268,15 @@ impl Compress {
             self.check_learned(name, &format!("compress.variables.{name}"), checks);
         }
         self.check_learned("", "compress.predictor", checks);
+        for (i, region) in self.regions.iter().enumerate() {
+            region.check(checks, &format!("compress.regions[{i}]"));
+        }
+        checks.require(self.regions.len() <= Region::MOST, "compress.regions", || format!("at most {}", Region::MOST));
+        let alone = |bound: &ErrorBound| bound.bits_per_value(1).is_some() || bound.iq_sigma.is_some();
+        let bounds = self.variables.values().filter_map(|over| over.error_bound.as_ref()).chain([&self.error_bound]);
+        checks.require(self.regions.is_empty() || !bounds.into_iter().any(alone), "compress.regions", || {
+            "error_bound.rate, ratio and iq_sigma stand alone: leave out the regions".into()
+        });
         checks.require(self.tile.steps != Some(0), "compress.tile.steps", || "0: at least one step".into());
         checks.require(self.tile.cells.is_none_or(|c| !c.contains(&0)), "compress.tile.cells", || {
             "0: at least one cell along each axis".into()

@@ -23,7 +23,7 @@ pub use assimilate::{
     Assimilate, Convention, Count, Covariance, Form, Interpolation, Method, MethodName, Minimizer, Modes, ModesRule,
     Observations,
 };
-pub use compress::{Compress, ErrorBound, Latent, Predictor, Tile, VariableOverride};
+pub use compress::{Compress, ErrorBound, Latent, Predictor, Region, Tile, VariableOverride};
 pub use data::{All, Augment, Axis, Data, Images, Normalize, OnBadFile, Order, Sample, Scale, Split, Variables};
 pub use decompress::Decompress;
 pub use evaluate::{Evaluate, Knn};

@@ -1,6 +1,7 @@
 //! One tile of a group: read, predict, code, decode again, compare; and the choice between learned and classical.
 
 mod plan;
+pub(super) mod region;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,8 +20,8 @@ pub(super) const CLASSES: [&str; 5] = ["learned", "linear", "classical", "consta
 pub(super) const SUMS: usize = 8 + CLASSES.len();
 /// Numbers of [`CodedVariable::extremes`].
 pub(super) const EXTREMES: usize = 8;
-/// Bytes of a tile in the index of the archive.
-const RECORD_BYTES: u64 = size_of::<IndexRecord>() as u64;
+/// Bytes of a tile in the index of the archive, and of its key.
+const RECORD_BYTES: u64 = (size_of::<IndexRecord>() + size_of::<u64>()) as u64;
 
 /// Whether a tile is coded with the learned prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +41,16 @@ pub(super) struct CodedVariable {
     coded: codec::CodedTile,
     /// How far the decoded values are from the input, physical units.
     pub quality: Quality,
+    /// The regions that the tile touches, bit by bit.
+    regions: u64,
 }
 
 /// A coded tile of a group, both ways where both are allowed.
 pub(super) struct CodedTile {
     variables: Vec<(Option<CodedVariable>, Option<CodedVariable>)>,
     latents: Option<Vec<u8>>,
+    /// Of what was read.
+    pub key: u64,
 }
 
 /// A coded tile of a group as it goes into the archive.
@@ -54,6 +59,8 @@ pub(super) struct Chosen {
     pub latents: Option<Vec<u8>>,
     /// The streams of the variables.
     pub variables: Vec<CodedVariable>,
+    /// Of what was read.
+    pub key: u64,
 }
 
 impl Way {
@@ -82,6 +89,8 @@ pub(super) fn stored_units(variable: &Variable, physical: &[f64]) -> Vec<f32> {
 pub(super) struct Tile {
     path: PathBuf,
     region: Box4,
+    /// The regions with bounds of their own that it touches, bit by bit.
+    touched: u64,
     /// By variable.
     stored: Vec<Stored>,
     /// The learned prediction as the reader will have it, by variable.
@@ -99,9 +108,10 @@ impl Tile {
                 .collect::<Result<Vec<Stored>, JobError>>()
         };
         let stored = read(region)?;
+        let touched = region::touched(source, plan.regions, region)?;
         let (path, region) = (source.path().to_path_buf(), *region);
         let Some(model) = plan.model else {
-            return Ok(Self { path, region, predictions: vec![None; stored.len()], stored, latents: None });
+            return Ok(Self { path, region, touched, predictions: vec![None; stored.len()], stored, latents: None });
         };
         let seen = model.reader().seen(space(plan.variables[0].variable.shape), &region);
         let symbols = {
@@ -114,7 +124,18 @@ impl Tile {
         let predictions =
             physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();
         let latents = codec::encode_latent(&symbols, latent_shape(&region, model.reader().latent()));
-        Ok(Self { path, region, stored, predictions, latents: Some(latents) })
+        Ok(Self { path, region, touched, stored, predictions, latents: Some(latents) })
+    }
+
+    /// Of the numbers and masks that were read: equal for equal ones, and in practice for no others.
+    pub fn key(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        for stored in &self.stored {
+            hasher.update(stored.values.element().name().as_bytes()).update(stored.values.bytes());
+            hasher.update(&[u8::from(stored.masked.is_some())]);
+            hasher.update(bytemuck::cast_slice(stored.masked.as_deref().unwrap_or_default()));
+        }
+        short(hasher.finalize())
     }
 
     /// What was read of variable `v`, and what comes back of it.
@@ -125,19 +146,19 @@ impl Tile {
         Ok((stored, codec::decode_tile(&coded.stream, &frame)?))
     }
 
-    /// The tile with streams and masks, by variable, that an earlier run made of what may have been other values; `None`
-    /// unless every one keeps what is promised now.
+    /// The tile with streams and masks, by variable, that an earlier run made of the same numbers; `None` unless every one
+    /// keeps what is promised now.
     pub fn with_streams(&self, plans: &[VariablePlan], streams: Vec<Stream>) -> Option<CodedTile> {
         let take = |(v, (plan, coded)): (usize, (&VariablePlan, Stream))| {
             let (stored, prediction) = (&self.stored[v], self.predictions[v].as_deref());
-            let spec = plan.spec(stored);
+            let spec = plan.spec(stored, self.touched);
             let coded = codec::verify_tile(&stored.values, coded, prediction, &spec).ok()?;
             let predicted = coded.report.predicted || coded.report.method == Method::Bare;
-            let coded = CodedVariable::new(plan, (stored, &self.region), coded);
+            let coded = CodedVariable::new(plan, (stored, &self.region, self.touched), coded);
             Some(if predicted { (None, Some(coded)) } else { (Some(coded), None) })
         };
         let variables: Vec<_> = plans.iter().zip(streams).enumerate().map(take).collect::<Option<_>>()?;
-        Some(CodedTile { variables, latents: self.latents.clone() })
+        Some(CodedTile { variables, latents: self.latents.clone(), key: self.key() })
     }
 
     /// Codes every variable, both ways where both are allowed.
@@ -149,14 +170,15 @@ impl Tile {
                     let (path, region) = (self.path.clone(), self.region.to_string());
                     JobError::Uncodable { path, variable: v.variable.name.clone(), region, source }
                 };
-                code_one(v, (stored, &self.region), prediction).map_err(failed)
+                code_one(v, (stored, &self.region, self.touched), prediction).map_err(failed)
             };
             let classical = if v.learned_only() && given.is_some() { None } else { Some(code(None)?) };
             let learned = given.map(|p| code(Some(p))).transpose()?;
             Ok((classical, learned))
         };
         let variables = plans.iter().zip(&self.stored).zip(&self.predictions).map(code);
-        Ok(CodedTile { variables: variables.collect::<Result<_, JobError>>()?, latents: self.latents.clone() })
+        let variables = variables.collect::<Result<_, JobError>>()?;
+        Ok(CodedTile { variables, latents: self.latents.clone(), key: self.key() })
     }
 }
 
@@ -168,17 +190,17 @@ pub(super) fn latent_shape(region: &Box4, latent: crate::model::Shape) -> Latent
 /// Codes one variable of a tile; with a prediction, nothing but that.
 fn code_one(
     plan: &VariablePlan,
-    (stored, region): (&Stored, &Box4),
+    (stored, region, touched): (&Stored, &Box4, u64),
     prediction: Option<&[f32]>,
 ) -> Result<CodedVariable, CodecError> {
     let predictor = if prediction.is_some() { codec::Predictor::Given } else { plan.classical() };
-    let spec = TileSpec { predictor, ..plan.spec(stored) };
-    Ok(CodedVariable::new(plan, (stored, region), codec::encode_tile(&stored.values, prediction, &spec)?))
+    let spec = TileSpec { predictor, ..plan.spec(stored, touched) };
+    Ok(CodedVariable::new(plan, (stored, region, touched), codec::encode_tile(&stored.values, prediction, &spec)?))
 }
 
 impl CodedVariable {
     /// A coded tile and how far it is from what was read.
-    fn new(plan: &VariablePlan, (stored, region): (&Stored, &Box4), mut coded: codec::CodedTile) -> Self {
+    fn new(plan: &VariablePlan, (stored, region, regions): (&Stored, &Box4, u64), mut coded: codec::CodedTile) -> Self {
         let (valid, unit) = (plan.variable.valid(stored), plan.unit());
         let mut quality = Quality::default();
         for i in 0..stored.values.len() {
@@ -193,7 +215,7 @@ impl CodedVariable {
         coded.report.rings = coded.report.rings.filter(|_| plan.variable.packing.is_none());
         let whole = |rings: &mut RingError| (0..2).for_each(|a| rings.center[a] += region.start[2 + a] as f64);
         coded.report.rings.iter_mut().for_each(whole);
-        Self { coded, quality }
+        Self { coded, quality, regions }
     }
 
     /// The stream.
@@ -222,6 +244,11 @@ impl CodedVariable {
         let q = &self.quality;
         let [y, x] = self.rings().map_or([[f64::NEG_INFINITY; 2]; 2], |rings| rings.center.map(|c| [-c, c]));
         [q.max_abs_error, -q.min, q.max, self.rings().map_or(0.0, |rings| rings.largest), y[0], y[1], x[0], x[1]]
+    }
+
+    /// Whether its tile touches a region.
+    pub fn touches(&self, region: usize) -> bool {
+        self.regions >> region & 1 == 1
     }
 
     /// n, squared error, squared value, bytes, violations, rings and their squared errors, defects, then one count per class
@@ -264,11 +291,12 @@ pub(super) fn mask_number(code: u32) -> u32 {
 }
 
 impl CodedTile {
-    /// All of it as bytes, for [`CodedTile::from_bytes`].
-    pub fn to_bytes(&self) -> Vec<u8> {
+    /// All of it as bytes, with the digest of its plan, for [`CodedTile::from_bytes`].
+    pub fn to_bytes(&self, plan: u64) -> Vec<u8> {
         let ways: Vec<_> = self.variables.iter().flat_map(|(classical, learned)| [classical, learned]).collect();
-        let told: Vec<_> = ways.iter().map(|way| way.as_ref().map(|v| (v.coded.report, v.quality))).collect();
-        let told = serde_json::to_vec(&(self.latents.is_some(), told)).expect("plain data");
+        let told: Vec<_> =
+            ways.iter().map(|way| way.as_ref().map(|v| (v.coded.report, v.quality, v.regions))).collect();
+        let told = serde_json::to_vec(&(plan, self.key, self.latents.is_some(), told)).expect("plain data");
         let masks: Vec<_> = ways.iter().map(|way| way.as_ref().and_then(CodedVariable::mask)).collect();
         let streams = ways
             .iter()
@@ -277,14 +305,17 @@ impl CodedTile {
         pack(std::iter::once(&told[..]).chain(streams.flatten()).chain(self.latents.as_deref()))
     }
 
-    /// What [`CodedTile::to_bytes`] gave; `None` if it is not.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        type Told = (bool, Vec<Option<(codec::TileReport, Quality)>>);
+    /// What [`CodedTile::to_bytes`] gave; `None` if it is not, or was coded by another plan.
+    pub fn from_bytes(bytes: &[u8], plan: u64) -> Option<Self> {
+        type Told = (u64, u64, bool, Vec<Option<(codec::TileReport, Quality, u64)>>);
         let mut parts = unpack(bytes);
-        let (latents, told): Told = serde_json::from_slice(parts.next()?).ok()?;
+        let (by, key, latents, told): Told = serde_json::from_slice(parts.next()?).ok()?;
+        if by != plan {
+            return None;
+        }
         let mut ways = Vec::new();
         for told in told {
-            let Some((report, quality)) = told else {
+            let Some((report, quality, regions)) = told else {
                 ways.push(None);
                 continue;
             };
@@ -292,12 +323,12 @@ impl CodedTile {
             let mask = mask.map(Mask::from_bytes).transpose().ok()?;
             ways.push(Some({
                 let defects = Vec::new();
-                CodedVariable { coded: codec::CodedTile { stream, mask, report, defects }, quality }
+                CodedVariable { coded: codec::CodedTile { stream, mask, report, defects }, quality, regions }
             }));
         }
         let mut ways = ways.into_iter();
         let variables = std::iter::from_fn(|| Some((ways.next()?, ways.next()?))).collect();
-        Some(Self { variables, latents: if latents { Some(parts.next()?.to_vec()) } else { None } })
+        Some(Self { variables, latents: if latents { Some(parts.next()?.to_vec()) } else { None }, key })
     }
 
     /// Bytes (with the share of the latents) and quality of variable `v` coded one way.
@@ -336,7 +367,7 @@ impl CodedTile {
         };
         let variables: Vec<CodedVariable> = self.variables.into_iter().map(pick).collect();
         let needed = |v: &CodedVariable| v.coded.report.predicted || v.coded.report.method == Method::Bare;
-        Chosen { latents: self.latents.filter(|_| variables.iter().any(needed)), variables }
+        Chosen { latents: self.latents.filter(|_| variables.iter().any(needed)), variables, key: self.key }
     }
 }
 
@@ -346,6 +377,11 @@ impl Chosen {
         let bytes = self.latents.as_ref().map_or(0, |l| l.len() as u64 + RECORD_BYTES);
         bytes as f64 / self.variables.len() as f64
     }
+}
+
+/// The first bytes of a hash.
+fn short(hash: blake3::Hash) -> u64 {
+    u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("32 bytes"))
 }
 
 /// Byte strings one after the other, each behind its length.

@@ -11,9 +11,10 @@
 //! that are coded are put aside, and the next run codes the others.
 
 mod aside;
-mod earlier;
+mod known;
 mod masks;
 mod physics;
+mod summary;
 mod write;
 
 use std::cell::RefCell;
@@ -24,7 +25,7 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::archive::{Archive, ArchiveWriter, Box4, Source, Variable};
 use crate::config::{self, Compress, Stage};
@@ -35,26 +36,20 @@ use super::coding::{Chosen, Plan, Tile};
 use super::groups::{self, Group};
 use super::measure::{self, Measured};
 use super::prediction::{self, Predictor, space};
+use super::state::Seen;
 use super::teams::Team;
 use super::tiling::tiles;
-use super::total::{Total, ratio};
+use super::total::ratio;
 use super::{Context, Input, JobError, failure, slices, smoke};
 use aside::{Aside, Tiles};
+use known::Earlier;
+pub(super) use known::check_steps;
 pub(super) use physics::{looking_bytes, together};
+use summary::SUMMARY;
+pub(super) use summary::Summary;
 
-/// The part of an archive that holds its [`Summary`].
-const SUMMARY: &str = "summary";
 /// So many different things are told of masks.
 const NOTES_MAX: usize = 16;
-
-/// What a file came to, or several; travels in the archive.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Summary {
-    /// By variable.
-    pub variables: BTreeMap<String, Total>,
-    /// Bytes of the decoders.
-    pub model_bytes: u64,
-}
 
 /// Runs the stage on all ranks.
 pub fn run(ctx: &mut Context) -> Result<(), JobError> {
@@ -95,22 +90,27 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     }
     // 3. What the other teams have to tell, and metrics.
     done.notes = notes.into_inner();
-    let mine = team.world.is_root().then_some(done);
+    let mut mine = if team.world.is_root() { done } else { Done::default() };
+    mine.join_gone(ctx, inputs.len());
     let seconds = ctx.report.seconds() - started;
     let teams = ctx.world.gather_bytes(&serde_json::to_vec(&mine).expect("plain data"));
     let Some(teams) = teams else { return Ok(()) };
     let mut all = Done::default();
-    let sent = teams.iter().filter_map(|t| serde_json::from_slice::<Option<Done>>(t).expect("written by a rank"));
+    let sent = teams.iter().map(|t| serde_json::from_slice::<Done>(t).expect("written by a rank"));
     sent.for_each(|team| all.join(team));
     all.notes.iter().for_each(|line| ctx.report.log(line));
-    for file in all.files.iter().filter(|(i, _)| !team.files.contains(i)) {
+    for file in all.files.iter().filter(|(i, _)| *i < inputs.len() && !team.files.contains(i)) {
         ctx.report.event("file", of_file(&inputs, file))?;
     }
     let named: Vec<Input> = inputs.iter().chain(ctx.appended.gone.iter().map(|seen| &seen.input)).cloned().collect();
-    all.join_gone(ctx, inputs.len());
+    all.tell_gone(ctx, inputs.len());
     let mut metrics = all.metrics(&named, (seconds, ctx.world.size()));
     metrics["quarantined"] = json!(ctx.left_out);
-    Ok(ctx.report.metrics("compress", metrics)?)
+    ctx.report.metrics("compress", metrics)?;
+    // 4. Nothing is left of what was put aside.
+    let asides = ctx.output.asides();
+    let removed = if asides.exists() { std::fs::remove_dir_all(&asides) } else { Ok(()) };
+    removed.map_err(|source| JobError::Unwritable { path: asides, source })
 }
 
 /// A file in metrics and events.
@@ -137,24 +137,29 @@ impl Done {
         self.notes.extend(team.notes);
     }
 
-    /// Adds what earlier runs made of inputs that are no longer there; `first`: their place in the list of inputs. Works on
-    /// rank 0.
+    /// Adds this rank's share of what earlier runs made of inputs that are no longer there; `first`: their place in the list.
     fn join_gone(&mut self, ctx: &Context, first: usize) {
-        for (i, seen) in ctx.appended.gone.iter().enumerate() {
-            let path = ctx.output.archive(&seen.input);
+        let gone = &ctx.appended.gone;
+        for i in shard::range(gone.len(), ctx.world.size(), ctx.world.rank()) {
+            let path = ctx.output.archive(&gone[i].input);
             let read = || Some((Summary::read(&Archive::open(&path).ok()?)?, std::fs::metadata(&path).ok()?.len()));
-            let Some((summary, bytes)) = read() else {
-                ctx.report.log(format_args!(
-                    "compress: {}: no longer there, nor a whole archive of it",
-                    seen.input.name.display()
-                ));
-                continue;
-            };
-            self.sum.join(&summary);
-            self.files.push((first + i, [seen.bytes, bytes]));
+            match read() {
+                Some((summary, bytes)) => {
+                    self.sum.join(&summary);
+                    self.files.push((first + i, [gone[i].bytes, bytes]));
+                }
+                None => self.notes.push(format!("compress: {} is damaged, and its input is gone", path.display())),
+            }
         }
-        if let Some(count) = std::num::NonZero::new(ctx.appended.gone.len()) {
-            ctx.report.log(format_args!("compress: archives of {count} inputs that are no longer there stay"));
+    }
+
+    /// Says of how many inputs that are no longer there archives stay. Works on rank 0.
+    fn tell_gone(&self, ctx: &Context, first: usize) {
+        match self.files.iter().filter(|(i, _)| *i >= first).count() {
+            0 => {}
+            n => ctx
+                .report
+                .log(format_args!("compress: archives of {n} inputs that are not there, or cannot be read, stay")),
         }
     }
 
@@ -163,36 +168,6 @@ impl Done {
         let files: Vec<Value> = self.files.iter().map(|file| of_file(inputs, file)).collect();
         json!({ "variables": self.sum.to_json(), "files": files, "model_bytes": self.sum.model_bytes,
             "seconds": seconds, "mb_per_s": self.bytes_now as f64 * 1e-6 / seconds, "ranks": ranks })
-    }
-}
-
-impl Summary {
-    fn join(&mut self, other: &Self) {
-        for (name, total) in &other.variables {
-            self.variables.entry(name.clone()).or_default().join(total);
-        }
-        self.model_bytes += other.model_bytes;
-    }
-
-    /// The summary of a finished archive.
-    pub fn read(archive: &Archive) -> Option<Self> {
-        serde_json::from_str(&archive.text(SUMMARY).ok()?).ok()
-    }
-
-    fn original_bytes(&self) -> u64 {
-        self.variables.values().map(|t| t.original_bytes).sum()
-    }
-
-    /// Bytes before over bytes after, of the values that were coded.
-    fn ratio(&self) -> f64 {
-        ratio(self.original_bytes(), self.variables.values().map(|t| t.compressed_bytes).sum())
-    }
-
-    /// The variables as in `metrics.json`; each bears a share of the decoders.
-    pub fn to_json(&self) -> Map<String, Value> {
-        let share = self.model_bytes as f64 / self.original_bytes().max(1) as f64;
-        let json = |t: &Total| t.to_json(share * t.original_bytes as f64);
-        self.variables.iter().map(|(name, total)| (name.clone(), json(total))).collect()
     }
 }
 
@@ -215,15 +190,6 @@ struct CodedGroup<'g> {
     /// This rank's: consecutive, so that streams follow each other in the file.
     owned: Range<usize>,
     tiles: Tiles,
-}
-
-impl CodedGroup<'_> {
-    /// Coded tiles of all ranks. Collective.
-    fn count(&self, world: &World) -> u64 {
-        let mut count = [self.tiles.len() as u64];
-        world.sum(&mut count);
-        count[0]
-    }
 }
 
 /// A group with the way of each of this rank's tiles.
@@ -301,8 +267,8 @@ impl File<'_, '_> {
 
     /// What an earlier run of this job made of the file, as it is.
     fn finished(&self, path: &Path) -> Option<Summary> {
-        let changed = self.ctx.appended.changed.contains(&self.input.name);
-        let read = || if path.exists() && !changed { Summary::read(&Archive::open(path).ok()?) } else { None };
+        let current = || path.exists() && (!self.is_changed() || self.is_marked());
+        let read = || if current() { Summary::read(&Archive::open(path).ok()?) } else { None };
         let found = self.team.is_root().then(read);
         self.team.broadcast(found.as_ref())
     }
@@ -314,26 +280,23 @@ impl File<'_, '_> {
         models: &BTreeMap<Vec<String>, Predictor>,
     ) -> Result<Option<Summary>, JobError> {
         // 1. What is in it.
+        let seen = Seen::now(self.input)?;
         let data = &self.ctx.config.data;
         let available: Vec<String> = source.select(groups::names(data))?.iter().map(|v| v.name.clone()).collect();
         let groups = groups::of(data, &available)?;
         let names: Vec<String> = groups.iter().flat_map(|g| g.variables.clone()).collect();
-        for (name, file) in source.links_kept(&names) {
-            let input = self.input.name.display();
-            self.say(format!(
-                "compress: {input}: `{name}` stays a link to {file}, which the restored file needs as well"
-            ));
-        }
-        self.say_masks(source)?;
+        self.say_of_source(source, &names)?;
         let mut writer = ArchiveWriter::create(self.team, path, source, &names)?;
         let mut summary = Summary::default();
         // 2. Group after group, the tiles.
         let aside = Aside::open(self.ctx, self.team, self.input)?;
-        let earlier = earlier::open(self.ctx, self.input);
+        let earlier = Earlier::open(self)?;
+        let own = earlier.as_ref().map_or_else(BTreeMap::new, |earlier| earlier.predictors(&groups, models));
         let mut coded = Vec::new();
         for group in &groups {
             let there = (&aside, earlier.as_ref());
-            coded.extend(self.code_group(source, group, models.get(&group.variables), there)?);
+            let model = own.get(&group.variables).or_else(|| models.get(&group.variables));
+            coded.extend(self.code_group(source, group, model, there)?);
             if self.team.any(self.stopped()) {
                 let (count, input) = (aside.put(self.team, &coded)?, self.input.name.display());
                 self.say(format!("compress: {input}: stopped, {count} coded tiles are put aside"));
@@ -354,19 +317,42 @@ impl File<'_, '_> {
             }
             summary.variables.entry(name.clone()).and_modify(|total| total.physics = found.physics);
         }
-        let of_images = summary.variables.iter().filter(|(_, total)| self.shown && total.mode == "iq_sigma");
-        for (name, note) in of_images.filter_map(|(name, total)| Some((name, total.of_images()?))) {
-            self.say(format!("compress: {}: `{name}`: {note}", self.input.name.display()));
+        if self.shown {
+            self.say_of(&summary);
         }
         // 5. The summary and the file.
         writer.put_text(SUMMARY, &serde_json::to_string(&summary).expect("plain data"))?;
         writer.finish()?;
+        if self.is_changed() && self.team.is_root() {
+            self.mark(&seen)?;
+        }
         aside.remove(self.team)?;
         Ok(Some(summary))
     }
 
-    /// What masks take out; files of one kind say the same, once.
-    fn say_masks(&self, source: &Source) -> Result<(), JobError> {
+    /// What images and regions came to.
+    fn say_of(&self, summary: &Summary) {
+        let of_images = summary.variables.iter().filter(|(_, total)| total.mode == "iq_sigma");
+        for (name, note) in of_images.filter_map(|(name, total)| Some((name, total.of_images()?))) {
+            self.say(format!("compress: {}: `{name}`: {note}", self.input.name.display()));
+        }
+        for (name, total) in &summary.variables {
+            for region in &total.regions {
+                let (file, tiles) = (self.input.name.display(), total.tiles.values().sum::<u64>());
+                let [number, touched] = [region.number as u64, region.tiles];
+                self.say(format!("compress: {file}: `{name}`: {touched} of {tiles} tiles touch regions[{number}]"));
+            }
+        }
+    }
+
+    /// Which links stay, and what masks take out; files of one kind say the same of these, once.
+    fn say_of_source(&self, source: &Source, names: &[String]) -> Result<(), JobError> {
+        for (name, file) in source.links_kept(names) {
+            let input = self.input.name.display();
+            self.say(format!(
+                "compress: {input}: `{name}` stays a link to {file}, which the restored file needs as well"
+            ));
+        }
         for note in source.mask_notes()? {
             let mut told = self.told.borrow_mut();
             if told.len() < NOTES_MAX && told.insert(note.clone()) {
@@ -379,11 +365,11 @@ impl File<'_, '_> {
     /// Codes a group, as far as it comes until a signal; `None` if one came before it was measured. Collective over the
     /// team.
     fn code_group<'g>(
-        &self,
+        &'g self,
         source: &'g Source,
         group: &'g Group,
         model: Option<&'g Predictor>,
-        (aside, earlier): (&Aside, Option<&Archive>),
+        (aside, earlier): (&Aside, Option<&Earlier>),
     ) -> Result<Option<CodedGroup<'g>>, JobError> {
         let world = self.team;
         let variables: Vec<&Variable> = group.variables.iter().map(|n| source.variable(n)).collect::<Result<_, _>>()?;
@@ -395,19 +381,15 @@ impl File<'_, '_> {
         // 2. This rank's tiles.
         let boxes = self.boxes(variables[0].shape, &self.tile(&plan, &variables));
         let owned = shard::range(boxes.len(), world.size(), world.rank());
-        let tiles = aside.tiles(&group.name, &boxes, owned.clone());
+        let put_aside = aside.tiles((&group.name, plan.digest()), &boxes, owned.clone());
         let (input, all) = (self.input.name.display(), boxes.len());
-        let mut coded = CodedGroup { group, variables, plan, boxes, owned, tiles };
-        let stopped = coded.count(world);
+        let mut coded = CodedGroup { group, variables, plan, boxes, owned, tiles: Tiles::new() };
+        let [stopped, archived] = self.take_over(source, &mut coded, (put_aside, earlier))?;
         if stopped > 0 {
             self.say(format!("compress: {input}, {}: goes on with {stopped} of {all} tiles", group.name));
         }
-        if let Some(earlier) = earlier {
-            self.take_over(source, &mut coded, earlier)?;
-        }
-        let kept = coded.count(world) - stopped;
-        if kept > 0 {
-            self.say(format!("compress: {input}, {}: {kept} of {all} tiles are those of its archive", group.name));
+        if archived > 0 {
+            self.say(format!("compress: {input}, {}: {archived} of {all} tiles are those of its archive", group.name));
         }
         self.code_tiles(source, &mut coded)?;
         Ok(Some(coded))
@@ -415,7 +397,7 @@ impl File<'_, '_> {
 
     /// How a group is coded. Collective over the team.
     fn plan<'v>(
-        &self,
+        &'v self,
         source: &Source,
         group: &Group,
         variables: &[&'v Variable],

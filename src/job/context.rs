@@ -65,11 +65,6 @@ impl Input {
 }
 
 impl Context<'_> {
-    /// The inputs, and those that are no longer there but have archives of earlier runs; the same on every rank.
-    pub(super) fn archived(&self) -> impl Iterator<Item = &Input> {
-        self.inputs.iter().chain(self.appended.gone.iter().map(|seen| &seen.input))
-    }
-
     /// Whether a signal asks to stop, on any rank. Collective: call it on every rank at the same place (a step
     /// boundary), write the checkpoint, and return [`JobError::stopped`].
     pub fn stop_requested(&self) -> bool {
@@ -130,18 +125,24 @@ impl Output {
         if single { self.root.join("model.h5") } else { self.root.join("models").join(format!("{name}.h5")) }
     }
 
+    /// What `compress` keeps until it is done with all inputs.
+    pub fn asides(&self) -> PathBuf {
+        self.checkpoints().join("compress")
+    }
+
     /// Coded tiles of an input whose coding was stopped.
     pub fn aside(&self, input: &Input) -> PathBuf {
-        let mut name = input.name.clone().into_os_string();
-        name.push(".h5");
-        self.checkpoints().join("compress").join(name)
+        self.asides().join(with(&input.name, ".h5"))
+    }
+
+    /// That the archive of a changed input is of what the input is now.
+    pub fn mark(&self, input: &Input) -> PathBuf {
+        self.asides().join(with(&input.name, ".json"))
     }
 
     /// The archive of an input.
     pub fn archive(&self, input: &Input) -> PathBuf {
-        let mut name = input.name.clone().into_os_string();
-        name.push(ARCHIVE_SUFFIX);
-        self.root.join("archive").join(name)
+        self.root.join("archive").join(with(&input.name, ARCHIVE_SUFFIX))
     }
 
     /// The file an archive is turned back into.
@@ -149,4 +150,11 @@ impl Output {
         let name = archive.name.to_string_lossy();
         self.root.join("decompressed").join(name.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(&name))
     }
+}
+
+/// A name with something behind it.
+fn with(name: &Path, end: &str) -> PathBuf {
+    let mut name = name.as_os_str().to_os_string();
+    name.push(end);
+    name.into()
 }

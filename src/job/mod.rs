@@ -168,7 +168,7 @@ fn are_there(ctx: &Context, stage: Stage) -> Result<bool, JobError> {
             let groups = ctx.groups()?;
             groups.iter().map(|group| output.model(&group.name, groups.len() == 1)).collect()
         }
-        Stage::Compress => ctx.archived().map(|input| output.archive(input)).collect(),
+        Stage::Compress => ctx.inputs.iter().map(|input| output.archive(input)).collect(),
         Stage::Decompress => ctx.archives.iter().map(|archive| output.decompressed(archive)).collect(),
         Stage::Assimilate => assimilate::products(ctx)?,
         Stage::Evaluate => Vec::new(),
@@ -186,7 +186,7 @@ fn hand_over(ctx: &mut Context, stage: Stage) -> Result<(), JobError> {
         }
         Stage::Compress => {
             let archive = |input: &Input| Input::of_product(ctx.output.archive(input), &ctx.output.file("archive"));
-            ctx.archives = ctx.archived().map(archive).collect();
+            ctx.archives = ctx.inputs.iter().map(archive).collect();
         }
         Stage::Assimilate => assimilate::forget(ctx)?,
         Stage::Train | Stage::Decompress | Stage::Evaluate => {}

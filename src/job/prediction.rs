@@ -13,10 +13,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ndarray::Axis;
 
-use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Values, names_of_text};
+use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Values};
 use crate::backend::Cpu;
 use crate::codec::{self, CodecError, Limits, Mask, TileFrame, TileSpec};
 use crate::config::{self, Compress, Data, Scale};
@@ -27,7 +28,7 @@ use crate::model::{IntegerDecoder, ModelError, Shape};
 use crate::world::shard;
 
 use super::device::Encode;
-use super::groups::{names, of, reading};
+use super::groups::{Group, names, of, reading};
 use super::tiling::places;
 use super::{Context, Input, JobError};
 
@@ -38,6 +39,8 @@ pub(super) const CALIBRATION_SAMPLES: usize = 16;
 const LATENT_STEP: f64 = 1.0 / 32.0;
 /// Values of the samples of a tile that go through a network together, if more than one does.
 const VALUES_AT_ONCE: usize = 1 << 16;
+/// The part of an archive that says which model its decoder is of.
+const MODEL: &str = "model";
 /// Error of the mean and standard deviation that travel, as a fraction of their range.
 const STATISTIC_ERROR: f64 = 1.0 / 2048.0;
 
@@ -53,11 +56,23 @@ pub(super) struct Prediction {
 
 /// The writer's half, and the reader's half that goes with it.
 pub(super) struct Predictor {
-    model: TrainedModel,
-    encode: Encode,
+    network: Arc<Network>,
     /// Latent values below it by magnitude are 0.
     threshold: Option<f64>,
     reader: Prediction,
+}
+
+/// The trained encoder, on the device.
+struct Network {
+    model: TrainedModel,
+    encode: Encode,
+}
+
+impl Network {
+    /// Which model it is.
+    fn digest(&self) -> Vec<u8> {
+        blake3::hash(bytemuck::cast_slice(&self.model.params)).as_bytes()[..16].to_vec()
+    }
 }
 
 /// Mean or standard deviation, coded: what travels, and the values that it decodes to, (c, d, h, w) or (c).
@@ -86,8 +101,7 @@ pub(super) fn find(ctx: &Context, section: &Compress) -> Result<BTreeMap<Vec<Str
             continue;
         }
         let asked_for = variables.iter().any(|v| section.predictor_of(v) == config::Predictor::Learned);
-        let earlier = Predictor::earlier(ctx, section, &model)?;
-        match earlier.map_or_else(|| Predictor::new(ctx, section, model), |earlier| Ok(Some(earlier))) {
+        match Predictor::new(ctx, section, model) {
             Ok(Some(predictor)) => drop(found.insert(variables, predictor)),
             Ok(None) => {}
             Err(JobError::Model(error @ ModelError::NotExact { .. })) if !asked_for => ctx.report.log(format_args!(
@@ -204,26 +218,26 @@ impl Predictor {
         let mean = Statistic::code(&model.normalizer.mean, sample)?;
         let std = Statistic::code(&model.normalizer.std, sample)?;
         let reader = Prediction { decoder, window: model.window, scale: model.normalizer.scale, mean, std };
-        Ok(Some(Self { model, encode, threshold, reader }))
+        Ok(Some(Self { network: Arc::new(Network { model, encode }), threshold, reader }))
     }
 
-    /// With the reader's half that the archive of a changed input has, so that its tiles stay; `None` without one. Collective.
-    fn earlier(ctx: &Context, section: &Compress, model: &TrainedModel) -> Result<Option<Self>, JobError> {
-        let found = ctx.world.is_root().then(|| changed_archive(ctx, &model.variables));
-        let found: Option<(PathBuf, String)> = ctx.world.broadcast(found.as_ref());
-        let Some((path, group)) = found else { return Ok(None) };
-        let archive = Archive::open(&path)?;
-        let field = space(archive.original().variable(&model.variables[0])?.shape);
-        let reader = Prediction::read(&archive, &group, (field, model.variables.len()))?;
-        let Some(reader) = reader.filter(|_| model.fits(field)) else { return Ok(None) };
-        let step = reader.decoder.step();
-        let unit = step / section.latent.step.unwrap_or(LATENT_STEP);
-        let threshold = section.latent.threshold.map(|threshold| threshold * unit);
-        let (variables, path) = (model.variables.join(", "), path.display());
-        ctx.report
-            .log(format_args!("compress {variables}: its model stores latents in steps of {step:.3e}, as in {path}"));
-        let encode = ctx.device.encoder(model, section.latent.keep)?;
-        Ok(Some(Self { model: model.clone(), encode, threshold, reader }))
+    /// The same network with the reader's half that an archive has of it, so that its tiles stay; `None` unless it is of
+    /// this model.
+    pub fn of_archive(&self, archive: &Archive, group: &Group) -> Option<Self> {
+        let digest = archive.blob(&format!("decoder/{}/{MODEL}", group.name)).ok()?;
+        let shape = archive.original().variable(&group.variables[0]).ok()?.shape;
+        let reader = Prediction::read(archive, &group.name, (space(shape), group.variables.len())).ok()??;
+        let unit = reader.decoder.step() / self.reader.decoder.step();
+        let threshold = self.threshold.map(|threshold| threshold * unit);
+        let same = digest == self.network.digest() && self.fits(space(shape));
+        same.then(|| Self { network: self.network.clone(), threshold, reader })
+    }
+
+    /// What an archive keeps: what its readers need, and which model it is of.
+    pub fn to_parts(&self, group: &str) -> Vec<(String, Vec<u8>)> {
+        let mut parts = self.reader.to_parts(group);
+        parts.push((format!("decoder/{group}/{MODEL}"), self.network.digest()));
+        parts
     }
 
     /// The reader's half.
@@ -233,33 +247,19 @@ impl Predictor {
 
     /// Whether it can see fields of this grid.
     pub fn fits(&self, field: [usize; 3]) -> bool {
-        self.model.fits(field)
+        self.network.model.fits(field)
     }
 
     /// Symbols of the steps of `fields`, one field per channel, all of what is seen of one tile.
     pub fn symbols(&self, fields: &[Field<f64>]) -> Vec<i32> {
         let steps: Vec<usize> = (0..fields[0].values.dim().0).collect();
+        let Network { model, encode } = &*self.network;
         let symbols = |steps: &[usize]| {
-            let samples: Vec<f32> = steps.iter().flat_map(|&step| normalized(&self.model, fields, step)).collect();
-            IntegerDecoder::symbols(&(self.encode)(&samples, self.threshold), self.reader.decoder.step())
+            let samples: Vec<f32> = steps.iter().flat_map(|&step| normalized(model, fields, step)).collect();
+            IntegerDecoder::symbols(&encode(&samples, self.threshold), self.reader.decoder.step())
         };
-        steps.chunks(at_once(self.model.graph.sample())).flat_map(symbols).collect()
+        steps.chunks(at_once(model.graph.sample())).flat_map(symbols).collect()
     }
-}
-
-/// The first archive of a changed input that has a decoder of these variables, and the name of their group there.
-fn changed_archive(ctx: &Context, variables: &[String]) -> Option<(PathBuf, String)> {
-    let changed = ctx.inputs.iter().filter(|input| ctx.appended.changed.contains(&input.name));
-    changed.map(|input| ctx.output.archive(input)).find_map(|path| {
-        let archive = Archive::open(&path).ok()?;
-        let members = |group: &str| archive.text(&format!("members/{group}")).ok().map(|text| names_of_text(&text));
-        let has = |group: &&str| {
-            members(group).is_some_and(|found| found == variables)
-                && archive.has_part(&format!("decoder/{group}/network"))
-        };
-        let group = archive.groups().find(has)?.to_string();
-        Some((path, group))
-    })
 }
 
 /// Latents of samples, shared by the ranks.

@@ -15,8 +15,8 @@ use super::arguments::RunArguments;
 use super::lock::Lock;
 use super::state::{self, Appended, State};
 use super::{
-    BadFile, Class, Device, Input, JobError, Output, assimilate, evaluate, groups, inputs, prediction, probe, smoke,
-    train,
+    BadFile, Class, Device, Input, JobError, Output, assimilate, coding, evaluate, groups, inputs, prediction, probe,
+    smoke, train,
 };
 
 /// A job that may start.
@@ -96,22 +96,32 @@ fn check_bounds(job: &Job, section: &Compress, inputs: &[Input]) -> Result<(), J
             "no bound, and no model whose prediction could be kept instead: give a bound, for example {rel: 1.0e-3}";
         return Err(JobError::Argument { argument: "compress.error_bound".into(), reason: reason.into() });
     }
-    if section.variables.is_empty() || inputs.is_empty() {
+    if section.variables.is_empty() && section.regions.is_empty() || inputs.is_empty() {
         return Ok(());
     }
     let mut available = BTreeSet::new();
     for input in inputs {
         let source = Source::open_with(&input.path, &groups::reading(&job.data))?;
-        available.extend(source.select(groups::names(&job.data))?.iter().map(|v| v.name.clone()));
-    }
-    match section.variables.keys().find(|name| !available.contains(*name)) {
-        Some(name) => {
-            let known: Vec<&str> = available.iter().map(String::as_str).collect();
-            let reason = format!("no input has this variable among those to be coded: {}", known.join(", "));
-            Err(JobError::Argument { argument: format!("compress.variables.{name}"), reason })
+        let variables = source.select(groups::names(&job.data))?;
+        for region in section.regions.iter().enumerate() {
+            coding::region::check(region, &source, &variables)?;
         }
-        None => Ok(()),
+        available.extend(variables.iter().map(|v| v.name.clone()));
     }
+    let known: Vec<&str> = available.iter().map(String::as_str).collect();
+    let unknown = |argument: String| {
+        let reason = format!("no input has this variable among those to be coded: {}", known.join(", "));
+        Err(JobError::Argument { argument, reason })
+    };
+    if let Some(name) = section.variables.keys().find(|name| !available.contains(*name)) {
+        return unknown(format!("compress.variables.{name}"));
+    }
+    for (i, region) in section.regions.iter().enumerate() {
+        if let Some(name) = region.variables.iter().flatten().find(|name| !available.contains(*name)) {
+            return unknown(format!("compress.regions[{i}].variables: {name}"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses archives that would become one file.

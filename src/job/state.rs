@@ -7,10 +7,11 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::archive::{Archive, Source};
 use crate::config::{self, Job, Stage};
 use crate::report::write_atomic;
 
-use super::{BadFile, Input, JobError, Output, inputs};
+use super::{BadFile, Input, JobError, Output, compress, groups, inputs};
 
 /// Everything a run may leave in its output; `--fresh` removes these, the last one first, and nothing else.
 const OWN: &[&str] = &[
@@ -60,7 +61,7 @@ pub(super) struct Seen {
     pub input: Input,
     /// Its size.
     pub bytes: u64,
-    modified_s: u64,
+    modified_ns: u64,
 }
 
 /// What an earlier run made of inputs that are others now (`--append`).
@@ -126,11 +127,10 @@ impl State {
     pub(super) fn go_on(&mut self, old: Self, job: &Job, output: &Output, append: bool) -> Result<(), JobError> {
         self.check_same(&old, output)?;
         if job.compress.is_some() {
-            self.rename(&old, append)?;
+            self.rename(&old)?;
         }
         // 1. What is other than it was.
-        let (now, before) = (by_path(&self.inputs), by_path(old.appended.gone.iter().chain(&old.inputs)));
-        let known = by_path(&old.inputs);
+        let (now, known) = (by_path(&self.inputs), by_path(&old.inputs));
         let new: Vec<&Seen> = self.inputs.iter().filter(|seen| known.get(seen.path()) != Some(seen)).collect();
         let gone = || old.inputs.iter().filter(|seen| !now.contains_key(seen.path()));
         let same = new.is_empty() && gone().next().is_none();
@@ -139,20 +139,27 @@ impl State {
         } else {
             self.check_inputs(&old, job, output, (&new, gone().next()))?;
         }
-        // 2. What that leaves to do.
+        // 2. What that leaves to do. Of what is new nothing is known: an archive that is there may be of other values.
         self.finished.clone_from(&old.finished);
         if !same {
             self.finished.retain(|stage| !matches!(stage, Stage::Compress | Stage::Decompress));
         }
-        let other = |seen: &&&Seen| before.get(seen.path()).is_some_and(|before| before != *seen);
-        let changed: Vec<&Input> = new.iter().filter(other).map(|seen| &seen.input).collect();
-        let names = changed.iter().map(|input| input.name.clone()).chain(old.appended.changed.iter().cloned());
+        let names = new.iter().map(|seen| seen.input.name.clone()).chain(old.appended.changed.iter().cloned());
+        let before = by_path(old.appended.gone.iter().chain(&old.inputs));
         let archived = |seen: &&&Seen| !now.contains_key(seen.path()) && output.archive(&seen.input).exists();
         let gone = before.values().filter(archived).map(|seen| (*seen).clone()).collect();
         let appended = Appended { changed: names.collect(), gone };
-        // 3. What was made of their earlier values goes; archives are replaced when the new ones are whole.
-        for input in changed {
-            for path in [output.decompressed(input), output.aside(input)].into_iter().filter(|path| path.exists()) {
+        for input in new.iter().map(|seen| &seen.input) {
+            // A damaged archive is made anew.
+            if let Ok(archive) = Archive::open(&output.archive(input)) {
+                let source = Source::open_with(&input.path, &groups::reading(&job.data))?;
+                compress::check_steps(input, &source, &archive)?;
+            }
+        }
+        // 3. What was made of earlier values goes; archives are replaced when the new ones are whole.
+        for Seen { input, .. } in new {
+            let products = [output.decompressed(input), output.aside(input), output.mark(input)];
+            for path in products.into_iter().filter(|path| path.exists()) {
                 std::fs::remove_file(&path).map_err(|source| JobError::Unwritable { path, source })?;
             }
         }
@@ -170,11 +177,14 @@ impl State {
         (new, gone): (&[&Seen], Option<&Seen>),
     ) -> Result<(), JobError> {
         let unexpected = new.iter().copied().find(|seen| !old.has_left_out(seen.path())).or(gone);
-        let output = output.root().into();
         if let Some(path) = unexpected.map(Seen::path) {
+            if check_append(job, old).is_err() {
+                return Err(self.other_file(old, "input", path.into(), output));
+            }
             let (path, old, new) = (path.into(), old.tell(path), self.tell(path));
-            return Err(JobError::OtherInput { output, path, old, new });
+            return Err(JobError::OtherInput { output: output.root().into(), path, old, new });
         }
+        let output = output.root().into();
         let learned = job.train.is_some() || job.assimilate.is_some() || job.evaluate.is_some();
         match new.first().filter(|_| learned) {
             Some(file) => Err(JobError::Repaired { output, file: file.path().into() }),
@@ -187,27 +197,32 @@ impl State {
         self.left_out.iter().any(|name| path.ends_with(name))
     }
 
-    /// Names the inputs beside those that are no longer there, so that each has an archive of its own.
+    /// Gives the inputs the names that they had, and new ones names that no other has: so each has an archive of its own.
     ///
-    /// Errors: one that has an archive would get another name.
-    fn rename(&mut self, old: &Self, append: bool) -> Result<(), JobError> {
-        let earlier = || old.appended.gone.iter().chain(old.inputs.iter().filter(|_| append));
-        let mut paths: Vec<PathBuf> = earlier().chain(&self.inputs).map(|seen| seen.input.path.clone()).collect();
+    /// Errors: there is no such name.
+    fn rename(&mut self, old: &Self) -> Result<(), JobError> {
+        let known = by_path(old.appended.gone.iter().chain(&old.inputs));
+        let mut taken: BTreeSet<PathBuf> = known.values().map(|seen| seen.input.name.clone()).collect();
+        let mut paths: Vec<PathBuf> = known.keys().map(|path| path.to_path_buf()).collect();
+        paths.extend(self.inputs.iter().map(|seen| seen.input.path.clone()));
         paths.sort();
         paths.dedup();
-        let names: BTreeMap<PathBuf, PathBuf> =
+        let apart: BTreeMap<PathBuf, PathBuf> =
             inputs::name_all(paths).into_iter().map(|input| (input.path, input.name)).collect();
-        if let Some(seen) = earlier().find(|seen| names[&seen.input.path] != seen.input.name) {
-            let (path, name) = (seen.input.path.display(), seen.input.name.display());
-            let now = names[&seen.input.path].display();
-            let reason =
-                format!("beside the new inputs {path}, archived as {name}, would be {now}: choose another job.output");
-            return Err(JobError::Argument { argument: "--append".into(), reason });
+        for Seen { input, .. } in &mut self.inputs {
+            if let Some(seen) = known.get(&*input.path) {
+                input.name.clone_from(&seen.input.name);
+                continue;
+            }
+            let names = [&input.name, &apart[&input.path]];
+            let Some(name) = names.into_iter().find(|name| !taken.contains(*name)).cloned() else {
+                let (path, name) = (input.path.display(), input.name.display());
+                let reason = format!("{path}: another input has an archive called {name}: choose another job.output");
+                return Err(JobError::Argument { argument: "--append".into(), reason });
+            };
+            taken.insert(name.clone());
+            input.name = name;
         }
-        for seen in &mut self.inputs {
-            seen.input.name.clone_from(&names[&seen.input.path]);
-        }
-        self.inputs.sort_by(|a, b| a.input.cmp(&b.input));
         Ok(())
     }
 
@@ -219,25 +234,25 @@ impl State {
             });
             return Err(JobError::OtherJob { output: output.root().into(), key, old, new });
         }
-        let differs = |a: &[Seen], b: &[Seen]| a.iter().find(|seen| !b.contains(seen)).cloned();
-        match differs(&self.others, &old.others).or_else(|| differs(&old.others, &self.others)) {
-            Some(Seen { input: Input { path, .. }, .. }) => {
-                let key = format!("file {}", path.display());
-                Err(JobError::OtherJob {
-                    output: output.root().into(),
-                    key,
-                    old: old.tell(&path),
-                    new: self.tell(&path),
-                })
-            }
+        let (now, known) = (by_path(&self.others), by_path(&old.others));
+        let differs = |path: &&&Path| now.get(**path) != known.get(**path);
+        match now.keys().chain(known.keys()).find(differs).map(|path| path.to_path_buf()) {
+            Some(path) => Err(self.other_file(old, "file", path, output)),
             None => Ok(()),
         }
+    }
+
+    fn other_file(&self, old: &Self, kind: &str, path: PathBuf, output: &Output) -> JobError {
+        let (old, new) = (old.tell(&path), self.tell(&path));
+        JobError::OtherJob { output: output.root().into(), key: format!("{kind} {}", path.display()), old, new }
     }
 
     /// What is known of a file.
     fn tell(&self, path: &Path) -> String {
         match self.inputs.iter().chain(&self.others).find(|seen| seen.input.path == path) {
-            Some(seen) => format!("{} bytes, modified {}", seen.bytes, super::provenance::utc(seen.modified_s)),
+            Some(seen) => {
+                format!("{} bytes, modified {}", seen.bytes, super::provenance::utc(seen.modified_ns / 1_000_000_000))
+            }
             None if self.has_left_out(path) => "unreadable and left out".into(),
             None => "not there".into(),
         }
@@ -268,11 +283,12 @@ impl Seen {
         &self.input.path
     }
 
-    fn now(input: &Input) -> Result<Self, JobError> {
+    /// The file as it is.
+    pub fn now(input: &Input) -> Result<Self, JobError> {
         let unreadable = |source| JobError::Unreadable { path: input.path.clone(), source };
         let metadata = std::fs::metadata(&input.path).map_err(unreadable)?;
         let modified = metadata.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        Ok(Self { input: input.clone(), bytes: metadata.len(), modified_s: modified.as_secs() })
+        Ok(Self { input: input.clone(), bytes: metadata.len(), modified_ns: modified.as_nanos() as u64 })
     }
 }
 

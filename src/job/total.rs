@@ -28,11 +28,34 @@ pub(super) struct Total {
     /// Values that were found to be no measurements.
     #[serde(default)]
     pub defects: u64,
+    /// The tiles under bounds of regions.
+    #[serde(default)]
+    pub regions: Vec<OfRegion>,
     /// Of some steps.
     #[serde(default)]
     pub physics: Physics,
     /// Tiles by class of their predictor.
     pub tiles: BTreeMap<String, u64>,
+}
+
+/// What the tiles that a region touches came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct OfRegion {
+    /// Its place in `compress.regions`.
+    pub number: usize,
+    pub tiles: u64,
+    /// The largest error that it allows anywhere, physical units; infinite where it bounds a mean.
+    #[serde(deserialize_with = "or_infinity")]
+    pub bound: f64,
+    pub max_abs_error: f64,
+}
+
+impl OfRegion {
+    fn join(&mut self, other: &Self) {
+        self.tiles += other.tiles;
+        self.bound = self.bound.max(other.bound);
+        self.max_abs_error = self.max_abs_error.max(other.max_abs_error);
+    }
 }
 
 impl Total {
@@ -49,6 +72,12 @@ impl Total {
         let joined = self.beam.zip(other.beam).map(|(a, b)| [both(a[0], b[0]), both(a[1], b[1])]);
         self.beam = joined.or(self.beam).or(other.beam);
         self.defects += other.defects;
+        for region in &other.regions {
+            match self.regions.iter_mut().find(|found| found.number == region.number) {
+                Some(found) => found.join(region),
+                None => self.regions.push(region.clone()),
+            }
+        }
         self.physics.join(&other.physics);
         for (class, count) in &other.tiles {
             *self.tiles.entry(class.clone()).or_default() += count;
@@ -71,6 +100,7 @@ impl Total {
     /// The keys of the contract; `model_bytes`: the share of the decoder.
     pub fn to_json(&self, model_bytes: f64) -> Value {
         let q = &self.quality;
+        let region = |r: &OfRegion| json!({ "region": r.number, "tiles": r.tiles, "error_bound_abs": r.bound, "max_abs_error": r.max_abs_error });
         json!({
             "original_bytes": self.original_bytes,
             "compressed_bytes": self.compressed_bytes,
@@ -89,6 +119,7 @@ impl Total {
             "beam_center": self.beam.map(|[y, x]| json!({"y": y, "x": x})),
             "defects": (self.iq[0] > 0.0).then_some(self.defects),
             "tiles": self.tiles,
+            "regions": self.regions.iter().map(region).collect::<Vec<_>>(),
             "physics": self.physics.to_json(),
         })
     }

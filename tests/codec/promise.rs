@@ -477,6 +477,23 @@ fn a_stream_promises_of_other_values_what_it_would_of_its_own() {
     }
 }
 
+/// Images with a mark below zero whose stream is of others: not to be compared is not within the noise.
+#[test]
+fn rings_of_other_images_break_the_promise() {
+    let shape = [4, 1, 33, 29];
+    let bound = Bound::Within(Limits { rings: Some(0.5), ..Limits::default() });
+    let mut images: Vec<i32> = scattering(shape, true).iter().map(|&v| v as i32).collect();
+    images[100] = -1;
+    let coded = encode_tile(&Values::I32(images.clone()), None, &spec(shape, bound)).unwrap();
+    let verify = |values: &[i32]| {
+        let stream = (coded.stream.clone(), coded.mask.clone());
+        verify_tile(&Values::I32(values.to_vec()), stream, None, &spec(shape, bound))
+    };
+    assert_eq!(verify(&images).as_ref(), Ok(&coded));
+    let others: Vec<i32> = images.iter().map(|&n| 3 * n.max(0) + 5).collect();
+    assert!(verify(&others).is_err());
+}
+
 /// Pixels that did not count, with a mask or without: exact, and no part of what their rings are scaled to.
 #[test]
 fn rings_leave_defects_and_masked_pixels_as_they_are() {

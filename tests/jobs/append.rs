@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sci_hpc::archive::Source;
 use serde_json::Value;
 
 use super::process::{folder, mpirun, sci_hpc, write};
@@ -23,6 +24,10 @@ fn waves(path: &Path, kind: f32, steps: usize) {
         (0.1 * x + 0.3 * t + kind).sin() * (1.0 + 0.1 * kind) + (0.013 * x * kind).cos()
     };
     write_field(path, CELLS, &(0..steps * n).map(value).collect::<Vec<f32>>());
+}
+
+fn read(path: &Path) -> Vec<f32> {
+    Source::open(path).unwrap().read_all("s").unwrap().1.to_f64().iter().map(|&v| v as f32).collect()
 }
 
 fn metrics(here: &Path) -> Value {
@@ -75,7 +80,7 @@ fn what_has_come_or_grown_is_coded_as_if_it_had_been_there_and_nothing_else() {
     sci_hpc(&here, &["--config", "job.yaml"]).refused(2, &["a.nc was ", "is now not there", "--append"]);
     waves(&here.join("c.nc"), 3.0, 4);
     let log = finish(&here, 2, &["--append"]);
-    assert!(log.contains("archives of 1 inputs that are no longer there stay"), "{log}");
+    assert!(log.contains("archives of 1 inputs that are not there, or cannot be read, stay"), "{log}");
     assert!(log.contains("b.nc.sci.h5 (by an earlier run)"), "{log}");
     waves(&whole.join("c.nc"), 3.0, 4);
     finish(&whole, 1, &["--fresh"]);
@@ -172,21 +177,10 @@ fn a_model_that_is_finished_codes_what_comes_later() {
 #[test]
 fn appending_is_refused_where_it_would_mean_something_else() {
     let here = begun("append-refused", JOB);
-    // Another job, or names that would move archives.
+    // Another job.
     let run = |more: &[&str]| sci_hpc(&here, &[&["--config", "job.yaml", "--append"], more].concat());
     run(&["--set", "compress.error_bound={abs: 1.0e-2}"]).refused(2, &["another job", "compress.error_bound.abs"]);
     let before = products(&here);
-    let other = folder("append-names");
-    write(&other, "job.yaml", &JOB.replace("['*.nc']", "['*/*.nc']"));
-    for (folder, steps) in [("one", 4), ("two", 5)] {
-        std::fs::create_dir(other.join(folder)).unwrap();
-        waves(&other.join(folder).join("b.nc"), 2.0, steps);
-        if folder == "one" {
-            finish(&other, 0, &[]);
-        }
-    }
-    let words = ["--append", "archived as b.nc", "would be one/b.nc", "another job.output"];
-    sci_hpc(&other, &["--config", "job.yaml", "--append"]).refused(2, &words);
     // With sections that are of all inputs.
     let states = folder("append-states");
     write(
@@ -199,5 +193,113 @@ fn appending_is_refused_where_it_would_mean_something_else() {
     waves(&states.join("b.nc"), 1.0, 10);
     sci_hpc(&states, &["--config", "job.yaml", "--append"]).refused(2, &["--append", "assimilate"]);
     run(&["--fresh"]).refused(2, &["cannot be used with"]);
+    // A file that was begun anew: its archive has more.
+    waves(&here.join("a.nc"), 1.0, 9);
+    run(&[]).refused(2, &["a.nc has 9 steps", "a.nc.sci.h5 has 10", "another name"]);
     assert_same(&products(&here), &before, "a refused job touches nothing");
+}
+
+/// Whatever is bounded, tiles of other numbers are coded again: bounds on sizes and means say nothing of single values.
+#[test]
+fn under_every_bound_what_is_kept_is_of_the_same_numbers() {
+    for (i, bound) in ["{ratio: 6}", "{spectrum: 0.1}", "{psnr: 40}", "{rel: 1.0e-2}"].into_iter().enumerate() {
+        let job = JOB.replace("{abs: 1.0e-3}", bound);
+        let here = begun(&format!("append-bound-{i}"), &job);
+        let whole = folder(&format!("append-bound-whole-{i}"));
+        write(&whole, "job.yaml", &job);
+        // The first tile stays, but for its scale where the bound is relative; the second is filled later, as in files of a
+        // given length.
+        for folder in [&here, &whole] {
+            waves(&folder.join("a.nc"), 1.0, 10);
+            let mut values = read(&folder.join("a.nc"));
+            let n = values.len() / 10;
+            (4 * n..6 * n).for_each(|i| values[i] = (values[i] + 1.0) * 0.5);
+            write_field(&folder.join("a.nc"), CELLS, &values);
+        }
+        let log = finish(&here, 1, &["--append"]);
+        assert!(log.contains("a.nc, s: 2 of 3 tiles are those of its archive"), "{bound}: {log}");
+        finish(&whole, 1, &[]);
+        assert_same(&products(&here), &products(&whole), bound);
+    }
+}
+
+/// The largest difference of `a.nc`-like inputs and what is restored of them.
+fn largest(here: &Path, name: &str) -> f32 {
+    let (before, after) = (read(&here.join(name)), read(&here.join("out/decompressed").join(name)));
+    assert_eq!(before.len(), after.len(), "{name}");
+    before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn files_that_go_and_come_as_others_are_never_taken_for_what_they_were() {
+    let here = begun("append-others", JOB);
+    let (a, b) = (here.join("a.nc"), here.join("b.nc"));
+    let append = |inject: &str| mpirun(&here, 1, inject, &["--config", "job.yaml", "--append"]);
+    let stopped = |step: &str| {
+        append(&format!("stop:rank=0:stage=compress:step={step}")).refused(75, &["stopped in stage compress"]);
+    };
+    // Tiles of b are put aside; then it is another file.
+    waves(&b, 2.0, 16);
+    stopped("1000002");
+    std::fs::rename(&b, here.join("b.away")).unwrap();
+    append("").answer();
+    waves(&b, 3.0, 16);
+    append("").answer();
+    assert!(largest(&here, "b.nc") <= 1.0e-3, "{}", largest(&here, "b.nc"));
+    // It changes, the run stops before it, it is away while the others are coded, and comes back.
+    waves(&b, 4.0, 16);
+    stopped("2");
+    std::fs::rename(&b, here.join("b.away")).unwrap();
+    append("").answer();
+    std::fs::rename(here.join("b.away"), &b).unwrap();
+    append("").answer();
+    assert!(largest(&here, "b.nc") <= 1.0e-3, "{}", largest(&here, "b.nc"));
+    // Its archive is removed by hand while it is away.
+    std::fs::remove_file(&b).unwrap();
+    std::fs::remove_file(here.join("out/archive/b.nc.sci.h5")).unwrap();
+    append("").answer();
+    waves(&b, 5.0, 16);
+    append("").answer();
+    assert!(largest(&here, "b.nc") <= 1.0e-3 && largest(&here, "a.nc") <= 1.0e-3);
+    // A damaged archive of a file that is away is told, and nothing else stops.
+    std::fs::remove_file(&b).unwrap();
+    std::fs::write(here.join("out/archive/b.nc.sci.h5"), "no archive").unwrap();
+    let run = append("");
+    run.answer();
+    assert!(run.stderr.contains("b.nc.sci.h5 is damaged, and its input is gone"), "{}", run.stderr);
+    // Of what was finished before a stop nothing is done again.
+    waves(&a, 1.0, 12);
+    waves(&b, 5.0, 18);
+    stopped("2");
+    let run = append("");
+    run.answer();
+    assert!(run.stderr.contains("a.nc.sci.h5 (by an earlier run)"), "{}", run.stderr);
+    assert!(!here.join("out/checkpoints/compress").exists());
+}
+
+#[test]
+fn archives_keep_their_names_whatever_comes_beside_them() {
+    let here = folder("append-names");
+    let job = JOB.replace("['*.nc']", "['*/*.nc'], on_bad_file: skip");
+    write(&here, "job.yaml", &job);
+    for (folder, steps) in [("one", 4), ("two", 5)] {
+        std::fs::create_dir(here.join(folder)).unwrap();
+        waves(&here.join(folder).join("b.nc"), 2.0, steps);
+        finish(&here, 0, &["--append"]);
+    }
+    let archives = || -> Vec<String> {
+        let all = products(&here).into_keys().filter_map(|name| Some(name.strip_prefix("archive/")?.to_string()));
+        all.collect()
+    };
+    assert_eq!(archives(), ["b.nc.sci.h5", "two/b.nc.sci.h5"]);
+    assert!(finish(&here, 0, &[]).contains("compress: finished by an earlier run"));
+    // One that cannot be read has a name too.
+    std::fs::create_dir(here.join("zero")).unwrap();
+    std::fs::write(here.join("zero/b.nc"), "no file of any kind").unwrap();
+    let run = || sci_hpc(&here, &["--config", "job.yaml"]);
+    run().refused(3, &["zero/b.nc", "could not be read", "compress: finished by an earlier run"]);
+    std::fs::remove_file(here.join("one/b.nc")).unwrap();
+    sci_hpc(&here, &["--config", "job.yaml", "--append"]).refused(3, &["1 could not be read", "by an earlier run"]);
+    run().refused(3, &["compress: finished by an earlier run"]);
+    assert_eq!(archives(), ["b.nc.sci.h5", "two/b.nc.sci.h5"]);
 }

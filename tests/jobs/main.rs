@@ -20,6 +20,7 @@ mod principal;
 mod process;
 mod quarantine;
 mod readers;
+mod regions;
 mod scattering;
 mod space;
 mod sparse;

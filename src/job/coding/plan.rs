@@ -1,12 +1,14 @@
 //! How the variables of a group are coded: what the job file promises of them, in the unit of the stored numbers.
 
+use std::collections::BTreeMap;
+
 use crate::archive::{Stored, Variable};
 use crate::codec::{self, Bound, Limits, TileSpec};
 use crate::config::{self, Compress, ErrorBound};
 
 use super::super::measure::Measured;
 use super::super::prediction::Predictor;
-use super::RECORD_BYTES;
+use super::{RECORD_BYTES, region, short};
 
 /// How the tiles of a group are coded.
 pub(in super::super) struct Plan<'a> {
@@ -16,6 +18,8 @@ pub(in super::super) struct Plan<'a> {
     pub model: Option<&'a Predictor>,
     /// Whether nothing but the learned prediction is allowed.
     pub learned_only: bool,
+    /// Parts of the grid with bounds of their own.
+    pub(super) regions: &'a [config::Region],
 }
 
 /// How one variable is coded.
@@ -26,6 +30,8 @@ pub(in super::super) struct VariablePlan<'a> {
     pub(super) may_learn: bool,
     /// In the unit of the stored numbers.
     bound: Bound,
+    /// The same of the regions that are for it, and their largest error allowed, physical units; by their numbers.
+    regions: BTreeMap<usize, (Bound, f64)>,
     /// Bit patterns of fill and missing values.
     fills: Vec<u64>,
     /// The largest error that is allowed anywhere, physical units; infinite without a bound.
@@ -39,7 +45,7 @@ pub(in super::super) struct VariablePlan<'a> {
 impl<'a> Plan<'a> {
     /// What the job file says about these variables.
     pub fn new(
-        section: &Compress,
+        section: &'a Compress,
         variables: &[&'a Variable],
         measured: &[Measured],
         model: Option<&'a Predictor>,
@@ -47,11 +53,16 @@ impl<'a> Plan<'a> {
         let plan = |(&variable, measured): (&&'a Variable, &Measured)| {
             let bound = section.error_bound_of(&variable.name);
             let limits = limits_of(&bound, variable, measured);
+            let of_region = |(number, region): (usize, &config::Region)| {
+                let limits = limits_of(&region.error_bound, variable, measured);
+                (number, (limits.bound(), largest_error(&limits, variable, measured)))
+            };
             VariablePlan {
                 variable,
                 predictor: section.predictor_of(&variable.name),
                 may_learn: section.may_learn(&variable.name),
                 bound: limits.bound(),
+                regions: region::of(section, &variable.name).map(of_region).collect(),
                 fills: variable.fill_patterns(),
                 bound_abs: largest_error(&limits, variable, measured),
                 span: measured.span(),
@@ -61,19 +72,32 @@ impl<'a> Plan<'a> {
         let variables: Vec<VariablePlan> = variables.iter().zip(measured).map(plan).collect();
         let learned_only = variables.iter().all(VariablePlan::learned_only);
         let model = model.filter(|_| variables.iter().any(|v| v.may_learn));
-        Self { variables, model, learned_only }
+        Self { variables, model, learned_only, regions: &section.regions }
+    }
+
+    /// Equal for plans that code the same numbers to the same streams, and in practice for no others.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        for v in &self.variables {
+            let how = (v.predictor, v.may_learn, v.bound, &v.regions, &v.fills, v.variable.valid_range);
+            hasher.update(format!("{how:?}").as_bytes());
+        }
+        hasher.update(format!("{:?}", self.regions).as_bytes());
+        let decoder = self.model.map_or_else(Vec::new, |model| model.to_parts(""));
+        decoder.iter().for_each(|(_, part)| _ = hasher.update(part));
+        short(hasher.finalize())
     }
 
     /// The same plan for tiles that are known to need no prediction.
     pub fn without_model(&self) -> Self {
-        Self { variables: self.variables.clone(), model: None, learned_only: false }
+        Self { variables: self.variables.clone(), model: None, learned_only: false, regions: self.regions }
     }
 
     /// The same plan with `factor` times the bound of every variable; `None` where that is no bound of its kind.
     pub fn scaled(&self, factor: f64) -> Option<Self> {
-        let scale = |v: &VariablePlan<'a>| {
-            let Bound::Within(limits) = v.bound else { return None };
-            let times = |limit: Option<f64>| limit.map(|x| x * factor);
+        let times = |limit: Option<f64>| limit.map(|x| x * factor);
+        let scaled = |bound: Bound| {
+            let Bound::Within(limits) = bound else { return None };
             let limits = Limits {
                 abs: times(limits.abs),
                 pw_rel: times(limits.pw_rel),
@@ -83,10 +107,15 @@ impl<'a> Plan<'a> {
                 rings: times(limits.rings),
                 rate: limits.rate.map(|rate| rate / factor),
             };
-            limits.pw_rel.is_none_or(|f| f < 1.0).then(|| VariablePlan { bound: limits.bound(), ..v.clone() })
+            limits.pw_rel.is_none_or(|f| f < 1.0).then(|| limits.bound())
+        };
+        let scale = |v: &VariablePlan<'a>| {
+            // A region that promises to be exact stays so.
+            let regions = v.regions.iter().map(|(&i, &(bound, abs))| (i, (scaled(bound).unwrap_or(bound), abs)));
+            Some(VariablePlan { bound: scaled(v.bound)?, regions: regions.collect(), ..v.clone() })
         };
         let variables = self.variables.iter().map(scale).collect::<Option<_>>()?;
-        Some(Self { variables, model: self.model, learned_only: self.learned_only })
+        Some(Self { variables, ..*self })
     }
 }
 
@@ -104,11 +133,19 @@ impl VariablePlan<'_> {
         }
     }
 
-    /// What a tile of it promises.
-    pub(super) fn spec<'s>(&'s self, stored: &'s Stored) -> TileSpec<'s> {
+    /// What a tile of it promises that touches regions.
+    pub(super) fn spec<'s>(&'s self, stored: &'s Stored, touched: u64) -> TileSpec<'s> {
+        let touches = |number: usize| touched >> number & 1 == 1;
+        let regions = self.regions.iter().filter(|(number, _)| touches(**number)).map(|(_, (bound, _))| *bound);
+        let bound = regions.fold(self.bound, Bound::and);
         let (valid_range, beside, masked) =
             (self.variable.valid_range, RECORD_BYTES as usize, stored.masked.as_deref());
-        TileSpec { fills: &self.fills, valid_range, beside, masked, ..TileSpec::new(stored.shape, self.bound) }
+        TileSpec { fills: &self.fills, valid_range, beside, masked, ..TileSpec::new(stored.shape, bound) }
+    }
+
+    /// The largest error that regions allow, physical units, by their numbers.
+    pub fn regions(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.regions.iter().map(|(number, (_, abs))| (*number, *abs))
     }
 
     /// What one step of the stored numbers is in physical units.

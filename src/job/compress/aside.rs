@@ -29,8 +29,8 @@ impl Aside {
         Ok(Self { path, earlier })
     }
 
-    /// Those tiles of a group that were put aside, of the places `owned` among its boxes.
-    pub fn tiles(&self, group: &str, boxes: &[Box4], owned: std::ops::Range<usize>) -> Tiles {
+    /// Those tiles of a group that were put aside, of the places `owned` among its boxes, by the plan with this digest.
+    pub fn tiles(&self, (group, plan): (&str, u64), boxes: &[Box4], owned: std::ops::Range<usize>) -> Tiles {
         let Some((file, index)) = self.earlier.as_ref().and_then(|file| Some((file, file.index(group).ok()?))) else {
             return Tiles::new();
         };
@@ -38,7 +38,7 @@ impl Aside {
         // What cannot be read is coded again.
         let tile = |place: usize| {
             let bytes = file.read_stream(group, records.get(&boxes[place])?).ok()?;
-            Some((place, CodedTile::from_bytes(&bytes)?))
+            Some((place, CodedTile::from_bytes(&bytes, plan)?))
         };
         owned.filter_map(tile).collect()
     }
@@ -59,8 +59,9 @@ impl Aside {
         let mut writer = ArchiveWriter::aside(team, &self.path)?;
         for group in groups {
             let mut streams = Streams::new();
+            let plan = group.plan.digest();
             for (&place, tile) in &group.tiles {
-                streams.push(&group.boxes[place], IndexRecord::SHARED, 0, &tile.to_bytes());
+                streams.push(&group.boxes[place], IndexRecord::SHARED, 0, &tile.to_bytes(plan));
             }
             writer.write_group(&group.group.name, streams)?;
         }

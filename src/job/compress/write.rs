@@ -7,16 +7,16 @@ use crate::report::metrics::Quality;
 use crate::report::physics::Physics;
 
 use super::super::coding::{self, CodedTile};
-use super::super::total::Total;
+use super::super::total::{OfRegion, Total};
 use super::super::{JobError, rate, slices};
-use super::{ChosenGroup, CodedGroup, File, masks};
+use super::{ChosenGroup, CodedGroup, File, known, masks};
 
 impl File<'_, '_> {
     /// The learned prediction stays if what it saves in all tiles pays for the decoder, or a tile is nothing without it.
     /// Collective over the team.
     pub(super) fn choose<'g>(&self, coded: CodedGroup<'g>) -> ChosenGroup<'g> {
         let CodedGroup { group, variables, plan, boxes, owned, tiles } = coded;
-        let decoder = plan.model.map_or_else(Vec::new, |m| m.reader().to_parts(&group.name));
+        let decoder = plan.model.map_or_else(Vec::new, |m| m.to_parts(&group.name));
         let needed = tiles.values().filter(|tile| tile.is_learned_only()).count() as u64;
         let mut sums = [tiles.values().map(CodedTile::saved).sum::<u64>(), needed];
         self.team.sum(&mut sums);
@@ -37,6 +37,7 @@ impl File<'_, '_> {
         // 1. Into the archive.
         let masks = masks::share(world, &group.name, &coded.tiles, writer)?;
         let mask_bytes = masks.keys().map(|mask| mask.len() as u64).sum::<u64>() / coded.variables.len() as u64;
+        known::keep_keys(self, &group.name, &coded.tiles, writer)?;
         let mut streams = Streams::new();
         for (tile, region) in coded.tiles.iter().zip(&coded.boxes[coded.owned.clone()]) {
             if let Some(latents) = &tile.latents {
@@ -100,6 +101,7 @@ impl File<'_, '_> {
                 iq: [sum[5], sum[6], extremes[3]],
                 beam: (sum[5] > 0.0).then(|| [[-extremes[4], extremes[5]], [-extremes[6], extremes[7]]]),
                 defects: sum[7] as u64,
+                regions: Vec::new(),
                 physics: Physics::default(),
                 tiles: coding::CLASSES
                     .iter()
@@ -107,6 +109,15 @@ impl File<'_, '_> {
                     .map(|(&class, &count)| (class.to_string(), count as u64))
                     .collect(),
             };
+            let regions = plan.variables[v].regions().map(|(number, bound)| {
+                let of_region = tiles.iter().map(|t| &t.variables[v]).filter(|coded| coded.touches(number));
+                let (mut count, mut largest) = ([of_region.clone().count() as u64], [0.0f64]);
+                largest[0] = of_region.fold(0.0, |largest, coded| coded.quality.max_abs_error.max(largest));
+                world.sum(&mut count);
+                world.max(&mut largest);
+                OfRegion { number, tiles: count[0], bound, max_abs_error: largest[0] }
+            });
+            let total = Total { regions: regions.collect(), ..total };
             totals.insert(name.clone(), total);
         }
     }
