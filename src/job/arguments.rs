@@ -124,7 +124,7 @@ pub enum Command {
         /// The same along x, the innermost
         #[arg(short, value_name = "A:B")]
         x: Option<String>,
-        /// A preview: means over K cells along each axis in space, or over KZxKYxKX; each is within the bound of its values
+        /// A preview: means over K cells along each axis in space, or over KZxKYxKX; as near as `abs` or `rel` bounds values
         #[arg(long, value_name = "K", default_value = "1", value_parser = cells)]
         coarsen: Grid,
         /// Write what is not damaged: damaged tiles hold the fill value, are named, and the exit code is 3

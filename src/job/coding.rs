@@ -108,7 +108,7 @@ impl Tile {
                 .collect::<Result<Vec<Stored>, JobError>>()
         };
         let stored = read(region)?;
-        let touched = region::touched(source, plan.regions, region)?;
+        let touched = region::touched(source, plan.regions(), region)?;
         let (path, region) = (source.path().to_path_buf(), *region);
         let Some(model) = plan.model else {
             return Ok(Self { path, region, touched, predictions: vec![None; stored.len()], stored, latents: None });

@@ -32,7 +32,7 @@ use crate::config::{self, Compress, Stage};
 use crate::dataset::Window;
 use crate::world::{World, shard};
 
-use super::coding::{Chosen, Plan, Tile};
+use super::coding::{self, Chosen, Plan, Tile};
 use super::groups::{self, Group};
 use super::measure::{self, Measured};
 use super::prediction::{self, Predictor, space};
@@ -43,7 +43,7 @@ use super::total::ratio;
 use super::{Context, Input, JobError, failure, slices, smoke};
 use aside::{Aside, Tiles};
 use known::Earlier;
-pub(super) use known::check_steps;
+pub(super) use known::check_holds;
 pub(super) use physics::{looking_bytes, together};
 use summary::SUMMARY;
 pub(super) use summary::Summary;
@@ -282,7 +282,11 @@ impl File<'_, '_> {
         // 1. What is in it.
         let seen = Seen::now(self.input)?;
         let data = &self.ctx.config.data;
-        let available: Vec<String> = source.select(groups::names(data))?.iter().map(|v| v.name.clone()).collect();
+        let variables = source.select(groups::names(data))?;
+        for region in self.section.regions.iter().enumerate() {
+            coding::region::check(region, source, &variables)?;
+        }
+        let available: Vec<String> = variables.iter().map(|v| v.name.clone()).collect();
         let groups = groups::of(data, &available)?;
         let names: Vec<String> = groups.iter().flat_map(|g| g.variables.clone()).collect();
         self.say_of_source(source, &names)?;
@@ -410,8 +414,10 @@ impl File<'_, '_> {
         };
         let measured: Vec<Measured> = variables.iter().map(measure).collect::<Result<_, _>>()?;
         for (variable, measured) in variables.iter().zip(&measured).filter(|(_, m)| !m.span().is_finite()) {
-            let bound = self.section.error_bound_of(&variable.name);
-            if bound.rel.or(bound.psnr).or(bound.nrmse).is_some() {
+            let of_regions = self.section.regions.iter().filter(|region| region.is_for(&variable.name));
+            let bounds =
+                of_regions.map(|region| region.error_bound).chain([self.section.error_bound_of(&variable.name)]);
+            if bounds.into_iter().any(|bound| bound.rel.or(bound.psnr).or(bound.nrmse).is_some()) {
                 let (path, variable) = (self.input.path.clone(), variable.name.clone());
                 return Err(JobError::InfiniteRange { path, variable, range: measured.range.unwrap_or_default() });
             }

@@ -117,18 +117,15 @@ impl Out<'_> {
 
     /// Writes a part of a tile, or adds it to means; `None`: it is lost.
     fn write(&mut self, variable: &Variable, part: &Box4, values: Option<Values>) -> Result<(), JobError> {
-        let piece = match &mut self.coarse {
+        let pieces = match &mut self.coarse {
             Some(coarse) => coarse.add(variable, part, values.as_ref()),
             None => {
                 let start = std::array::from_fn(|axis| part.start[axis] - self.wanted.start[axis]);
                 let values = values.unwrap_or_else(|| missing(variable, part.count()));
-                Some(Piece { region: Box4 { start, len: part.len }, values })
+                vec![Piece { region: Box4 { start, len: part.len }, values }]
             }
         };
-        match piece {
-            Some(piece) => Ok(self.file.write(&variable.name.replace('/', "_"), vec![piece])?),
-            None => Ok(()),
-        }
+        if pieces.is_empty() { Ok(()) } else { Ok(self.file.write(&variable.name.replace('/', "_"), pieces)?) }
     }
 
     fn finish(mut self) -> Result<(), JobError> {

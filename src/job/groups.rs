@@ -121,6 +121,17 @@ fn generated(job: &Job, section: &Generate) -> Result<Vec<(String, [usize; 4])>,
             return unknown("compress.variables", name, &coded);
         }
     }
+    for (i, region) in job.compress.iter().flat_map(|section| section.regions.iter().enumerate()) {
+        if let Some(name) = region.variables.iter().flatten().find(|name| !coded.contains(&name.as_str())) {
+            return unknown(&format!("compress.regions[{i}].variables"), name, &coded);
+        }
+        for ((key, range), cells) in region.ranges().into_iter().zip(&plan.shape[1..]) {
+            if let Some([first, end]) = range.filter(|[_, end]| end > cells) {
+                let reason = format!("{first} to {end}, but there will be {cells} cells there");
+                return Err(JobError::Argument { argument: format!("compress.regions[{i}].{key}"), reason });
+            }
+        }
+    }
     Ok(coded.into_iter().map(|name| (name.into(), plan.shape)).collect())
 }
 

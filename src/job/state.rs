@@ -153,7 +153,7 @@ impl State {
             // A damaged archive is made anew.
             if let Ok(archive) = Archive::open(&output.archive(input)) {
                 let source = Source::open_with(&input.path, &groups::reading(&job.data))?;
-                compress::check_steps(input, &source, &archive)?;
+                compress::check_holds(input, &source, &archive)?;
             }
         }
         // 3. What was made of earlier values goes; archives are replaced when the new ones are whole.

@@ -195,7 +195,7 @@ fn appending_is_refused_where_it_would_mean_something_else() {
     run(&["--fresh"]).refused(2, &["cannot be used with"]);
     // A file that was begun anew: its archive has more.
     waves(&here.join("a.nc"), 1.0, 9);
-    run(&[]).refused(2, &["a.nc has 9 steps", "a.nc.sci.h5 has 10", "another name"]);
+    run(&[]).refused(2, &["`s` is 9 x 6 x 8 x 10", "a.nc.sci.h5 has 10 x 6 x 8 x 10", "another name"]);
     assert_same(&products(&here), &before, "a refused job touches nothing");
 }
 

@@ -28,7 +28,7 @@ fn is_land(y: usize, x: usize) -> bool {
     y > 4 && x > 12
 }
 
-/// Two fields, and a mask on (y, x) that is missing at sea.
+/// Two fields, a mask on (y, x) that is missing at sea, one of packed numbers, and a field on another grid.
 fn fields(path: &Path) {
     let [nz, ny, nx] = CELLS;
     let grid = CellGrid { cells: CELLS, spacing_m: [1.0; 3], origin_m: [0.0; 3] };
@@ -36,7 +36,14 @@ fn fields(path: &Path) {
     let mut land = FieldVariable::new("land", "1", "land");
     (land.element, land.axes) = (ElementType::I8, vec![2, 3]);
     land.attributes.put_numbers("_FillValue", vec![-1i8]);
-    let variables = vec![FieldVariable::new("u", "1", "u"), FieldVariable::new("v", "1", "v"), land];
+    // 0 is stored as -5, 0.5 as 0.
+    let mut packed = FieldVariable::new("packed", "1", "land as a fraction");
+    (packed.element, packed.axes) = (ElementType::I16, vec![2, 3]);
+    packed.attributes.put_numbers("scale_factor", vec![0.1f64]);
+    packed.attributes.put_numbers("add_offset", vec![0.5f64]);
+    let mut flat = FieldVariable::new("flat", "1", "on the ground");
+    flat.axes = vec![0, 2, 3];
+    let variables = vec![FieldVariable::new("u", "1", "u"), FieldVariable::new("v", "1", "v"), land, packed, flat];
     let world = World::serial();
     let mut file = FieldWriter::create(&world, path, &FieldSpec::cartesian(&grid, times, variables)).unwrap();
     let value = |i: usize, k: f64| ((i % nx) as f64 * 0.3 + (i / nx) as f64 * 0.17 * k + k).sin() * 3.0;
@@ -48,6 +55,11 @@ fn fields(path: &Path) {
     let land = (0..ny * nx).map(|i| if is_land(i / nx, i % nx) { 1 } else { -1i8 }).collect();
     let plane = Box4 { start: [0; 4], len: [1, 1, ny, nx] };
     file.write("land", vec![Piece { region: plane, values: Values::I8(land) }]).unwrap();
+    let packed = (0..ny * nx).map(|i| if is_land(i / nx, i % nx) { 0 } else { -5i16 }).collect();
+    file.write("packed", vec![Piece { region: plane, values: Values::I16(packed) }]).unwrap();
+    let ground = Box4 { start: [0; 4], len: [STEPS, 1, ny, nx] };
+    let flat = (0..ground.count()).map(|i| value(i, 0.3) as f32).collect();
+    file.write("flat", vec![Piece { region: ground, values: Values::F32(flat) }]).unwrap();
     file.finish().unwrap();
 }
 
@@ -116,4 +128,33 @@ fn regions_that_are_no_part_of_the_inputs_are_refused_before_anything_starts() {
     refused("[{error_bound: {rate: 4}}]", 2, &["compress.regions[0].error_bound", "not rate"]);
     let arguments = ["--config", "job.yaml", "--set", "compress.error_bound={rate: 8}"];
     sci_hpc(&here, &arguments).refused(2, &["compress.regions", "stand alone"]);
+}
+
+#[test]
+fn masks_of_packed_numbers_are_meant_in_their_unit_and_of_one_grid_only() {
+    let here = folder("regions-packed");
+    let region = "[{mask: packed, z: [2, 8], variables: [u], error_bound: {abs: 0.001}}]";
+    let job = "job: {name: packed, output: out}\ndata: {inputs: ['*.nc'], variables: [u, flat]}\n\
+               compress: {error_bound: {abs: 0.1}, tile: {steps: 2, cells: [4, 6, 8]}, regions: REGIONS}\ndecompress: {}\n";
+    write(&here, "job.yaml", &job.replace("REGIONS", region));
+    fields(&here.join("a.nc"));
+    let log = finish(&here, 2, &[]);
+    // The tiles of y 0 to 5 and 6 to 11 at x 8 to 15 have land.
+    assert!(log.contains("`u`: 8 of 16 tiles touch regions[0]"), "{log}");
+    assert!(largest(&here, "u", |[z, y, x]| z >= 2 && is_land(y, x)) <= 0.001);
+    assert!(largest(&here, "u", |[_, _, x]| x < 8) > 0.02);
+    // What is for all variables must fit all.
+    let set = "compress.regions=[{z: [2, 8], error_bound: {abs: 0.001}}]";
+    sci_hpc(&here, &["--config", "job.yaml", "--fresh", "--set", set])
+        .refused(2, &["`flat` has 1 cells", "`variables` says"]);
+    // Of what a job will make.
+    let made =
+        job.replace("data: {inputs: ['*.nc'], variables: [u, flat]}", "generate: {snapshots: 2, grid: [16, 12, 8], buildings: 2, building_height_max_m: 60, spin_up_s: 0, interval_s: 5}");
+    for (region, words) in [
+        ("[{z: [0, 99], error_bound: {abs: 0.1}}]", "compress.regions[0].z"),
+        ("[{variables: [q], error_bound: {abs: 0.1}}]", "compress.regions[0].variables"),
+    ] {
+        write(&here, "made.yaml", &made.replace("REGIONS", region));
+        sci_hpc(&here, &["--config", "made.yaml", "--set", "job.output=made"]).refused(2, &[words]);
+    }
 }

@@ -88,6 +88,12 @@ impl<'a> Plan<'a> {
         short(hasher.finalize())
     }
 
+    /// The regions that hold for any of its variables, with their numbers.
+    pub(super) fn regions(&self) -> impl Iterator<Item = (usize, &config::Region)> {
+        let held = |number: usize| self.variables.iter().any(|v| v.regions.contains_key(&number));
+        self.regions.iter().enumerate().filter(move |(number, _)| held(*number))
+    }
+
     /// The same plan for tiles that are known to need no prediction.
     pub fn without_model(&self) -> Self {
         Self { variables: self.variables.clone(), model: None, learned_only: false, regions: self.regions }

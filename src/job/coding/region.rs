@@ -5,10 +5,14 @@ use crate::config::{self, Compress};
 
 use super::super::JobError;
 
-/// Which regions of `section` a tile touches, bit by bit; reads their masks there.
-pub(super) fn touched(source: &Source, regions: &[config::Region], tile: &Box4) -> Result<u64, JobError> {
+/// Which of the `regions` that hold for its variables a tile touches, bit by bit; reads their masks there.
+pub(super) fn touched<'r>(
+    source: &Source,
+    regions: impl Iterator<Item = (usize, &'r config::Region)>,
+    tile: &Box4,
+) -> Result<u64, JobError> {
     let mut touched = 0;
-    for (number, region) in regions.iter().enumerate() {
+    for (number, region) in regions {
         let Some(part) = whole(region).intersect(tile) else { continue };
         let inside = match &region.mask {
             Some(name) => is_set(source, source.variable(name)?, &part)?,
@@ -27,7 +31,7 @@ pub(in super::super) fn check(
 ) -> Result<(), JobError> {
     for variable in variables.iter().filter(|v| region.is_for(&v.name)) {
         let refuse = |key: &str, reason: String| {
-            let reason = format!("{}: {reason}", source.path().display());
+            let reason = format!("{}: {reason}; `variables` says which it is for", source.path().display());
             Err(JobError::Argument { argument: format!("compress.regions[{number}].{key}"), reason })
         };
         for (axis, (key, range)) in region.ranges().into_iter().enumerate() {
@@ -64,7 +68,10 @@ fn is_set(source: &Source, mask: &Variable, part: &Box4) -> Result<bool, JobErro
     let region = Box4 { start: std::array::from_fn(|a| of(a).0), len: std::array::from_fn(|a| of(a).1) };
     let stored = source.read(mask, &region)?;
     let valid = mask.valid(&stored);
-    let set = |i: usize| valid.as_ref().is_none_or(|valid| valid[i]) && stored.values.get_f64(i) != 0.0;
+    // Of packed numbers 0 may come back as nearly 0.
+    let least = mask.packing.map_or(0.0, |packing| 0.5 * packing.scale.abs());
+    let physical = |i: usize| mask.unpack(stored.values.get_f64(i)).abs();
+    let set = |i: usize| valid.as_ref().is_none_or(|valid| valid[i]) && physical(i) > least;
     Ok((0..stored.values.len()).any(set))
 }
 

@@ -141,19 +141,23 @@ impl File<'_, '_> {
     }
 }
 
-/// Refuses an input that has fewer steps than its archive: what they held would be lost.
-pub(in super::super) fn check_steps(input: &Input, source: &Source, archive: &Archive) -> Result<(), JobError> {
+/// Refuses an input that has less than its archive, variables, steps or cells: what they held would be lost.
+pub(in super::super) fn check_holds(input: &Input, source: &Source, archive: &Archive) -> Result<(), JobError> {
     for was in archive.coded() {
-        let Ok(now) = source.variable(&was.name) else { continue };
-        if now.shape[0] < was.shape[0] {
-            let (path, [now, was]) = (input.path.display(), [now.shape[0], was.shape[0]]);
-            let reason = format!(
-                "{path} has {now} steps, its archive {} has {was}, which would be lost: give what is begun anew another \
-                 name, or remove the archive",
-                archive.path().display()
-            );
-            return Err(JobError::Argument { argument: "--append".into(), reason });
-        }
+        let tell = |[t, z, y, x]: [usize; 4]| format!("{t} x {z} x {y} x {x} (t, z, y, x)");
+        let has = match source.variable(&was.name) {
+            Ok(now) if (0..4).all(|axis| now.shape[axis] >= was.shape[axis]) => continue,
+            Ok(now) => format!("`{}` is {}", was.name, tell(now.shape)),
+            Err(_) => format!("no `{}`", was.name),
+        };
+        let reason = format!(
+            "{}: {has}; its archive {} has {}, which would be lost: give what is begun anew another name, or remove the \
+             archive",
+            input.path.display(),
+            archive.path().display(),
+            tell(was.shape)
+        );
+        return Err(JobError::Argument { argument: "--append".into(), reason });
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! Fields from afar: means over boxes of cells. A mean of values that are within a bound is within it too.
+//! Fields from afar: means over boxes of cells. A mean of values that are off by at most so much is so too.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::archive::{
     AttributeValue, Attributes, Box4, Coordinate, ElementType, FieldVariable, Piece, Values, Variable,
@@ -16,17 +17,17 @@ pub(super) struct Coarse {
     wanted: Box4,
     /// Cells of a box along z, y, x.
     cells: [usize; 3],
-    /// Of the steps that tiles are added to, by variable.
+    /// By variable.
     sums: BTreeMap<String, Sums>,
 }
 
-/// Sums of physical numbers over some steps.
+/// Sums of physical numbers over the boxes that tiles are added to.
 struct Sums {
-    /// The steps, counted from the first that is asked for, and the boxes.
-    region: Box4,
+    /// The steps, counted from the first that is asked for.
+    steps: Range<usize>,
     element: ElementType,
-    sums: Vec<f64>,
-    counts: Vec<u32>,
+    /// By place along z: of each step, y and x the sum and the number of values.
+    layers: BTreeMap<usize, (Vec<f64>, Vec<u32>)>,
 }
 
 impl Coarse {
@@ -35,39 +36,49 @@ impl Coarse {
         Self { wanted, cells, sums: BTreeMap::new() }
     }
 
-    /// Adds the stored numbers of a part of a tile, if it has any. Parts come by their steps: returns the means of those
-    /// before.
-    pub fn add(&mut self, variable: &Variable, part: &Box4, values: Option<&Values>) -> Option<Piece> {
+    /// Adds the stored numbers of a part of a tile, if it has any. Parts come by their steps, those of the same steps along
+    /// z: returns the means that are complete.
+    pub fn add(&mut self, variable: &Variable, part: &Box4, values: Option<&Values>) -> Vec<Piece> {
         let start: [usize; 4] = std::array::from_fn(|axis| part.start[axis] - self.wanted.start[axis]);
         let [cz, cy, cx] = self.cells;
-        let [d, h, w] = std::array::from_fn(|a| self.wanted.len[1 + a].div_ceil(self.cells[a]));
-        let region = Box4 { start: [start[0], 0, 0, 0], len: [part.len[0], d, h, w] };
-        let new = || {
-            let (sums, counts) = (vec![0.0; region.count()], vec![0; region.count()]);
-            Sums { region, element: element(variable), sums, counts }
-        };
+        let plane = self.plane();
+        let steps = start[0]..start[0] + part.len[0];
+        let new = || Sums { steps: steps.clone(), element: element(variable), layers: BTreeMap::new() };
         let of_variable = self.sums.entry(variable.name.clone()).or_insert_with(new);
-        let before = if of_variable.region == region { None } else { Some(std::mem::replace(of_variable, new())) };
-        let Some(values) = values else { return before.map(Sums::means) };
-        let valid = variable.valid_numbers(values);
-        let mut i = 0;
+        let mut complete = Vec::new();
+        if of_variable.steps != steps {
+            complete = std::mem::replace(of_variable, new()).means(usize::MAX, plane);
+        }
+        complete.extend(of_variable.means(start[1] / cz, plane));
+        let valid = values.map(|values| variable.valid_numbers(values));
+        let n = part.len[0] * plane[0] * plane[1];
         for row in 0..part.len[..3].iter().product() {
             let [t, z, y] = [row / part.len[2] / part.len[1], row / part.len[2] % part.len[1], row % part.len[2]];
-            let first = ((t * d + (start[1] + z) / cz) * h + (start[2] + y) / cy) * w;
-            for x in start[3]..start[3] + part.len[3] {
+            let layer = of_variable.layers.entry((start[1] + z) / cz).or_insert_with(|| (vec![0.0; n], vec![0; n]));
+            let Some((values, valid)) = values.zip(valid.as_ref()) else { continue };
+            let first = (t * plane[0] + (start[2] + y) / cy) * plane[1];
+            for x in 0..part.len[3] {
+                let (i, cell) = (row * part.len[3] + x, first + (start[3] + x) / cx);
                 if valid[i] {
-                    of_variable.sums[first + x / cx] += variable.unpack(values.get_f64(i));
-                    of_variable.counts[first + x / cx] += 1;
+                    layer.0[cell] += variable.unpack(values.get_f64(i));
+                    layer.1[cell] += 1;
                 }
-                i += 1;
             }
         }
-        before.map(Sums::means)
+        complete
     }
 
-    /// The means of the last steps, by variable.
+    /// The means that are left, by variable.
     pub fn finish(self) -> impl Iterator<Item = (String, Piece)> {
-        self.sums.into_iter().map(|(name, sums)| (name, sums.means()))
+        let plane = self.plane();
+        self.sums.into_iter().flat_map(move |(name, mut sums)| {
+            sums.means(usize::MAX, plane).into_iter().map(move |piece| (name.clone(), piece))
+        })
+    }
+
+    /// Boxes along y and x.
+    fn plane(&self) -> [usize; 2] {
+        std::array::from_fn(|a| self.wanted.len[2 + a].div_ceil(self.cells[1 + a]))
     }
 
     /// Coordinates of the boxes: the mean of those of their cells.
@@ -76,16 +87,14 @@ impl Coarse {
             let mean = |box_: &[f64]| box_.iter().sum::<f64>() / box_.len() as f64;
             coordinate.values = coordinate.values.chunks(cells).map(mean).collect();
             coordinate.element = ElementType::F64;
+            coordinate.attributes = without(&coordinate.attributes);
         }
     }
 
     /// The variable that holds the means: physical numbers, NaN where a box has no value.
     pub fn variable(&self, of: &Variable, coordinates: &[Coordinate]) -> FieldVariable {
         let element = element(of);
-        let mut attributes = Attributes::default();
-        for (name, value) in of.attributes.0.iter().filter(|(name, _)| !OF_STORED.contains(&name.as_str())) {
-            attributes.put(name, value.clone());
-        }
+        let mut attributes = without(&of.attributes);
         attributes.put_numbers("_FillValue", Values::from_f64(element, &[f64::NAN]));
         let axes = (0..3).filter(|&a| self.cells[a] > 1 && self.wanted.len[1 + a] > 1);
         let axes: Vec<String> = axes.map(|a| format!("{}:", coordinates[1 + a].name)).collect();
@@ -101,18 +110,27 @@ impl Coarse {
 }
 
 impl Sums {
-    fn means(self) -> Piece {
+    /// The means of the layers before `end`, which are let go.
+    fn means(&mut self, end: usize, [h, w]: [usize; 2]) -> Vec<Piece> {
+        let rest = self.layers.split_off(&end);
+        let complete = std::mem::replace(&mut self.layers, rest);
         let mean = |(&sum, &count): (&f64, &u32)| if count > 0 { sum / f64::from(count) } else { f64::NAN };
-        let means: Vec<f64> = self.sums.iter().zip(&self.counts).map(mean).collect();
-        Piece { region: self.region, values: Values::from_f64(self.element, &means) }
+        let piece = |(z, (sums, counts)): (usize, (Vec<f64>, Vec<u32>))| {
+            let means: Vec<f64> = sums.iter().zip(&counts).map(mean).collect();
+            let region = Box4 { start: [self.steps.start, z, 0, 0], len: [self.steps.len(), 1, h, w] };
+            Piece { region, values: Values::from_f64(self.element, &means) }
+        };
+        complete.into_iter().map(piece).collect()
     }
 }
 
-/// The type of means: floats stay, integers become the float that holds them.
+/// The type of means: floats stay, integers and packed numbers become the float that holds them.
 fn element(variable: &Variable) -> ElementType {
-    match variable.element {
-        ElementType::F64 => ElementType::F64,
-        element if element.is_integer() && element.size() > 2 => ElementType::F64,
-        _ => ElementType::F32,
-    }
+    let wide = variable.element.size() > if variable.element.is_integer() { 2 } else { 4 };
+    if wide || variable.packing.is_some() { ElementType::F64 } else { ElementType::F32 }
+}
+
+/// Attributes without those of [`OF_STORED`].
+fn without(attributes: &Attributes) -> Attributes {
+    Attributes(attributes.0.iter().filter(|(name, _)| !OF_STORED.contains(&name.as_str())).cloned().collect())
 }
