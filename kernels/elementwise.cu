@@ -42,7 +42,7 @@ __device__ inline REAL sigmoid(REAL x) {
 }
 
 // Numbers of `Activation` in src/backend/elementwise/gpu.rs.
-enum Activation : u32 { RELU, LEAKY_RELU, ELU, SIGMOID, TANH, ABS, SQUARE, EXP, SQRT, RECIP };
+enum Activation : u32 { RELU, LEAKY_RELU, ELU, SIGMOID, TANH, ABS, SQUARE, EXP, SQRT, RECIP, SOFTPLUS };
 
 // Calls use(f) with the derivative of an activation of order 0, 1 or 2. Comparisons let NaN through.
 template <class Use> __device__ void with_derivative(u32 activation, u32 order, REAL a, Use use) {
@@ -88,6 +88,10 @@ template <class Use> __device__ void with_derivative(u32 activation, u32 order, 
     case RECIP * 3 + 0: return use([=](REAL x) { return one / x; });
     case RECIP * 3 + 1: return use([=](REAL x) { return -one / (x * x); });
     case RECIP * 3 + 2: return use([=](REAL x) { return two / (x * x * x); });
+
+    case SOFTPLUS * 3 + 0: return use([=](REAL x) { return soft_plus(x); });
+    case SOFTPLUS * 3 + 1: return use([=](REAL x) { return sigmoid(x); });
+    case SOFTPLUS * 3 + 2: return use([=](REAL x) { return sigmoid(x) * sigmoid(-x); });
 
     default: return use([=](REAL) { return zero; }); // second derivatives of what is linear on both sides
     }

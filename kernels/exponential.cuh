@@ -1,5 +1,5 @@
-// e^x, e^x - 1 and tanh x by additions, products and quotients only: the bits of src/backend/exponential.rs, whose header
-// tells the method.
+// e^x, e^x - 1, tanh x and ln(1 + e^x) by additions, products and quotients only: the bits of
+// src/backend/exponential.rs, whose header tells the method.
 #pragma once
 #include "common.cuh"
 
@@ -13,7 +13,7 @@ constexpr Bits BIAS = 1022;
 constexpr double SHIFT = 6755399441055744.0;
 constexpr double LN2_HIGH = 0.6931471803691238, LN2_LOW = 1.9082149292705877e-10;
 constexpr double RANGE_LOW = -708.5, RANGE_HIGH = 710.0, TANH_ONE = 22.0;
-constexpr u32 TERMS = 12;
+constexpr u32 TERMS = 12, ODD_TERMS = 16;
 #else
 typedef u32 Bits;
 __device__ inline Bits bits(float x) { return __float_as_uint(x); }
@@ -24,7 +24,7 @@ constexpr Bits BIAS = 126;
 constexpr float SHIFT = 12582912.0f;
 constexpr float LN2_HIGH = 355.0f / 512.0f, LN2_LOW = -2.1219444e-4f;
 constexpr float RANGE_LOW = -87.5f, RANGE_HIGH = 89.0f, TANH_ONE = 10.0f;
-constexpr u32 TERMS = 6;
+constexpr u32 TERMS = 6, ODD_TERMS = 7;
 #endif
 constexpr REAL LOG2_E = (REAL)1.44269504088896340736;
 
@@ -70,4 +70,15 @@ __device__ inline REAL hyperbolic_tangent(REAL x) {
     const REAL value = grown / (grown + 2);
     const Bits sign = (Bits)1 << (sizeof(REAL) * 8 - 1);
     return from_bits((bits(value) & ~sign) | (bits(x) & sign));
+}
+
+// ln(1 + e^x) = max(x, 0) + 2 atanh(t / (2 + t)) with t = e^-|x|
+__device__ inline REAL soft_plus(REAL x) {
+    const REAL small = exponential(-absolute(x));
+    const REAL u = small / (2 + small);
+    const REAL square = u * u;
+    REAL sum = 0;
+#pragma unroll
+    for (u32 k = ODD_TERMS; k-- > 0;) sum = sum * square + 1 / (REAL)(2 * k + 3);
+    return (x < 0 ? (REAL)0 : x) + 2 * (u + u * square * sum);
 }

@@ -103,6 +103,7 @@ pub trait Backend:
     + matmul::Matmul
     + conv3d::Conv3d
     + optimize::Optimize
+    + random::Random
     + topk::TopK
 {
 }
@@ -115,6 +116,7 @@ impl<B> Backend for B where
         + matmul::Matmul
         + conv3d::Conv3d
         + optimize::Optimize
+        + random::Random
         + topk::TopK
 {
 }

@@ -30,6 +30,8 @@ pub trait Real:
     const ZERO: Self;
     /// 1
     const ONE: Self;
+    /// From 1 to the next number.
+    const EPSILON: Self;
     /// Nearest value.
     fn from_f64(v: f64) -> Self;
     /// Exact.
@@ -40,6 +42,8 @@ pub trait Real:
     fn exp_m1(self) -> Self;
     /// tanh x
     fn tanh(self) -> Self;
+    /// ln(1 + e^x)
+    fn softplus(self) -> Self;
     /// Square root.
     fn sqrt(self) -> Self;
     /// |x|
@@ -51,6 +55,7 @@ macro_rules! real {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+            const EPSILON: Self = <$t>::EPSILON;
             #[inline]
             #[allow(clippy::cast_possible_truncation, clippy::unnecessary_cast)]
             fn from_f64(v: f64) -> Self {
@@ -71,6 +76,10 @@ macro_rules! real {
             #[inline(always)]
             fn tanh(self) -> Self {
                 $exponential::tanh(self)
+            }
+            #[inline(always)]
+            fn softplus(self) -> Self {
+                $exponential::softplus(self)
             }
             #[inline]
             fn sqrt(self) -> Self {

@@ -134,8 +134,8 @@ pub struct Tile {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Latent {
-    /// Width of a quantization step, in root mean squares of the latent values that are not 0. Default: 1/32; a latent is
-    /// small next to the residual.
+    /// Width of a quantization step, in root mean squares of the latent values that are not 0. Default: 1/32, as a
+    /// latent is small next to the residual; of models trained under `train.rate` the step that they were trained for.
     pub step: Option<f64>,
     /// Latent values of a sample that are stored: the largest, the others are 0. Default: all, or `model.keep`.
     #[serde(skip_serializing_if = "Option::is_none")]

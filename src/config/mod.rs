@@ -36,7 +36,9 @@ pub use load::{ConfigError, Problem, SetReason, load, parse, to_yaml};
 pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;
 pub use template::{TEMPLATES, Template};
-pub use train::{Activation, Block, Channels, LatentMap, Loss, Model, ModelName, Quirks, Schedule, Sparsity, Train};
+pub use train::{
+    Activation, Block, Channels, LatentMap, Loss, Model, ModelName, Quirks, Rate, Schedule, Sparsity, Train,
+};
 
 use check::Checks;
 use schemars::JsonSchema;

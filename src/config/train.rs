@@ -29,6 +29,10 @@ pub struct Train {
     /// A penalty on the latent values beside it: sparse autoencoders (seed 000). Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparsity: Option<Sparsity>,
+    /// What a bit of the latent values costs beside it: autoencoders that know that their latents are stored (Balle et al. 2018).
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// Model file, or folder of models, whose weights are the start values: the same network, variables, grid, data.scale and
     /// data.normalize; `model.keep`, loss and penalty are free. Default: none, start values are drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,6 +58,7 @@ impl Default for Train {
             schedule: Schedule::Constant,
             loss: Loss::Squared, // VarDACAE: MSELoss(reduction="sum")
             sparsity: None,
+            rate: None,
             start: None,
             validate_every: 1,
             checkpoint_every: 10, // VarDACAE: save every 10 epochs
@@ -129,6 +134,18 @@ pub struct Sparsity {
     /// Channels of a `group`. Default: 4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<usize>,
+    /// Part of the steps in which lambda grows from 0. Default: 0.
+    pub warmup: f64,
+}
+
+/// lambda x bits beside the loss: the bits of the latent values as the archive rounds them, under a prior that is learned with
+/// the network, a logistic distribution around 0 for every channel. In training noise stands for the rounding. The losses of log
+/// and metrics contain it; `compress.latent.step` is by default the step that the network was trained for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rate {
+    /// lambda: what a bit costs, in normalized values squared.
+    pub weight: f64,
     /// Part of the steps in which lambda grows from 0. Default: 0.
     pub warmup: f64,
 }
@@ -268,11 +285,24 @@ impl Train {
             let grouped = sparsity.group.is_none_or(|n| n > 1 && sparsity.map == LatentMap::Group);
             checks.require(grouped, "train.sparsity.group", || "of map `group` alone, at least 2 channels".into());
         }
+        if let Some(rate) = &self.rate {
+            checks.require(rate.weight.is_finite() && rate.weight > 0.0, "train.rate.weight", || {
+                "missing, or not a finite number above 0: what a bit costs, 0.1 to begin with".into()
+            });
+            checks.require((0.0..=1.0).contains(&rate.warmup), "train.rate.warmup", || {
+                format!("{}: a part of the steps, 0 to 1", rate.warmup)
+            });
+            checks.require(self.sparsity.is_none(), "train.rate", || "not beside train.sparsity: one of them".into());
+            checks.require(self.model.keep.is_none(), "train.rate", || {
+                "not with train.model.keep: noise would stand where latent values are 0".into()
+            });
+        }
         let pca = self.model.name == ModelName::Pca;
         let passes = [
             (self.loss != Loss::Squared, "train.loss"),
             (self.schedule != Schedule::Constant, "train.schedule"),
             (self.sparsity.is_some(), "train.sparsity"),
+            (self.rate.is_some(), "train.rate"),
             (self.start.is_some(), "train.start"),
             (self.model.keep.is_some(), "train.model.keep"),
             (self.model.activation.is_some(), "train.model.activation"),

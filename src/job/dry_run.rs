@@ -186,7 +186,7 @@ impl Plan {
             let field = [*z, *y, *x];
             let window = groups::window(&job.data).unwrap_or(Window::whole(field));
             let shape = Shape { grid: window.grid(field), channels: group.variables.len() };
-            let graph = zoo::build(&train.model, shape)?;
+            let graph = zoo::trained(train, shape)?;
             let cost = Cost::of(&graph);
             let split = Split::new(*samples * window.count(field), &job.data.split, job.job.seed)?;
             let steps = split.train.len().div_ceil(train.batch) * train.epochs;
@@ -217,7 +217,7 @@ impl Plan {
                 &format!("  {steps} steps of {}FLOP, {}FLOP in all", si(step_flops), si(step_flops * steps as f64)),
             );
             let rows = train.batch.min(trained).div_ceil(ranks);
-            let penalized = if train.sparsity.is_some() { graph.latent().len() } else { 0 };
+            let penalized = if train.sparsity.is_some() || train.rate.is_some() { graph.latent().len() } else { 0 };
             let components = if train.model.name == ModelName::Pca { footprint::components(&cost) } else { 0 };
             let training = footprint::train(&cost, [shape.len(), penalized], [rows, at_once.min(rows)]) + components;
             self.memory.push((Stage::Train, training.max(footprint::statistics(shape.len(), ranks))));
@@ -343,7 +343,7 @@ impl Plan {
             let latent = assimilate.methods.iter().any(|m| m.name == MethodName::BiReduced);
             let shape = Shape { grid: [shape[1], shape[2], shape[3]], channels: group.variables.len() };
             let encoder = match (&job.train, &assimilate.model) {
-                (Some(train), _) if latent => Some(Cost::of(&zoo::build(&train.model, shape)?).inference_bytes),
+                (Some(train), _) if latent => Some(Cost::of(&zoo::trained(train, shape)?).inference_bytes),
                 (None, Some(path)) if latent => Some(Cost::of(&TrainedModel::read(path)?.graph).inference_bytes),
                 _ => None,
             };
@@ -367,7 +367,7 @@ impl Plan {
             let split = Split::new(shape[0], &job.data.split, job.job.seed)?;
             let sample = Shape { grid: [shape[1], shape[2], shape[3]], channels: group.variables.len() };
             let graph = match (&job.train, &evaluate.model) {
-                (Some(train), _) => zoo::build(&train.model, sample)?,
+                (Some(train), _) => zoo::trained(train, sample)?,
                 (None, _) => evaluate::load(evaluate, group, None)?.graph,
             };
             let (values, latent) = (sample.len(), graph.latent().len());
@@ -403,7 +403,7 @@ fn network(job: &Job, section: &Compress, group: &[&Shaped]) -> Result<Option<(W
     let field = space(group[0].shape);
     if let Some(train) = &job.train {
         let window = groups::window(&job.data).unwrap_or(Window::whole(field));
-        let graph = zoo::build(&train.model, Shape { grid: window.grid(field), channels: group.len() })?;
+        let graph = zoo::trained(train, Shape { grid: window.grid(field), channels: group.len() })?;
         return Ok(Some((window, Cost::of(&graph))));
     }
     for path in section.model.iter().flat_map(|path| prediction::files_of(path)).flatten() {

@@ -190,7 +190,10 @@ impl Predictor {
         let total = ctx.world.tree_sum(count, &owned, &squares, 2);
         let power = total[0] / total[1];
         let unit = if power > 0.0 && power.is_finite() { power.sqrt() } else { 1.0 };
-        let step = section.latent.step.unwrap_or(LATENT_STEP) * unit;
+        let step = match (section.latent.step, model.graph.prior) {
+            (None, Some(prior)) => prior.step,
+            (step, _) => step.unwrap_or(LATENT_STEP) * unit,
+        };
         let threshold = section.latent.threshold.map(|threshold| threshold * unit);
         let above = |z: f32| threshold.is_none_or(|t| f64::from(z.abs()) >= t);
         let listed = |z: &Vec<f32>| vec![z.iter().filter(|&&z| z != 0.0 && above(z)).count() as f64];

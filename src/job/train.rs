@@ -1,5 +1,7 @@
 //! Stage `train`: one model per group of variables, from the training part of the samples.
 
+mod start;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,20 +9,22 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use super::groups::{self, reading, window};
-use super::prediction::{files_of, space};
+use super::prediction::space;
 use super::{Context, Group, Input, JobError, failure, memory};
 use crate::archive::Reading;
 use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
-use crate::config::{Job, ModelName, Reduction, Schedule, Sparsity, Stage, Train};
+use crate::config::{Job, ModelName, Reduction, Schedule, Stage, Train};
 use crate::dataset::{
     Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split, Window,
 };
-use crate::model::graph::{Op, Program};
-use crate::model::{Cost, Graph, Shape, TrainedModel, init, zoo};
+use crate::model::graph::{Prior, Program};
+use crate::model::{Cost, Graph, Shape, TrainedModel, zoo};
 use crate::report::Figure;
 use crate::report::figure::{Lines, Series};
-use crate::train::{Checkpoint, Epoch, Identity, Method, Optimizer, Penalty, Running, Score, TrainError, Trainer};
+use crate::train::{Checkpoint, Epoch, Identity, Method, On, Optimizer, Penalty, Running, Score, TrainError, Trainer};
+
+use start::start_values;
 
 /// Runs the stage on all ranks.
 pub fn run<B: Backend<Real = f32>>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
@@ -72,7 +76,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         // 2. Statistics of the training part.
         let normalizer = ctx.normalizer(&mut source, &split.train, group)?;
         // 3. The model.
-        let graph = zoo::build(&section.model, Shape { grid: extent.grid, channels: extent.channels })?;
+        let mut graph = zoo::trained(&section, Shape { grid: extent.grid, channels: extent.channels })?;
         // 4. How a step is computed. Sums in the library's order need no fixed number of shards.
         let fast = job.reduction == Reduction::Fast;
         let shards = if fast { section.shards().max(ctx.world.size()) } else { section.shards() };
@@ -83,11 +87,14 @@ impl<B: Backend<Real = f32>> Fit<B> {
         }
         let bucket_bytes = (section.bucket_mb * 1.0e6) as usize;
         let steps = (section.epochs * split.train.len().div_ceil(section.batch)) as u64;
-        let warmup = |sparsity: &Sparsity| (sparsity.warmup * steps as f64).ceil() as u64;
-        let penalty = section.sparsity.clone().map(|s| Penalty { warmup_steps: warmup(&s), sparsity: s });
+        let penalty = penalty(&section, job.seed, steps);
         let principal = section.model.name == ModelName::Pca;
         let method = Method { loss: section.loss, penalty, principal, shards, bucket_bytes, fast };
-        let start = start_values(&section, (&graph, group), ctx.config)?;
+        let (start, meant) = start_values(&section, (&graph, group), ctx.config)?;
+        if let Some(prior) = graph.prior {
+            let found = || start::latent_step(ctx, (&mut source, &split.train), (&graph, &start), &normalizer);
+            graph.prior = Some(Prior { step: meant.map_or_else(found, Ok)?, ..prior });
+        }
         let identity = identity(ctx, (&graph, &start), (&normalizer, &split), (&method, steps));
         drop(start);
         let checkpoints = ctx.output.checkpoints().join(&group.name);
@@ -173,7 +180,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             None => {
                 let at = Progressing { next: Cursor::default(), running: Running::default(), epochs: Vec::new() };
                 let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), adam).falling(falling);
-                let start = start_values(&self.section, (&self.graph, &self.group), ctx.config)?;
+                let (start, _) = start_values(&self.section, (&self.graph, &self.group), ctx.config)?;
                 if let Some(path) = &self.section.start {
                     ctx.report.log(format_args!("train {}: starts from {}", self.group.name, path.display()));
                 }
@@ -307,7 +314,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
 pub(super) fn check(job: &Job, section: &Train, inputs: &[Input]) -> Result<(), JobError> {
     for (group, shape) in groups::planned(job, inputs)? {
         let grid = window(&job.data).map_or(space(shape), |window| window.grid(space(shape)));
-        let graph = zoo::build(&section.model, Shape { grid, channels: group.variables.len() })?;
+        let graph = zoo::trained(section, Shape { grid, channels: group.variables.len() })?;
         if section.start.is_some() {
             start_values(section, (&graph, &group), job)?;
         }
@@ -315,42 +322,12 @@ pub(super) fn check(job: &Job, section: &Train, inputs: &[Input]) -> Result<(), 
     Ok(())
 }
 
-/// Parameters before the first step: of `train.start`, a model file or the one of these variables in a folder, or drawn.
-fn start_values(section: &Train, (graph, group): (&Graph, &Group), job: &Job) -> Result<Vec<f32>, JobError> {
-    let Some(path) = &section.start else { return Ok(init::start_values(graph, job.job.seed)) };
-    let refused = |reason| Err(JobError::Argument { argument: "train.start".into(), reason });
-    for file in files_of(path)? {
-        let model = TrainedModel::read(&file)?;
-        if model.variables != group.variables {
-            continue;
-        }
-        let (shown, theirs) = (file.display(), &model.graph);
-        let alike = theirs.params == graph.params && programs(theirs).eq(programs(graph));
-        if !alike || theirs.sample() != graph.sample() {
-            let of = |graph: &Graph| {
-                let (params, latent) = (graph.params.trainable_len(), graph.latent().len());
-                format!("{} for {} with {params} parameters and {latent} latent values", graph.name, graph.sample())
-            };
-            return refused(format!(
-                "{shown} holds {}, this job trains {}: give the same model, widths, activation and grid; only `keep` may \
-                 differ",
-                of(theirs),
-                of(graph)
-            ));
-        }
-        let (theirs, ours) = (&model.normalizer, (job.data.scale, job.data.normalize()));
-        if (theirs.scale, theirs.scope) != ours {
-            return refused(format!("{shown} was trained under another data.scale or data.normalize: give the same"));
-        }
-        return Ok(model.params);
-    }
-    refused(format!("{} holds no model of {}", path.display(), group.variables.join(", ")))
-}
-
-/// The ops of a network, but for the choice of the latent values that stay.
-fn programs(graph: &Graph) -> impl Iterator<Item = &Op> {
-    let all = graph.encoder.nodes.iter().chain(&graph.decoder.nodes);
-    all.map(|node| &node.op).filter(|op| !matches!(op, Op::KeepLargest(_)))
+/// What the latent values cost in a training of so many steps.
+fn penalty(section: &Train, seed: u64, steps: u64) -> Option<Penalty> {
+    let warmup = |part: f64| (part * steps as f64).ceil() as u64;
+    let norm = section.sparsity.clone().map(|s| (s.weight, s.warmup, On::Norm(s)));
+    let bits = section.rate.as_ref().map(|rate| (rate.weight, rate.warmup, On::Bits { seed }));
+    norm.or(bits).map(|(weight, part, on)| Penalty { on, weight, warmup_steps: warmup(part) })
 }
 
 /// What a checkpoint must belong to before its training goes on.
@@ -369,7 +346,7 @@ fn identity(
     let (job, train) = (&ctx.config.job, ctx.config.train.as_ref().expect("the stage runs: its section is there"));
     let mut settings = blake3::Hasher::new();
     let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction, job.precision);
-    let penalty = method.penalty.as_ref().map(|penalty| (&penalty.sparsity, penalty.warmup_steps));
+    let penalty = method.penalty.as_ref().map(|penalty| (&train.sparsity, &train.rate, penalty.warmup_steps));
     // A rate that falls knows where the training ends.
     let steps = (train.schedule == Schedule::Cosine).then_some(steps);
     settings.update(&serde_json::to_vec(&(chosen, penalty, &ctx.config.data.augment, steps)).expect("plain data"));
@@ -399,7 +376,10 @@ fn log_epoch<B: Backend<Real = f32>>(
 ) -> Result<(), JobError> {
     let left_s = epoch.seconds * (fit.section.epochs as f64 - f64::from(epoch.epoch));
     let valid = match score {
-        Some(score) => format!("  valid {:.4e}  rel L2 {:.4}", score.loss, score.rel_l2),
+        Some(score) => {
+            let bits = score.bits.map_or_else(String::new, |bits| format!("  {bits:.0} bits/sample"));
+            format!("  valid {:.4e}  rel L2 {:.4}{bits}", score.loss, score.rel_l2)
+        }
         None => String::new(),
     };
     let norm = epoch.gradient_norm;
@@ -416,7 +396,7 @@ fn log_epoch<B: Backend<Real = f32>>(
     let fields = json!({
         "group": fit.group.name, "epoch": epoch.epoch, "loss_train": finite(epoch.loss_train),
         "loss_valid": finite(epoch.loss_valid), "rel_l2_valid": finite(epoch.rel_l2_valid),
-        "gradient_norm": finite(epoch.gradient_norm), "seconds": epoch.seconds,
+        "bits_valid": score.and_then(|score| score.bits), "gradient_norm": finite(epoch.gradient_norm), "seconds": epoch.seconds,
     });
     Ok(ctx.report.event("epoch", fields)?)
 }

@@ -38,11 +38,10 @@ impl Cost {
         // The gradient by the sample itself is never taken.
         let first = graph.encoder.nodes.iter().position(|n| !matches!(n.op, Op::Reshape));
         let skipped = first.map_or(0, |i| node_flops(&graph.encoder, i));
-        let first_of_decoder = graph.params.specs().iter().position(|s| s.name.starts_with("decoder."));
-        let decoder_offset = first_of_decoder.map_or(graph.params.trainable_len(), |i| graph.params.range(i).start);
+        let of_decoder = graph.params.trainable().iter().filter(|spec| spec.name.starts_with("decoder."));
         Self {
             params: graph.params.trainable_len(),
-            decoder_params: graph.params.trainable_len() - decoder_offset,
+            decoder_params: of_decoder.map(|spec| spec.len()).sum(),
             largest_param: graph.params.trainable().iter().map(|spec| spec.range().len()).max().unwrap_or(0),
             encode_flops,
             decode_flops,

@@ -239,6 +239,24 @@ pub struct Graph {
     pub encoder: Program,
     /// Latent to sample.
     pub decoder: Program,
+    /// How its latent values are distributed, if it was trained to be stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<Prior>,
+}
+
+/// A factorized prior of rounded latent values: the symbol q = z / step of a channel has the probability
+/// F(q + 1/2) - F(q - 1/2), F(q) = 1 / (1 + e^(-d q)) the logistic distribution of width 1 / d, d = ln(1 + e^-p).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Prior {
+    /// Place of p / [`Prior::FOLLOWS`] `(c)`.
+    pub width: usize,
+    /// Width of a symbol.
+    pub step: f64,
+}
+
+impl Prior {
+    /// Steps of the optimizer are about as large as its learning rate: p moves by so many times it.
+    pub const FOLLOWS: f64 = 16.0;
 }
 
 impl Graph {
@@ -261,6 +279,13 @@ impl Graph {
         self.params.check().map_err(|reason| bad((0, reason)))?;
         self.encoder.check(&self.params).map_err(bad)?;
         self.decoder.check(&self.params).map_err(bad)?;
+        let fits = |prior: Prior| {
+            let widths = self.params.trainable().get(prior.width).map(|spec| &spec.shape[..]);
+            widths == Some(&[self.latent().channels]) && prior.step.is_finite() && prior.step > 0.0
+        };
+        if !self.prior.is_none_or(fits) {
+            return Err(bad((0, "the prior does not fit the latent")));
+        }
         let meet = self.encoder.output() == self.latent() && self.decoder.output() == self.sample();
         if meet { Ok(()) } else { Err(bad((0, "encoder and decoder do not meet"))) }
     }

@@ -72,6 +72,10 @@ impl ParamTable {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// The entry of this name.
+    pub fn named(&self, name: &str) -> Option<&ParamSpec> {
+        self.specs.iter().find(|spec| spec.name == name)
+    }
     /// Shape of the parameter at `place`, if there is one.
     pub fn shape(&self, place: usize) -> Option<&[usize]> {
         self.specs.get(place).map(|s| &s.shape[..])

@@ -2,17 +2,28 @@
 
 use super::blocks::{self, Mask, RDB3, Style};
 use super::builder::{self, Builder, DECODER, ENCODER, NORM_MOMENTUM, Value};
-use super::graph::{Graph, Node, Op, Program, SCHEMA, Shape};
+use super::graph::{Graph, Node, Op, Prior, Program, SCHEMA, Shape};
 use super::params::ParamTable;
 use super::scheduler::{self, AxisStep, HalvingAxis};
 use super::{Cost, ModelError};
 use crate::config::{self, Activation, Channels, ModelName};
+
+/// The graph that is trained for samples of this shape: of its architecture, with a prior, of step 1, where bits cost something.
+///
+/// Errors: as [`build`].
+pub fn trained(section: &config::Train, sample: Shape) -> Result<Graph, ModelError> {
+    network(&section.model, sample, section.rate.is_some())
+}
 
 /// The graph of an architecture for samples of this shape.
 ///
 /// Errors: [`ModelError::EmptyGrid`], [`ModelError::EmptyLatent`], [`ModelError::Strides`], [`ModelError::KeepsAll`],
 /// [`ModelError::Components`].
 pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> {
+    network(model, sample, false)
+}
+
+fn network(model: &config::Model, sample: Shape, stored: bool) -> Result<Graph, ModelError> {
     if sample.is_empty() {
         return Err(ModelError::EmptyGrid { grid: sample.grid, channels: sample.channels });
     }
@@ -32,8 +43,10 @@ pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> 
         }
         encoder.nodes.push(Node { op: Op::KeepLargest(keep), inputs: vec![z], shape });
     }
+    let width = |params: &mut ParamTable| params.push("prior.width".into(), vec![encoder.output().channels]);
+    let prior = stored.then(|| Prior { width: width(&mut params), step: 1.0 });
     builder::place_statistics(&mut params, [&mut encoder, &mut decoder]);
-    Ok(Graph { schema: SCHEMA, name: model.name.as_str().into(), params, encoder, decoder })
+    Ok(Graph { schema: SCHEMA, name: model.name.as_str().into(), params, encoder, decoder, prior })
 }
 
 fn activation(model: &config::Model) -> Activation {

@@ -1,9 +1,9 @@
 //! Loss and gradient of some samples on the device: called op by op, or recorded once and replayed.
 
 use super::loss::{self, LossValue};
-use super::sparsity;
+use super::penalty::Penalized;
 use crate::backend::Backend;
-use crate::config::{Loss, Sparsity};
+use crate::config::Loss;
 use crate::model::graph::Op;
 use crate::model::{Graph, forward};
 use crate::tape::{Tape, Var};
@@ -12,8 +12,8 @@ use crate::tape::{Tape, Var};
 pub(super) struct Task<'a, B: Backend> {
     pub graph: &'a Graph,
     pub loss: Loss,
-    /// A penalty on the latent values, and its weight now.
-    pub penalty: Option<(&'a Sparsity, f64)>,
+    /// What the latent values add now.
+    pub penalty: Option<Penalized<'a>>,
     /// The flat parameters; while a recording lives they keep their place.
     pub params: &'a B::Buffer,
 }
@@ -48,6 +48,10 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
     let leaves = forward::leaves(&tape, graph, task.params);
     let x = tape.constant(samples.x.clone(), forward::batch_shape(samples.count, graph.sample()));
     let (z, met_by_encoder) = forward::run_training(&tape, &graph.encoder, &leaves, &x);
+    let z = match &task.penalty {
+        Some(penalty) => penalty.received(&tape, graph, z),
+        None => z,
+    };
     let (y, met_by_decoder) = forward::run_training(&tape, &graph.decoder, &leaves, &z);
     let z = task.penalty.map(|_| z);
     between();
@@ -58,15 +62,15 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
     let seed = tape.constant(loss.cotangent.clone(), y.shape());
     let wrt: Vec<_> = leaves[..graph.params.trainable().len()].iter().collect();
     let mut found = |place: usize, gradient: Var<B>| found(place, gradient.buffer());
-    let (Some((sparsity, weight)), Some(z)) = (task.penalty, z) else {
+    let (Some(penalty), Some(z)) = (task.penalty, z) else {
         tape.backward(&y, Some(&seed), &wrt, found);
         return loss;
     };
-    let norm = sparsity::norm(&tape, sparsity, &z);
-    let loss = loss.with_penalty(norm.buffer().clone(), weight);
+    let size = penalty.of(&tape, (graph, &leaves), &z);
+    let loss = loss.with_penalty(size.buffer().clone(), penalty.weight);
     // A scalar whose gradient is that of the loss and the penalty.
-    let both = tape.add(&tape.sum(&tape.mul(&y, &seed)), &tape.scale(&norm, weight));
-    drop((y, z, norm, seed));
+    let both = tape.add(&tape.sum(&tape.mul(&y, &seed)), &tape.scale(&size, penalty.weight));
+    drop((y, z, size, seed));
     tape.backward(&both, None, &wrt, &mut found);
     loss
 }

@@ -6,30 +6,22 @@ use std::rc::Rc;
 use ndarray::{Array5, Axis, Slice};
 
 use super::gradient::{Hooks, Replayed, Samples, Task, differentiate};
+use super::penalty::{Penalized, Penalty};
 use super::principal::Principal;
 use super::{GradientSum, Optimizer, TrainError, loss, optimizer, sparsity};
 use crate::backend::{Backend, Buffers};
-use crate::config::{Loss, Sparsity};
+use crate::config::Loss;
 use crate::dataset::{Batch, Batches, Cursor, Normalizer};
 use crate::model::{Graph, forward};
 use crate::tape::Tape;
 use crate::world::{World, shard};
-
-/// A penalty on the latent values.
-#[derive(Clone, Debug)]
-pub struct Penalty {
-    /// What it is.
-    pub sparsity: Sparsity,
-    /// Steps in which its weight grows from 0.
-    pub warmup_steps: u64,
-}
 
 /// How a step is computed.
 #[derive(Clone, Debug)]
 pub struct Method {
     /// What is minimized.
     pub loss: Loss,
-    /// And what beside it.
+    /// And what beside it, of the latent values.
     pub penalty: Option<Penalty>,
     /// By passes to the principal components instead of steps downhill; the model is `pca`, the loss squared.
     pub principal: bool,
@@ -42,11 +34,14 @@ pub struct Method {
 }
 
 impl Method {
-    /// The penalty and its weight in a step, the first of which is 1.
-    fn penalty(&self, step: u64) -> Option<(&Sparsity, f64)> {
-        let Penalty { sparsity, warmup_steps } = self.penalty.as_ref()?;
-        let grown = (step as f64 / (*warmup_steps).max(1) as f64).min(1.0);
-        Some((sparsity, sparsity.weight * grown))
+    /// The penalty in a step, the first of which is 1, of a shard, or beside the training.
+    fn penalty(&self, step: u64, shard: Option<usize>) -> Option<Penalized<'_>> {
+        self.penalty.as_ref().map(|penalty| penalty.in_step(step, shard))
+    }
+
+    /// Whether the weights that read a latent value keep norm 1.
+    fn scales(&self) -> bool {
+        self.penalty.as_ref().is_some_and(Penalty::scales)
     }
 }
 
@@ -92,6 +87,8 @@ pub struct Score {
     pub loss: f64,
     /// ||x' - x||2 / ||x||2 over all valid values, physical units.
     pub rel_l2: f64,
+    /// Bits of the latent values of a sample under the prior, if they count.
+    pub bits: Option<f64>,
 }
 
 impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
@@ -109,7 +106,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             principal.start(&mut params);
         }
         let mut params = backend.upload(&params);
-        if method.penalty.is_some() && optimizer.steps() == 0 {
+        if method.scales() && optimizer.steps() == 0 {
             sparsity::unit_atoms(backend, graph, &mut params);
         }
         Self {
@@ -148,17 +145,17 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         }
         let Method { shards, bucket_bytes, fast, .. } = self.method;
         let mut gradients = GradientSum::new(self.world, &self.graph.params, shards, (bucket_bytes, fast));
+        let owned = shard::range(shards, self.world.size(), self.world.rank());
         let mut sums = Vec::with_capacity(batch.shards.len());
-        for rows in &batch.shards {
+        for (number, rows) in owned.clone().zip(&batch.shards) {
             let loss = if rows.is_empty() {
                 0.0
             } else {
-                self.shard((batch, uploaded.as_ref()), rows.clone(), (&mut gradients, &mut ahead))
+                self.shard((batch, uploaded.as_ref()), (number, rows.clone()), (&mut gradients, &mut ahead))
             };
             gradients.end_shard();
             sums.push(vec![loss, f64::from(stop)]);
         }
-        let owned = shard::range(shards, self.world.size(), self.world.rank());
         let total = self.world.tree_sum(shards, &owned, &sums, 2);
         let (loss, stop) = (total[0], total[1] > 0.0);
         let total = gradients.wait();
@@ -175,7 +172,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             Some(principal) => self.optimizer.gather(&self.backend, &gradient, principal.decoder()),
             None => self.optimizer.step(&self.backend, &mut self.params, &gradient),
         }
-        if self.method.penalty.is_some() {
+        if self.method.scales() {
             sparsity::unit_atoms(&self.backend, self.graph, &mut self.params);
         }
         self.move_statistics(statistics);
@@ -230,7 +227,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     fn shard(
         &mut self,
         (batch, uploaded): (&Batch, Option<&OnDevice<B>>),
-        rows: Range<usize>,
+        (number, rows): (usize, Range<usize>),
         (gradients, ahead): (&mut GradientSum<'_>, &mut Option<&Batch>),
     ) -> f64 {
         let mut samples = self.samples((batch, uploaded), &rows);
@@ -238,7 +235,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             // As the encoder sees them: sums over other values for each component would not belong together.
             samples.valid = None;
         }
-        let penalty = self.method.penalty(self.optimizer.steps() + 1);
+        let penalty = self.method.penalty(self.optimizer.steps() + 1, Some(number));
         let task = Task { graph: self.graph, loss: self.method.loss, penalty, params: &self.params };
         if self.world.size() == 1 {
             // Other ranks would be waiting for the first gradients while the last are computed.
@@ -292,30 +289,39 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     pub fn validate(&self, batches: Batches, normalizer: &Normalizer) -> Result<Option<Score>, TrainError> {
         let shards = self.method.shards;
         let owned = shard::range(shards, self.world.size(), self.world.rank());
-        let mut sums = vec![vec![0f64; 4]; owned.len()];
+        let mut sums = vec![vec![0f64; 5]; owned.len()];
         for batch in batches {
             let batch = batch?;
             for (rows, sum) in batch.shards.iter().zip(&mut sums).filter(|(rows, _)| !rows.is_empty()) {
                 self.score_shard(&batch, rows.clone(), normalizer, sum);
             }
         }
-        let total = self.world.tree_sum(shards, &owned, &sums, 4);
-        let [loss, samples, error, norm] = [total[0], total[1], total[2], total[3]];
-        let score = || Score { loss: loss / samples, rel_l2: if norm > 0.0 { (error / norm).sqrt() } else { 0.0 } };
+        let total = self.world.tree_sum(shards, &owned, &sums, 5);
+        let [loss, samples, error, norm, bits] = std::array::from_fn(|i| total[i]);
+        let bits = self.method.penalty(1, None).filter(Penalized::counts_bits).map(|_| bits / samples);
+        let rel_l2 = if norm > 0.0 { (error / norm).sqrt() } else { 0.0 };
+        let score = || Score { loss: loss / samples, rel_l2, bits };
         Ok((samples > 0.0).then(score))
     }
 
-    /// Adds loss, samples, squared error and squared norm (physical units) of one shard to `sum`.
+    /// Adds loss, samples, squared error and squared norm (physical units) of one shard to `sum`, and its penalty.
     fn score_shard(&self, batch: &Batch, rows: Range<usize>, normalizer: &Normalizer, sum: &mut [f64]) {
         let tape = Tape::inference(self.backend.clone());
         let leaves = forward::leaves(&tape, self.graph, &self.params);
         let Samples { count, x, valid } = self.samples((batch, None), &rows);
         let x = tape.constant(x, forward::batch_shape(count, self.graph.sample()));
+        let penalty = self.method.penalty(self.optimizer.steps(), None);
         let z = forward::run(&tape, &self.graph.encoder, &leaves, &x);
+        let z = match &penalty {
+            Some(penalty) => penalty.received(&tape, self.graph, z),
+            None => z,
+        };
         let y = forward::run(&tape, &self.graph.decoder, &leaves, &z);
         let mut loss = loss::evaluate(&self.backend, self.method.loss, (y.buffer(), x.buffer()), valid.as_ref());
-        if let Some((sparsity, weight)) = self.method.penalty(self.optimizer.steps()) {
-            loss = loss.with_penalty(sparsity::norm(&tape, sparsity, &z).buffer().clone(), weight);
+        if let Some(penalty) = &penalty {
+            let size = penalty.of(&tape, (self.graph, &leaves), &z);
+            sum[4] += self.backend.sum_f64(size.buffer());
+            loss = loss.with_penalty(size.buffer().clone(), penalty.weight);
         }
         sum[0] += loss.value(&self.backend);
         sum[1] += rows.len() as f64;

@@ -84,7 +84,7 @@ fn arithmetic() -> Vec<Case> {
 }
 
 /// Functions that are smooth off 0, and those that need positive arguments.
-const SMOOTH: [Activation; 8] = [
+const SMOOTH: [Activation; 9] = [
     Activation::Relu,
     Activation::LeakyRelu { slope: 0.05 },
     Activation::Elu { alpha: 1.3 },
@@ -93,6 +93,7 @@ const SMOOTH: [Activation; 8] = [
     Activation::Abs,
     Activation::Square,
     Activation::Exp,
+    Activation::Softplus,
 ];
 const POSITIVE: [Activation; 2] = [Activation::Sqrt, Activation::Recip];
 

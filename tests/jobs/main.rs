@@ -19,6 +19,7 @@ mod preview;
 mod principal;
 mod process;
 mod quarantine;
+mod rate;
 mod readers;
 mod regions;
 mod scattering;

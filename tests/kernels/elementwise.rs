@@ -45,7 +45,7 @@ fn arithmetic_equals_scalar_formulas<B: Elementwise>(device: &B) {
     }
 }
 
-const ALL: [Activation; 10] = [
+const ALL: [Activation; 11] = [
     Activation::Relu,
     Activation::LeakyRelu { slope: 0.05 },
     Activation::Elu { alpha: 1.5 },
@@ -56,6 +56,7 @@ const ALL: [Activation; 10] = [
     Activation::Exp,
     Activation::Sqrt,
     Activation::Recip,
+    Activation::Softplus,
 ];
 
 fn activations_equal_those_of_f64<B: Elementwise>(device: &B) {

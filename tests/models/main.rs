@@ -9,6 +9,7 @@ mod init;
 mod integer;
 mod optimizer;
 mod principal;
+mod rate;
 #[cfg(feature = "emulate")]
 mod replay;
 mod scheduler;

@@ -153,6 +153,10 @@ fn with_derivative<R: Real>(f: Activation, order: u32, to: impl Consumer<R>) -> 
         (Activation::Recip, 1) => to.run(move |x| -one / (x * x)),
         (Activation::Recip, 2) => to.run(move |x| two / (x * x * x)),
 
+        (Activation::Softplus, 0) => to.run(R::softplus),
+        (Activation::Softplus, 1) => to.run(sigmoid),
+        (Activation::Softplus, 2) => to.run(move |x| sigmoid(x) * sigmoid(-x)),
+
         (Activation::Relu | Activation::LeakyRelu { .. } | Activation::Abs, 2) => to.run(move |_| zero),
         _ => panic!("{f:?} has derivatives up to order 2, not {order}"),
     }

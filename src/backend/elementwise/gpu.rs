@@ -18,6 +18,7 @@ impl Activation {
             Self::Exp => (7, 0.0),
             Self::Sqrt => (8, 0.0),
             Self::Recip => (9, 0.0),
+            Self::Softplus => (10, 0.0),
         }
     }
 }

@@ -47,6 +47,8 @@ pub enum Activation {
     Sqrt,
     /// 1 / x
     Recip,
+    /// ln(1 + e^x)
+    Softplus,
 }
 
 /// Operands of [`Elementwise::gate`]: `x` and `y` of the same length, channels last; `slope` is `(c)` or `(1)`.

@@ -1,0 +1,101 @@
+//! What a training starts from: parameters, drawn or of another model, and the width of a latent symbol.
+
+use super::super::prediction::files_of;
+use super::super::{Context, Group, JobError};
+use crate::backend::Cpu;
+use crate::config::{Job, Train};
+use crate::dataset::{FieldSamples, Normalizer, SampleSource};
+use crate::model::graph::{BatchNorm, Op};
+use crate::model::{Autoencoder, Graph, TrainedModel, init};
+
+/// Samples that tell how large latent values are.
+const SEEN: usize = 4;
+/// Symbols to the root mean square of the latent values at the start, about: noise of a symbol leaves something to learn from,
+/// and bits are what they will be after not too many steps.
+const SYMBOLS: f64 = 2.0;
+
+/// Width of a latent symbol of a network that is trained to be stored, a power of two. The network is free to scale its latent;
+/// at the start symbols of this width suit it. Collective.
+///
+/// Errors: of reading.
+pub(super) fn latent_step(
+    ctx: &Context,
+    (source, train): (&mut FieldSamples, &[usize]),
+    (graph, params): (&Graph, &[f32]),
+    normalizer: &Normalizer,
+) -> Result<f64, JobError> {
+    let (sample, seen) = (graph.sample(), SEEN.min(train.len()));
+    let network = Autoencoder::new(Cpu::<f32>::new(), graph.clone(), params)?;
+    let (mut physical, mut normalized) = (vec![0.0; sample.len()], vec![0f32; sample.len()]);
+    let mut sum = 0.0;
+    for i in 0..seen {
+        source.read(train[i * train.len() / seen], 0..sample.grid[0], &mut physical)?;
+        normalizer.apply(&physical, &mut normalized);
+        sum += network.encode(&normalized).iter().map(|&z| f64::from(z) * f64::from(z)).sum::<f64>();
+    }
+    let power = sum / (seen * graph.latent().len()) as f64;
+    let step = (power.sqrt() / SYMBOLS).log2().round().exp2();
+    // Processors of several kinds may round in several ways.
+    let step = if power > 0.0 && step.is_normal() { step } else { 1.0 };
+    Ok(ctx.world.broadcast(Some(&step).filter(|_| ctx.world.is_root())))
+}
+
+/// Parameters before the first step: of `train.start`, a model file or the one of these variables in a folder, or drawn.
+/// Second comes the width of a latent symbol that they are meant for, if they have a prior.
+pub(super) fn start_values(
+    section: &Train,
+    (graph, group): (&Graph, &Group),
+    job: &Job,
+) -> Result<(Vec<f32>, Option<f64>), JobError> {
+    let mut values = init::start_values(graph, job.job.seed);
+    let Some(path) = &section.start else { return Ok((values, None)) };
+    let refused = |reason| Err(JobError::Argument { argument: "train.start".into(), reason });
+    for file in files_of(path)? {
+        let model = TrainedModel::read(&file)?;
+        if model.variables != group.variables {
+            continue;
+        }
+        let (shown, theirs) = (file.display(), &model.graph);
+        let alike = weights(theirs).eq(weights(graph)) && programs(theirs).eq(programs(graph));
+        if !alike || theirs.sample() != graph.sample() {
+            let of = |graph: &Graph| {
+                let (params, latent) = (graph.params.trainable_len(), graph.latent().len());
+                format!("{} for {} with {params} parameters and {latent} latent values", graph.name, graph.sample())
+            };
+            return refused(format!(
+                "{shown} holds {}, this job trains {}: give the same model, widths, activation and grid; only `keep` may \
+                 differ",
+                of(theirs),
+                of(graph)
+            ));
+        }
+        let (theirs, ours) = (&model.normalizer, (job.data.scale, job.data.normalize()));
+        if (theirs.scale, theirs.scope) != ours {
+            return refused(format!("{shown} was trained under another data.scale or data.normalize: give the same"));
+        }
+        for (ours, theirs) in
+            graph.params.specs().iter().filter_map(|ours| Some((ours, model.graph.params.named(&ours.name)?)))
+        {
+            values[ours.range()].copy_from_slice(&model.params[theirs.range()]);
+        }
+        return Ok((values, model.graph.prior.map(|prior| prior.step)));
+    }
+    refused(format!("{} holds no model of {}", path.display(), group.variables.join(", ")))
+}
+
+/// Names and shapes of the parameters of a network, without those of a prior.
+fn weights(graph: &Graph) -> impl Iterator<Item = (&str, &[usize])> {
+    let prior = graph.prior.map(|prior| prior.width);
+    let specs = graph.params.specs().iter().enumerate().filter(move |(place, _)| Some(*place) != prior);
+    specs.map(|(_, spec)| (&spec.name[..], &spec.shape[..]))
+}
+
+/// The ops of a network, but for the choice of the latent values that stay, and the places of statistics, which follow a prior.
+fn programs(graph: &Graph) -> impl Iterator<Item = Op> {
+    let all = graph.encoder.nodes.iter().chain(&graph.decoder.nodes);
+    let placed = |op: &Op| match op {
+        Op::BatchNorm(norm) => Op::BatchNorm(BatchNorm { running: 0, ..*norm }),
+        op => op.clone(),
+    };
+    all.map(move |node| placed(&node.op)).filter(|op| !matches!(op, Op::KeepLargest(_)))
+}
