@@ -9,6 +9,7 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{LltError, cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::cholesky::llt::solve::solve_in_place;
 use faer::linalg::matmul::matmul;
+use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
 use faer::{Accum, Mat, Par};
 use rayon::prelude::*;
 
@@ -267,6 +268,18 @@ impl Hessian {
                 Err(AssimilateError::NotPositive { pivot })
             }
         }
+    }
+
+    /// L⁻ᵀ b with ∇²J = L Lᵀ: of independent standard normal b, a draw of the covariance (∇²J)⁻¹.
+    pub fn solve_root(&self, b: &[f64]) -> Vec<f64> {
+        let mut x = Mat::from_fn(b.len(), 1, |i, _| b[i]);
+        solve_upper_triangular_in_place(self.factor.transpose(), x.as_mut(), Par::Seq);
+        (0..b.len()).map(|i| x[(i, 0)]).collect()
+    }
+
+    /// Length of the control vector.
+    pub fn dimension(&self) -> usize {
+        self.factor.nrows()
     }
 
     /// (∇²J)⁻¹ b

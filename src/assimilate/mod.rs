@@ -5,6 +5,7 @@
 //! places, values, sigmas ───────────────────────────────────► network H, R, innovation d = y - H x_b
 //!                             G = H V T, d, R  ─► cost J(w) = ½ α w·w + ½ (d - G w)ᵀ R⁻¹ (d - G w)
 //!                                                └► minimizer ─► w ─► δx ─► x_a = x_b + δx
+//! L Lᵀ = ∇²J ─► posterior: variance of V T w, draws w + L⁻ᵀ ξ
 //! latents of the training states = V_l (m x S) ─► the same cost with G = V_l, d = f(y); δx = g(V_l w)
 //! ```
 //!
@@ -21,6 +22,7 @@ mod error;
 pub mod layout;
 pub mod minimizer;
 pub mod observation;
+pub mod posterior;
 mod reduce;
 
 pub use background::{Control, Ensemble, Form, Truncation};

@@ -34,6 +34,9 @@ pub struct Assimilate {
     pub tolerance: f64,
     /// Most iterations of the minimizer. Default: 15000 (SciPy's L-BFGS-B).
     pub iterations_max: usize,
+    /// How far a state may be from its analysis, by the Hessian of its cost. Default: not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub posterior: Option<Posterior>,
     /// Number of test states that are assimilated, from the first. Default: all.
     pub states: Option<usize>,
 }
@@ -52,8 +55,27 @@ impl Default for Assimilate {
             check: true,
             tolerance: 1.0e-3, // VarDACAE: final evaluations
             iterations_max: 15_000,
+            posterior: None,
             states: None,
         }
+    }
+}
+
+/// The posterior of every state, normal around the analysis in control space: its standard deviation at every point beside the
+/// analysis, `<variable>_spread`, and `<variable>_sample<i>`. It is as good as what the job says of background and
+/// observations: metrics have the mean `spread` beside `rmse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Posterior {
+    /// `bi-reduced`: draws that are decoded for the spread, which in the other methods is exact. Default: 32.
+    pub draws: usize,
+    /// Draws that are written. Default: 0.
+    pub keep: usize,
+}
+
+impl Default for Posterior {
+    fn default() -> Self {
+        Self { draws: 32, keep: 0 }
     }
 }
 
@@ -190,6 +212,11 @@ impl Assimilate {
         })
     }
 
+    /// Whether the Hessian is factored: for the closed form, and for the posterior.
+    pub fn needs_hessian(&self) -> bool {
+        self.minimizer == Minimizer::ClosedForm || self.posterior.is_some()
+    }
+
     /// Error variance of normalized observations.
     pub fn variance(&self) -> f64 {
         self.observations.variance.unwrap_or(match self.convention {
@@ -209,6 +236,14 @@ impl Assimilate {
         }
         checks.positive_real(self.tolerance, "assimilate.tolerance");
         checks.positive(self.iterations_max, "assimilate.iterations_max");
+        if let Some(posterior) = &self.posterior {
+            checks.require(posterior.draws >= 2, "assimilate.posterior.draws", || {
+                format!("{}: at least 2", posterior.draws)
+            });
+            checks.require(posterior.keep <= posterior.draws, "assimilate.posterior.keep", || {
+                format!("{} of {} draws", posterior.keep, posterior.draws)
+            });
+        }
         checks.require(self.states != Some(0), "assimilate.states", || "0: at least one state".into());
     }
 

@@ -21,7 +21,7 @@ mod train;
 
 pub use assimilate::{
     Assimilate, Convention, Count, Covariance, Form, Interpolation, Method, MethodName, Minimizer, Modes, ModesRule,
-    Observations,
+    Observations, Posterior,
 };
 pub use compress::{Compress, ErrorBound, Latent, Predictor, Region, Tile, VariableOverride};
 pub use data::{All, Augment, Axis, Data, Images, Normalize, OnBadFile, Order, Sample, Scale, Split, Variables};

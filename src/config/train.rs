@@ -144,7 +144,7 @@ pub struct Sparsity {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rate {
-    /// lambda: what a bit costs, in normalized values squared.
+    /// lambda: what a bit costs, in the unit of the loss: normalized values squared, or their magnitudes.
     pub weight: f64,
     /// Part of the steps in which lambda grows from 0. Default: 0.
     pub warmup: f64,

@@ -217,7 +217,7 @@ impl Plan {
                 &format!("  {steps} steps of {}FLOP, {}FLOP in all", si(step_flops), si(step_flops * steps as f64)),
             );
             let rows = train.batch.min(trained).div_ceil(ranks);
-            let penalized = if train.sparsity.is_some() || train.rate.is_some() { graph.latent().len() } else { 0 };
+            let penalized = footprint::penalty(train, graph.latent().len());
             let components = if train.model.name == ModelName::Pca { footprint::components(&cost) } else { 0 };
             let training = footprint::train(&cost, [shape.len(), penalized], [rows, at_once.min(rows)]) + components;
             self.memory.push((Stage::Train, training.max(footprint::statistics(shape.len(), ranks))));

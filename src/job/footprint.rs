@@ -3,6 +3,7 @@
 
 use crate::archive::ElementType;
 use crate::codec;
+use crate::config::Train;
 use crate::model::Cost;
 
 use super::assimilate::BATCH_VALUES;
@@ -52,11 +53,18 @@ pub(super) fn statistics(values: usize, ranks: usize) -> u64 {
     ((CHUNKS.div_ceil(ranks) + LEVELS) * 3 * values.min(SLAB_VALUES)) as u64 * DOUBLE
 }
 
-/// Training with `rows` samples of `values` values on this rank, `at_once` of them on the tape, and a penalty on so many
-/// latent values.
+/// Numbers that a penalty on so many latent values makes of those of a sample.
+pub(super) fn penalty(section: &Train, latent: usize) -> usize {
+    /// Of the norm, and its cotangent, which waits for that of the decoder.
+    const NORM: usize = 3;
+    /// Measured: noise, noisy values, both edges of symbols, what the prior makes of them.
+    const BITS: usize = 8;
+    latent * if section.rate.is_some() { BITS } else { NORM * usize::from(section.sparsity.is_some()) }
+}
+
+/// Training with `rows` samples of `values` values on this rank, `at_once` of them on the tape, and of each so many numbers of
+/// a penalty.
 pub(super) fn train(cost: &Cost, [values, penalized]: [usize; 2], [rows, at_once]: [usize; 2]) -> u64 {
-    /// What a penalty makes of the latent values, and their cotangent, which waits for that of the decoder.
-    const PENALTY: u64 = 3;
     /// Parameters and two moments: on the device, in a checkpoint, in the file that it is put into.
     const PARAM_COPIES: u64 = 9;
     /// Of a value of a batch: itself and whether it counts, in use, waiting and being read.
@@ -68,7 +76,7 @@ pub(super) fn train(cost: &Cost, [values, penalized]: [usize; 2], [rows, at_once
     let level = rows.div_ceil(at_once).next_power_of_two().ilog2();
     let waiting = if REAL * (cost.largest_param as u64) < RETURNED { u64::from(level + 1) } else { 0 };
     let params = (PARAM_COPIES + waiting) * REAL * cost.params as u64;
-    let tape = (cost.tape_bytes + PENALTY * REAL * penalized as u64) * at_once as u64;
+    let tape = (cost.tape_bytes + REAL * penalized as u64) * at_once as u64;
     let tape = tape as f64 * HELD;
     LIBRARIES + params + BATCHES * (rows * values) as u64 + tape as u64
 }

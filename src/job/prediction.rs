@@ -22,7 +22,7 @@ use crate::backend::Cpu;
 use crate::codec::{self, CodecError, Limits, Mask, TileFrame, TileSpec};
 use crate::config::{self, Compress, Data, Scale};
 use crate::dataset::Window;
-use crate::model::integer::Quantization;
+use crate::model::integer::{Quantization, SYMBOL_MAX};
 use crate::model::weights::TrainedModel;
 use crate::model::{IntegerDecoder, ModelError, Shape};
 use crate::world::shard;
@@ -206,6 +206,11 @@ impl Predictor {
         ));
         let kept = |z: &Vec<f32>| z.iter().map(|&z| if above(z) { z } else { 0.0 }).collect::<Vec<f32>>();
         let calibration: Vec<i32> = latents.iter().flat_map(|z| IntegerDecoder::symbols(&kept(z), step)).collect();
+        if ctx.world.any(calibration.iter().any(|q| q.abs() == SYMBOL_MAX)) {
+            let reason =
+                format!("some are beyond {SYMBOL_MAX} steps and cut there; compress.latent.step makes them wider");
+            ctx.report.log(format_args!("compress {}: latent values: {reason}", model.variables.join(", ")));
+        }
         let largest = |of_rank: f64| {
             let mut of_all = [of_rank];
             ctx.world.max(&mut of_all);

@@ -235,6 +235,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             loss_train: loss / samples,
             loss_valid: score.map_or(f64::NAN, |s| s.loss),
             rel_l2_valid: score.map_or(f64::NAN, |s| s.rel_l2),
+            bits_valid: score.and_then(|s| s.bits).unwrap_or(f64::NAN),
             gradient_norm,
             seconds,
         };
@@ -302,7 +303,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             "epochs": at.epochs.len(), "steps": trainer.optimizer().steps(),
             "ranks": ctx.world.size(), "device": ctx.device.name(),
             "loss_train": of_last(|e| e.loss_train), "loss_valid": of_last(|e| e.loss_valid),
-            "rel_l2_valid": of_last(|e| e.rel_l2_valid), "gradient_norm": of_last(|e| e.gradient_norm),
+            "rel_l2_valid": of_last(|e| e.rel_l2_valid), "bits_valid": of_last(|e| e.bits_valid), "gradient_norm": of_last(|e| e.gradient_norm),
             "seconds": at.epochs.iter().map(|e| e.seconds).sum::<f64>(),
             "samples_per_s": finite(samples / seconds),
             "peak_memory_bytes": memory::peak(ctx.world),
@@ -346,10 +347,13 @@ fn identity(
     let (job, train) = (&ctx.config.job, ctx.config.train.as_ref().expect("the stage runs: its section is there"));
     let mut settings = blake3::Hasher::new();
     let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction, job.precision);
-    let penalty = method.penalty.as_ref().map(|penalty| (&train.sparsity, &train.rate, penalty.warmup_steps));
+    let penalty = method.penalty.as_ref().map(|penalty| (&train.sparsity, penalty.warmup_steps));
     // A rate that falls knows where the training ends.
     let steps = (train.schedule == Schedule::Cosine).then_some(steps);
     settings.update(&serde_json::to_vec(&(chosen, penalty, &ctx.config.data.augment, steps)).expect("plain data"));
+    if let Some(rate) = &train.rate {
+        settings.update(&serde_json::to_vec(rate).expect("plain data"));
+    }
     Identity { model: hex(&model), data: hex(&data), settings: hex(&settings) }
 }
 
@@ -366,6 +370,10 @@ fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
         fit.split.train.len(),
         fit.split.valid.len()
     ));
+    if let Some(prior) = fit.graph.prior {
+        ctx.report
+            .log(format_args!("train {}: latent values are stored in steps of {:.3e}", fit.group.name, prior.step));
+    }
 }
 
 fn log_epoch<B: Backend<Real = f32>>(
@@ -396,7 +404,7 @@ fn log_epoch<B: Backend<Real = f32>>(
     let fields = json!({
         "group": fit.group.name, "epoch": epoch.epoch, "loss_train": finite(epoch.loss_train),
         "loss_valid": finite(epoch.loss_valid), "rel_l2_valid": finite(epoch.rel_l2_valid),
-        "bits_valid": score.and_then(|score| score.bits), "gradient_norm": finite(epoch.gradient_norm), "seconds": epoch.seconds,
+        "bits_valid": finite(epoch.bits_valid), "gradient_norm": finite(epoch.gradient_norm), "seconds": epoch.seconds,
     });
     Ok(ctx.report.event("epoch", fields)?)
 }
@@ -409,7 +417,8 @@ fn curves(name: &str, epochs: &[Epoch]) -> Figure {
     };
     Figure::Lines(Lines {
         title: format!("Training of {name}"),
-        caption: "Loss per sample, summed over the values of a normalized field.".into(),
+        caption: "Loss per sample, summed over the values of a normalized field, with what its latent values cost."
+            .into(),
         x_label: "epoch".into(),
         y_label: "loss per sample".into(),
         x_log: false,

@@ -11,6 +11,8 @@ pub struct Epoch {
     pub loss_valid: f64,
     /// Relative L2 error of the validation part, physical units; NaN if it was not validated.
     pub rel_l2_valid: f64,
+    /// Bits of the latent values of a sample of the validation part, under the prior; NaN if they were not counted.
+    pub bits_valid: f64,
     /// Gradient norm of the last step.
     pub gradient_norm: f64,
     /// Wall time of the epoch, s; all its interrupted parts.
@@ -31,11 +33,14 @@ pub struct Running {
 }
 
 /// Numbers of an [`Epoch`] in a checkpoint.
-const COLUMNS: usize = 6;
+pub(super) const COLUMNS: usize = 7;
 
 /// Epochs as a table, one row each.
 pub(super) fn to_table(epochs: &[Epoch]) -> Vec<f64> {
-    let row = |e: &Epoch| [f64::from(e.epoch), e.loss_train, e.loss_valid, e.rel_l2_valid, e.gradient_norm, e.seconds];
+    let row = |e: &Epoch| {
+        let valid = [e.loss_valid, e.rel_l2_valid, e.bits_valid];
+        [f64::from(e.epoch), e.loss_train, valid[0], valid[1], valid[2], e.gradient_norm, e.seconds]
+    };
     epochs.iter().flat_map(row).collect()
 }
 
@@ -47,8 +52,9 @@ pub(super) fn of_table(table: &[f64]) -> Vec<Epoch> {
         loss_train: r[1],
         loss_valid: r[2],
         rel_l2_valid: r[3],
-        gradient_norm: r[4],
-        seconds: r[5],
+        bits_valid: r[4],
+        gradient_norm: r[5],
+        seconds: r[6],
     };
     table.chunks_exact(COLUMNS).map(row).collect()
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::TrainError;
-use super::history::{Epoch, Running, of_table, to_table};
+use super::history::{COLUMNS, Epoch, Running, of_table, to_table};
 use crate::archive::Tree;
 use crate::dataset::Cursor;
 use crate::world::World;
@@ -115,7 +115,7 @@ impl Checkpoint {
         tree.put("counters", &[3], counters);
         tree.put("running", &[4], vec![loss, samples, gradient_norm, seconds]);
         let table = to_table(&self.epochs);
-        tree.put("epochs", &[table.len()], table);
+        tree.put("epochs", &[self.epochs.len(), COLUMNS], table);
         tree
     }
 
@@ -136,7 +136,7 @@ impl Checkpoint {
                 batch: usize::try_from(counters[2]).unwrap_or(usize::MAX),
             },
             running: Running { loss: running[0], samples: running[1], gradient_norm: running[2], seconds: running[3] },
-            epochs: of_table(tree.get::<f64>("epochs")?.1),
+            epochs: of_table(tree.shaped::<f64>("epochs", &[tree.get::<f64>("epochs")?.1.len() / COLUMNS, COLUMNS])?),
             params,
         })
     }

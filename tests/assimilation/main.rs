@@ -10,5 +10,6 @@ mod latent;
 mod layout;
 mod observation;
 mod oops;
+mod posterior;
 mod ranks;
 mod scipy;

@@ -14,6 +14,7 @@ fn checkpoint(steps: u64) -> Checkpoint {
         loss_train: 0.1 + 0.2,
         loss_valid: 3.0,
         rel_l2_valid: 0.25,
+        bits_valid: 512.0,
         gradient_norm: 1e-300,
         seconds: 2.0,
     };

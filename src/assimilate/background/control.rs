@@ -76,11 +76,7 @@ impl Control {
 
     /// The increment δx = V T w in this rank's rows.
     pub fn increment(&self, ensemble: &Ensemble, w: &[f64]) -> Vec<f64> {
-        match &self.map {
-            Map::Full => ensemble.apply(w),
-            Map::Projected(leading) => ensemble.apply(&project(leading, w)),
-            Map::Leading(leading) => leading.apply(w),
-        }
+        self.observed(ensemble).apply(&self.finish_row(w.to_vec()))
     }
 
     /// The ensemble whose rows observations combine, before [`Control::finish_row`].
@@ -91,7 +87,8 @@ impl Control {
         }
     }
 
-    /// A row of H V T from the same row of H times [`Control::observed`].
+    /// A row of H V T from the same row of H times [`Control::observed`]; also the weights by which w combines that, as T is
+    /// symmetric.
     pub(crate) fn finish_row(&self, row: Vec<f64>) -> Vec<f64> {
         match &self.map {
             Map::Full | Map::Leading(_) => row,

@@ -104,6 +104,12 @@ impl Ensemble {
         world.tree_sum(self.layout.chunks(), &self.layout.owned(), &sums, self.columns)
     }
 
+    /// Squared norms of the rows of V, this rank's.
+    pub fn row_norms2(&self) -> Vec<f64> {
+        let norm2 = |row: &[f64]| dot(row, row);
+        self.chunks.iter().flat_map(|chunk| chunk.chunks(self.columns).map(norm2)).collect()
+    }
+
     /// V T for T (S x k, column-major): k columns with the same rows.
     pub fn times(&self, t: &[f64], k: usize) -> Self {
         assert_eq!(t.len(), self.columns * k, "T is S x k");

@@ -27,6 +27,8 @@ pub enum Purpose {
     Flow = 8,
     /// Random test matrices of the linear algebra.
     Sketch = 9,
+    /// Draws of the posterior.
+    Posterior = 10,
     /// Particles in generated scattering.
     Sample = 20,
     /// Dead pixels of generated detectors.

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use crate::assimilate::cost::{Cost, Design, Hessian};
 use crate::assimilate::minimizer::closed_form;
-use crate::assimilate::{Control, Layout, Network};
+use crate::assimilate::{Control, Layout, Network, posterior};
 use crate::backend::{Backend, Buffers, Real};
-use crate::config::{self, MethodName, Minimizer, Stage};
+use crate::config::{self, MethodName, Posterior, Stage};
 use crate::dataset::Normalizer;
 use crate::job::{Context, JobError, failure};
 use crate::model::{Autoencoder, ModelError, Shape, TrainedModel};
@@ -94,9 +94,8 @@ impl<'a, B: Backend> Latent<'a, B> {
         let centered = |z: &[f64]| z.iter().zip(&origin).map(|(z, o)| scale * (z - o)).collect();
         let latents: Vec<Vec<f64>> = ctx.world.all_gather_varied(&mine).chunks(size).map(centered).collect();
         let design = Design::whole(&latents, section.variance());
-        let hessian = (section.minimizer == Minimizer::ClosedForm)
-            .then(|| Hessian::factor(&World::serial(), &design, section.alpha()))
-            .transpose()?;
+        let hessian =
+            section.needs_hessian().then(|| Hessian::factor(&World::serial(), &design, section.alpha())).transpose()?;
         Ok(Self { model, design, hessian, origin, offline_s: started.elapsed().as_secs_f64() })
     }
 }
@@ -120,6 +119,7 @@ pub(super) fn run<B: Backend>(
     (states, space, observed): (&mut States, &Space, &Observed),
     (mut outcomes, analyses): (Outcomes, &mut Analyses),
 ) -> Result<Outcomes, JobError> {
+    let section = ctx.config.assimilate.as_ref().expect("the stage runs because its section is there");
     let serial = World::serial();
     let cells = states.extent.grid.iter().product();
     let whole = Layout::new(cells, states.extent.channels, states.train.len(), (1, 0));
@@ -150,10 +150,17 @@ pub(super) fn run<B: Backend>(
         // 2. Its analysis, scores and file.
         let truth = states.whole(states.test[position])?;
         let (analysis, solved) = latent.analyze(ctx, (&serial, &states.normalizer), (&seen, position == done))?;
+        let mut found = vec![analysis];
+        if let Some((hessian, asked)) = latent.hessian.as_ref().zip(section.posterior) {
+            let seed = (ctx.config.job.seed, position);
+            found = latent.posterior((hessian, &solved.minimum.w), &states.normalizer, found, (seed, asked));
+        }
+        let analysis = &found[0];
         let fields = [&analysis[..], &background, &truth];
-        outcomes.add(Outcome::new(&serial, (&whole, fields), position, &solved)?, &solved);
-        outcomes.keep_plane(&states.extent, position, &analysis);
-        analyses.write_whole(Some((position, &analysis, &truth)))?;
+        let outcome = Outcome::new(&serial, (&whole, fields), position, &solved)?;
+        outcomes.add(outcome.with_spread(&serial, (&whole, &truth), found.get(1)), &solved);
+        outcomes.keep_plane(&states.extent, position, analysis);
+        analyses.write_whole(Some((position, &found, &truth)))?;
         progress.advance(round.len() as u64);
     }
     outcomes.gather(ctx.world);
@@ -182,14 +189,46 @@ impl<B: Backend> Latent<'_, B> {
         // 2. w_l, then z = V_l w_l, then the decoder.
         let clock = Instant::now();
         let minimum = solve::minimize(&cost, section, self.hessian.as_ref())?;
-        let z: Vec<f64> =
-            self.design.apply(&minimum.w).iter().zip(&self.origin).map(|(z, origin)| z + origin).collect();
+        let z = self.latent(&minimum.w);
         let decoding = Instant::now();
         let normalized = decode(self.model, &z);
         timing.decode_s = decoding.elapsed().as_secs_f64();
         let analysis = normalizer.invert64(0, &normalized);
         timing.online_s = clock.elapsed().as_secs_f64();
         Ok((analysis, Solved { minimum, cost, timing }))
+    }
+
+    /// z = f(0) + V_l w
+    fn latent(&self, w: &[f64]) -> Vec<f64> {
+        self.design.apply(w).iter().zip(&self.origin).map(|(z, origin)| z + origin).collect()
+    }
+
+    /// Behind the analysis in `found` the root mean square distance of draws from it, and the draws that are kept.
+    fn posterior(
+        &self,
+        (hessian, w): (&Hessian, &[f64]),
+        normalizer: &Normalizer,
+        mut found: Vec<Vec<f64>>,
+        ((seed, position), asked): ((u64, usize), Posterior),
+    ) -> Vec<Vec<f64>> {
+        let n = found[0].len();
+        let mut squares = vec![0.0; n];
+        let mut kept = Vec::new();
+        let numbers: Vec<usize> = (0..asked.draws).collect();
+        for batch in numbers.chunks((BATCH_VALUES / n).max(1)) {
+            let draw = |&number: &usize| self.latent(&posterior::draw(hessian, w, seed, (position, number)));
+            let latents: Vec<f64> = batch.iter().flat_map(draw).collect();
+            for normalized in decode(self.model, &latents).chunks(n) {
+                let state = normalizer.invert64(0, normalized);
+                squares.iter_mut().zip(&state).zip(&found[0]).for_each(|((sum, x), a)| *sum += (x - a) * (x - a));
+                if kept.len() < asked.keep {
+                    kept.push(state);
+                }
+            }
+        }
+        found.push(squares.iter().map(|sum| (sum / asked.draws as f64).sqrt()).collect());
+        found.extend(kept);
+        found
     }
 }
 

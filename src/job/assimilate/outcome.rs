@@ -58,6 +58,8 @@ pub(super) struct Outcome {
     pub(super) o_a: [f64; 2],
     /// Error variances by Desroziers: observation, background.
     pub(super) desroziers: [f64; 2],
+    /// Root mean square of the standard deviation of the posterior, physical units; NaN where it is not asked for.
+    pub(super) spread: f64,
     /// Seconds.
     pub(super) timing: Timing,
 }
@@ -109,27 +111,53 @@ impl Outcome {
             o_b: [seen.mean_background, seen.rms_background],
             o_a: [seen.mean_analysis, seen.rms_analysis],
             desroziers: [seen.desroziers_observation, seen.desroziers_background],
+            spread: f64::NAN,
             timing: *timing,
         })
+    }
+
+    /// The same with the spread of the posterior in the rows of `layout` that `world` shares, if there is one.
+    pub(super) fn with_spread(
+        self,
+        world: &World,
+        (layout, truth): (&Layout, &[f64]),
+        spread: Option<&Vec<f64>>,
+    ) -> Self {
+        let Some(spread) = spread else { return self };
+        let [squares, n] = sums_where_valid(world, layout, [spread, truth], |[s, _]| [s * s, 1.0]);
+        Self { spread: (squares / n).sqrt(), ..self }
     }
 }
 
 fn sums(world: &World, layout: &Layout, fields: [&[f64]; 3]) -> [f64; 7] {
-    let [analysis, background, truth] = fields.map(|field| layout.split(field));
+    sums_where_valid(world, layout, fields, |[a, b, t]| {
+        let (after, before) = (a - t, b - t);
+        let closer = f64::from(u8::from(after.abs() < before.abs()));
+        [after * after, before * before, t * t, after.abs(), before.abs(), closer, 1.0]
+    })
+}
+
+/// Sums of terms over the values where the last field, the truth, is finite.
+fn sums_where_valid<const K: usize, const N: usize>(
+    world: &World,
+    layout: &Layout,
+    fields: [&[f64]; K],
+    terms: impl Fn([f64; K]) -> [f64; N],
+) -> [f64; N] {
+    let pieces = fields.map(|field| layout.split(field));
     let chunk = |i: usize| {
-        let mut sum = vec![0.0; 7];
-        let values = analysis[i].iter().zip(background[i]).zip(truth[i]);
-        for ((a, b), t) in values.filter(|(_, t)| t.is_finite()) {
-            let (after, before) = (a - t, b - t);
-            let closer = f64::from(u8::from(after.abs() < before.abs()));
-            let terms = [after * after, before * before, t * t, after.abs(), before.abs(), closer, 1.0];
-            sum.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term);
+        let mut sum = vec![0.0; N];
+        for at in 0..pieces[0][i].len() {
+            let values: [f64; K] = std::array::from_fn(|field| pieces[field][i][at]);
+            if values[K - 1].is_finite() {
+                sum.iter_mut().zip(terms(values)).for_each(|(sum, term)| *sum += term);
+            }
         }
         sum
     };
     let owned = layout.owned();
     let chunks: Vec<Vec<f64>> = (0..owned.len()).map(chunk).collect();
-    world.tree_sum(layout.chunks(), &owned, &chunks, 7).try_into().expect("seven sums")
+    world.tree_sum(layout.chunks(), &owned, &chunks, N).try_into().expect("as many sums as terms")
 }
 
 /// All states of one method.

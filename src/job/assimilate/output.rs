@@ -13,15 +13,23 @@ use super::states::States;
 /// What the netCDF library puts where nothing was written (`NC_FILL_FLOAT`); here: where the truth is masked.
 const FILL: f64 = 9.969_209_968_386_869e36;
 
-/// The file of one method: every variable along the test times, and its background.
+/// End of the names of standard deviations.
+const SPREAD: &str = "_spread";
+
+/// The file of one method: every variable along the test times, what is asked of its posterior, and its background.
 pub(super) struct Analyses<'w> {
     file: FieldWriter<'w>,
+    /// Ends of the names of what is written of a state: the analysis, its spread, draws.
+    kinds: Vec<String>,
     names: Vec<(String, ElementType)>,
     grid: [usize; 3],
     /// Cells of this rank when all work on one state.
     cells: std::ops::Range<usize>,
     invert: Invert<'w>,
 }
+
+/// Position, one field of each kind, and the truth of a state.
+type Found<'a> = (usize, &'a [Vec<f64>], &'a [f64]);
 
 /// Normalized to physical values of this rank's cells.
 type Invert<'w> = Box<dyn Fn(&[f64]) -> Vec<f64> + 'w>;
@@ -35,15 +43,15 @@ impl<'w> Analyses<'w> {
     /// Creates the file. Collective.
     pub(super) fn create(ctx: &Context<'w>, states: &States, label: &str) -> Result<Self, JobError> {
         ctx.make_folder(&ctx.output.file("assimilation"))?;
-        let file = FieldWriter::create(ctx.world, &Self::path(ctx, label), &spec(states, label))?;
-        Ok(Self::of(file, states))
+        let file = FieldWriter::create(ctx.world, &Self::path(ctx, label), &spec(ctx, states, label))?;
+        Ok(Self::of(file, kinds(ctx), states))
     }
 
     /// Goes on with a file that was suspended as `from`. Collective.
     pub(super) fn resume(ctx: &Context<'w>, states: &States, (label, from): (&str, &Path)) -> Result<Self, JobError> {
         ctx.make_folder(&ctx.output.file("assimilation"))?;
-        let file = FieldWriter::resume(ctx.world, (from, &Self::path(ctx, label)), &spec(states, label))?;
-        Ok(Self::of(file, states))
+        let file = FieldWriter::resume(ctx.world, (from, &Self::path(ctx, label)), &spec(ctx, states, label))?;
+        Ok(Self::of(file, kinds(ctx), states))
     }
 
     /// Keeps the file as `to`, as far as it is written. Collective.
@@ -51,36 +59,41 @@ impl<'w> Analyses<'w> {
         Ok(self.file.suspend(to)?)
     }
 
-    fn of(file: FieldWriter<'w>, states: &States) -> Self {
+    fn of(file: FieldWriter<'w>, kinds: Vec<String>, states: &States) -> Self {
         let names = states.variables.iter().map(|v| (v.name.replace('/', "_"), element(v.element))).collect();
         let (normalizer, first) = (states.normalizer.clone(), states.first_row());
         let invert = Box::new(move |rows: &[f64]| normalizer.invert64(first, rows));
-        Self { file, names, grid: states.extent.grid, cells: states.layout.owned_cells(), invert }
+        Self { file, kinds, names, grid: states.extent.grid, cells: states.layout.owned_cells(), invert }
     }
 
-    /// Writes the analysis of state `position` given in this rank's rows, physical units. Collective.
-    pub(super) fn write_rows(&mut self, position: usize, rows: &[f64], truth: &[f64]) -> Result<(), JobError> {
-        let masked = mask(rows, truth);
-        for channel in 0..self.names.len() {
-            let pieces = self.pieces(position, (channel, &masked));
-            self.file.write(&self.names[channel].0, pieces)?;
+    /// Writes what was found of state `position`, one field of each kind in this rank's rows, physical units. Collective.
+    pub(super) fn write_rows(&mut self, position: usize, fields: &[Vec<f64>], truth: &[f64]) -> Result<(), JobError> {
+        assert_eq!(fields.len(), self.kinds.len(), "one field of each kind");
+        for (kind, field) in fields.iter().enumerate() {
+            let masked = mask(field, truth);
+            for channel in 0..self.names.len() {
+                let pieces = self.pieces(position, (channel, &masked));
+                self.file.write(&format!("{}{}", self.names[channel].0, self.kinds[kind]), pieces)?;
+            }
         }
         Ok(())
     }
 
-    /// Writes whole analyses, each rank its own or none. Collective.
-    pub(super) fn write_whole(&mut self, state: Option<(usize, &[f64], &[f64])>) -> Result<(), JobError> {
-        let masked = state.map(|(position, rows, truth)| (position, mask(rows, truth)));
+    /// Writes what was found of whole states, each rank of its own or of none. Collective.
+    pub(super) fn write_whole(&mut self, state: Option<Found>) -> Result<(), JobError> {
         let channels = self.names.len();
-        for (channel, (name, element)) in self.names.iter().enumerate() {
-            let piece = masked.as_ref().map(|(position, rows)| Piece {
-                region: region(*position, [0; 3], self.grid),
-                values: Values::from_f64(
-                    *element,
-                    &rows.iter().skip(channel).step_by(channels).copied().collect::<Vec<_>>(),
-                ),
-            });
-            self.file.write(name, piece.into_iter().collect())?;
+        for (kind, end) in self.kinds.iter().enumerate() {
+            let masked = state.map(|(position, fields, truth)| (position, mask(&fields[kind], truth)));
+            for (channel, (name, element)) in self.names.iter().enumerate() {
+                let piece = masked.as_ref().map(|(position, rows)| Piece {
+                    region: region(*position, [0; 3], self.grid),
+                    values: Values::from_f64(
+                        *element,
+                        &rows.iter().skip(channel).step_by(channels).copied().collect::<Vec<_>>(),
+                    ),
+                });
+                self.file.write(&format!("{name}{end}"), piece.into_iter().collect())?;
+            }
         }
         Ok(())
     }
@@ -123,7 +136,18 @@ fn element(of: ElementType) -> ElementType {
     if of == ElementType::F64 { ElementType::F64 } else { ElementType::F32 }
 }
 
-fn spec(states: &States, label: &str) -> FieldSpec {
+/// Ends of the names of what is written of a state: nothing of the analysis.
+fn kinds(ctx: &Context) -> Vec<String> {
+    let posterior = ctx.config.assimilate.as_ref().and_then(|section| section.posterior);
+    let mut kinds = vec![String::new()];
+    if let Some(posterior) = posterior {
+        kinds.push(SPREAD.into());
+        kinds.extend((1..=posterior.keep).map(|number| format!("_sample{number}")));
+    }
+    kinds
+}
+
+fn spec(ctx: &Context, states: &States, label: &str) -> FieldSpec {
     let mut coordinates = states.coordinates.clone();
     coordinates[0].element = ElementType::F64;
     coordinates[0].values = states.test.iter().map(|&index| states.time(index)).collect();
@@ -143,7 +167,19 @@ fn spec(states: &States, label: &str) -> FieldSpec {
         background.name = format!("{name}_background");
         background.attributes.put_text("long_name", format!("{}, mean of the training states", variable.title()));
         background.axes = vec![1, 2, 3];
-        variables.extend([field, background]);
+        variables.extend([field.clone(), background]);
+        for end in &kinds(ctx)[1..] {
+            let (what, standard) = match end.as_str() {
+                SPREAD => ("standard deviation of the posterior", variable.attributes.text("standard_name")),
+                _ => ("draw of the posterior", None),
+            };
+            let mut of_posterior = FieldVariable { name: format!("{name}{end}"), ..field.clone() };
+            of_posterior.attributes.put_text("long_name", format!("{}, {what}", variable.title()));
+            if let Some(standard) = standard {
+                of_posterior = of_posterior.standard(&format!("{standard} standard_error"));
+            }
+            variables.push(of_posterior);
+        }
     }
     let mut attributes = Attributes::default();
     attributes.put_text("title", format!("3D-Var analyses, method {label}"));

@@ -20,7 +20,7 @@ pub(super) struct GroupReport {
     methods: Vec<(config::Method, String, Outcomes)>,
 }
 
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "method",
     "state",
     "sample",
@@ -46,13 +46,19 @@ const COLUMNS: [&str; 25] = [
     "online_s",
     "encode_s",
     "decode_s",
+    "spread",
 ];
 
 impl GroupReport {
     /// Takes the outcomes of a method and logs them.
     pub(super) fn add(&mut self, ctx: &Context, method: &config::Method, label: &str, outcomes: Outcomes) {
+        let spread = outcomes.mean(|o| o.spread);
+        let posterior = match spread.is_nan() {
+            true => String::new(),
+            false => format!(", spread {spread:.4} of an error of {:.4}", outcomes.mean(|o| o.rmse)),
+        };
         ctx.report.log(format_args!(
-            "assimilate {label}: error {:.4} (background {:.4}), {:.1} iterations, {:.4} s online",
+            "assimilate {label}: error {:.4} (background {:.4}){posterior}, {:.1} iterations, {:.4} s online",
             outcomes.mean(|o| o.da),
             outcomes.mean(|o| o.reference),
             outcomes.mean(|o| o.iterations),
@@ -70,6 +76,7 @@ impl GroupReport {
                 "modes": o.modes, "form": method.form, "latent": o.latent,
                 "observations": o.states[0].observations as u64, "da_mse": o.mean(|s| s.da), "ref_mse": o.mean(|s| s.reference),
                 "rmse": o.mean(|s| s.rmse), "mae": o.mean(|s| s.mae), "ref_mae": o.mean(|s| s.mae_reference),
+                "spread": Some(o.mean(|s| s.spread)).filter(|spread| spread.is_finite()),
                 "improved_share": o.mean(|s| s.improved), "chi2": o.mean(|s| s.chi2),
                 "cost_initial": o.mean(|s| s.cost_initial), "cost_final": o.mean(|s| s.cost_final),
                 "iterations": o.mean(|s| s.iterations), "evaluations": o.mean(|s| s.evaluations),
@@ -213,7 +220,7 @@ impl GroupReport {
 }
 
 /// The columns from `da` on.
-fn numbers(o: &Outcome) -> [f64; 21] {
+fn numbers(o: &Outcome) -> [f64; 22] {
     [
         o.da,
         o.reference,
@@ -236,5 +243,6 @@ fn numbers(o: &Outcome) -> [f64; 21] {
         o.timing.online_s,
         o.timing.encode_s,
         o.timing.decode_s,
+        o.spread,
     ]
 }

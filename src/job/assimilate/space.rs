@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::assimilate::background::RightFactors;
 use crate::assimilate::cost::{Cost, Design, Hessian};
-use crate::assimilate::{Control, Ensemble, Network, Truncation};
-use crate::config::{self, Covariance, MethodName, Minimizer, Modes, Stage};
+use crate::assimilate::{Control, Ensemble, Network, Truncation, posterior};
+use crate::config::{self, Covariance, MethodName, Modes, Stage};
 use crate::job::{Context, JobError, failure};
 
 use super::World;
@@ -73,10 +73,12 @@ pub(super) fn scale(covariance: Covariance, members: usize) -> f64 {
     }
 }
 
-/// G of the observations and, for the closed form, the Hessian: made once for states that share them.
+/// G of the observations and, for the closed form and the posterior, the Hessian: made once for states that share them.
 pub(super) struct Prepared {
     design: Design,
     hessian: Option<Hessian>,
+    /// Standard deviation of the posterior, normalized, this rank's rows.
+    spread: Option<Vec<f64>>,
 }
 
 impl Prepared {
@@ -88,10 +90,12 @@ impl Prepared {
     ) -> Result<Self, JobError> {
         let section = ctx.config.assimilate.as_ref().expect("the stage runs");
         let design = network.design(ctx.world, ensemble, control);
-        let hessian = (section.minimizer == Minimizer::ClosedForm)
-            .then(|| Hessian::factor(ctx.world, &design, section.alpha()))
-            .transpose()?;
-        Ok(Self { design, hessian })
+        let hessian =
+            section.needs_hessian().then(|| Hessian::factor(ctx.world, &design, section.alpha())).transpose()?;
+        let variance = hessian.as_ref().filter(|_| section.posterior.is_some());
+        let variance = variance.map(|hessian| posterior::variance(ensemble, control, hessian));
+        let spread = variance.map(|variance| variance.iter().map(|v| v.sqrt()).collect());
+        Ok(Self { design, hessian, spread })
     }
 }
 
@@ -133,20 +137,63 @@ pub(super) fn run(
         // 2. Analysis: online time runs from the innovation to the physical state.
         let clock = Instant::now();
         let minimum = solve::minimize(&cost, section, prepared.hessian.as_ref())?;
-        let increment = control.increment(&space.ensemble, &minimum.w);
-        let normalized: Vec<f64> = increment.iter().zip(&space.background).map(|(dx, x_b)| x_b + dx).collect();
-        let analysis = states.normalizer.invert64(states.first_row(), &normalized);
+        let online = Online { states, space, control };
+        let (normalized, analysis) = online.state(&minimum.w);
         let timing = Timing { online_s: clock.elapsed().as_secs_f64(), ..Default::default() };
-        // 3. Scores and file.
+        // 3. The posterior.
+        let found = online.posterior(ctx, prepared, (&normalized, analysis), (&minimum.w, position));
+        // 4. Scores and file.
+        let analysis = &found[0];
         let solved = Solved { minimum, cost, timing };
         let fields = [&analysis[..], &background, &truth];
-        outcomes.add(Outcome::new(ctx.world, (&states.layout, fields), position, &solved)?, &solved);
+        let outcome = Outcome::new(ctx.world, (&states.layout, fields), position, &solved)?;
+        outcomes.add(outcome.with_spread(ctx.world, (&states.layout, &truth), found.get(1)), &solved);
         if position == 0 {
-            let whole = ctx.world.all_gather_varied(&analysis);
+            let whole = ctx.world.all_gather_varied(analysis);
             outcomes.keep_plane(&states.extent, 0, &whole);
         }
-        analyses.write_rows(position, &analysis, &truth)?;
+        analyses.write_rows(position, &found, &truth)?;
         progress.advance(1);
     }
     Ok(outcomes)
+}
+
+/// From a control vector to a state.
+struct Online<'a> {
+    states: &'a States,
+    space: &'a Space,
+    control: &'a Control,
+}
+
+impl Online<'_> {
+    /// The state of a control vector in this rank's rows: normalized, and in physical units.
+    fn state(&self, w: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let increment = self.control.increment(&self.space.ensemble, w);
+        let normalized: Vec<f64> = increment.iter().zip(&self.space.background).map(|(dx, x_b)| x_b + dx).collect();
+        let physical = self.physical(&normalized);
+        (normalized, physical)
+    }
+
+    /// The analysis, and what is asked of its posterior: its spread, and draws.
+    fn posterior(
+        &self,
+        ctx: &Context,
+        prepared: &Prepared,
+        (normalized, analysis): (&[f64], Vec<f64>),
+        (w, position): (&[f64], usize),
+    ) -> Vec<Vec<f64>> {
+        let mut found = vec![analysis];
+        let asked = ctx.config.assimilate.as_ref().and_then(|section| section.posterior);
+        if let (Some(asked), Some(hessian), Some(spread)) = (asked, &prepared.hessian, &prepared.spread) {
+            let wider: Vec<f64> = normalized.iter().zip(spread).map(|(x, s)| x + s).collect();
+            found.push(self.physical(&wider).iter().zip(&found[0]).map(|(wide, x)| (wide - x).abs()).collect());
+            let draw = |number| posterior::draw(hessian, w, ctx.config.job.seed, (position, number));
+            found.extend((0..asked.keep).map(|number| self.state(&draw(number)).1));
+        }
+        found
+    }
+
+    fn physical(&self, normalized: &[f64]) -> Vec<f64> {
+        self.states.normalizer.invert64(self.states.first_row(), normalized)
+    }
 }

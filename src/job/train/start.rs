@@ -7,9 +7,12 @@ use crate::config::{Job, Train};
 use crate::dataset::{FieldSamples, Normalizer, SampleSource};
 use crate::model::graph::{BatchNorm, Op};
 use crate::model::{Autoencoder, Graph, TrainedModel, init};
+use crate::world::shard;
 
 /// Samples that tell how large latent values are.
-const SEEN: usize = 4;
+const SEEN: usize = 16;
+/// From one to the next, in parts of all: no pattern of boxes or days is met again and again.
+const STRIDE: f64 = 0.618_033_988_749_894_9;
 /// Symbols to the root mean square of the latent values at the start, about: noise of a symbol leaves something to learn from,
 /// and bits are what they will be after not too many steps.
 const SYMBOLS: f64 = 2.0;
@@ -24,20 +27,23 @@ pub(super) fn latent_step(
     (graph, params): (&Graph, &[f32]),
     normalizer: &Normalizer,
 ) -> Result<f64, JobError> {
-    let (sample, seen) = (graph.sample(), SEEN.min(train.len()));
+    let sample = graph.sample();
     let network = Autoencoder::new(Cpu::<f32>::new(), graph.clone(), params)?;
     let (mut physical, mut normalized) = (vec![0.0; sample.len()], vec![0f32; sample.len()]);
-    let mut sum = 0.0;
-    for i in 0..seen {
-        source.read(train[i * train.len() / seen], 0..sample.grid[0], &mut physical)?;
+    let owned = shard::range(SEEN, ctx.world.size(), ctx.world.rank());
+    let mut sums = Vec::with_capacity(owned.len());
+    for i in owned.clone() {
+        let place = (STRIDE * i as f64).fract() * train.len() as f64;
+        source.read(train[place as usize], 0..sample.grid[0], &mut physical)?;
         normalizer.apply(&physical, &mut normalized);
-        sum += network.encode(&normalized).iter().map(|&z| f64::from(z) * f64::from(z)).sum::<f64>();
+        let latent = network.encode(&normalized);
+        let power = latent.iter().map(|&z| f64::from(z) * f64::from(z)).sum::<f64>() / latent.len() as f64;
+        let counts = physical.iter().any(|x| x.is_finite());
+        sums.push(if counts { vec![power, 1.0] } else { vec![0.0; 2] });
     }
-    let power = sum / (seen * graph.latent().len()) as f64;
-    let step = (power.sqrt() / SYMBOLS).log2().round().exp2();
-    // Processors of several kinds may round in several ways.
-    let step = if power > 0.0 && step.is_normal() { step } else { 1.0 };
-    Ok(ctx.world.broadcast(Some(&step).filter(|_| ctx.world.is_root())))
+    let total = ctx.world.tree_sum(SEEN, &owned, &sums, 2);
+    let step = ((total[0] / total[1]).sqrt() / SYMBOLS).log2().round().exp2();
+    Ok(if step.is_normal() { step } else { 1.0 })
 }
 
 /// Parameters before the first step: of `train.start`, a model file or the one of these variables in a folder, or drawn.
@@ -63,8 +69,8 @@ pub(super) fn start_values(
                 format!("{} for {} with {params} parameters and {latent} latent values", graph.name, graph.sample())
             };
             return refused(format!(
-                "{shown} holds {}, this job trains {}: give the same model, widths, activation and grid; only `keep` may \
-                 differ",
+                "{shown} holds {}, this job trains {}: give the same model, widths, activation and grid; only `keep`, \
+                 sparsity and rate may differ",
                 of(theirs),
                 of(graph)
             ));

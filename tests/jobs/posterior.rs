@@ -1,0 +1,81 @@
+//! The spread of analyses and draws of the posterior, through whole jobs.
+
+use std::path::Path;
+
+use sci_hpc::archive::{Box4, Source};
+
+use super::process::{Run, folder, mpirun, write};
+use super::toy::{assert_same, products};
+
+const JOB: &str = "\
+job: {name: posterior, output: out}
+generate: {snapshots: 30, grid: [16, 12, 8], buildings: 2, building_height_max_m: 60, spin_up_s: 0, interval_s: 20}
+data: {variables: [u], normalize: voxel, split: {train: 0.8, order: random}}
+train: {model: {name: dense, hidden: [32], latent: 16}, epochs: 20, batch: 4, shards: 4, learning_rate: 2.0e-3}
+assimilate:
+  methods: [{name: bi-reduced}, {name: tsvd, modes: 8, form: fair}, {name: tsvd, modes: 8}, {name: full}]
+  covariance: sample
+  alpha: 1.0
+  posterior: {draws: 40, keep: 2}
+";
+
+fn run(here: &Path, ranks: usize, inject: &str, set: &[&str]) -> Run {
+    write(here, "job.yaml", JOB);
+    let mut arguments = vec!["--config", "job.yaml"];
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    mpirun(here, ranks, inject, &arguments)
+}
+
+fn field(path: &Path, name: &str) -> Vec<f64> {
+    let source = Source::open(path).unwrap();
+    let variable = source.variable(name).unwrap().clone();
+    source.read_field64(&variable, &Box4::whole(variable.shape)).unwrap().values.iter().copied().collect()
+}
+
+#[test]
+fn analyses_have_their_spread_and_draws_the_same_at_1_and_2_ranks_and_after_a_stop() {
+    let [one, two, stopped] = ["one", "two", "stopped"].map(|name| folder(&format!("posterior-{name}")));
+    run(&one, 1, "", &[]).answer();
+    run(&two, 2, "", &[]).answer();
+    assert_same(&products(&two), &products(&one), "2 ranks");
+    run(&stopped, 2, "stop:stage=assimilate:step=3", &[]).refused(75, &[]);
+    run(&stopped, 1, "", &[]).answer();
+    assert_same(&products(&stopped), &products(&one), "stopped and gone on");
+
+    let text = std::fs::read_to_string(one.join("out/metrics.json")).unwrap();
+    let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for method in metrics["assimilate"]["methods"].as_array().unwrap() {
+        let label = method["label"].as_str().unwrap();
+        let file = one.join(format!("out/assimilation/{label}.nc"));
+        let [analysis, spread, first, second] =
+            ["u", "u_spread", "u_sample1", "u_sample2"].map(|name| field(&file, name));
+        let valid = |i: &usize| analysis[*i].abs() < 1e30;
+        assert!((0..spread.len()).filter(valid).all(|i| spread[i] >= 0.0), "{label}");
+        let rms = |of: &dyn Fn(usize) -> f64| {
+            let squares: Vec<f64> = (0..spread.len()).filter(valid).map(|i| of(i) * of(i)).collect();
+            (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+        };
+        // The metrics have the mean over states of what is a root mean square in each; draws are off by as much.
+        let told = method["spread"].as_f64().unwrap();
+        let of_file = rms(&|i| spread[i]);
+        assert!((told / of_file - 1.0).abs() < 0.2 && told > 0.0, "{label}: {told} {of_file}");
+        for draw in [&first, &second] {
+            let off = rms(&|i| draw[i] - analysis[i]) / of_file;
+            assert!((0.6..1.6).contains(&off), "{label}: {off}");
+        }
+        assert_ne!(first, second, "{label}");
+    }
+    // The two forms of TSVD have one posterior, exactly known.
+    let [fair, published] =
+        ["tsvd-8-fair", "tsvd-8"].map(|label| field(&one.join(format!("out/assimilation/{label}.nc")), "u_spread"));
+    crate::common::assert_close(&fair, &published, 1e-4, 1e-3);
+    for (set, message) in [
+        ("assimilate.posterior={draws: 1}", "assimilate.posterior.draws: 1: at least 2"),
+        ("assimilate.posterior={keep: 33}", "assimilate.posterior.keep: 33 of 32 draws"),
+    ] {
+        run(&one, 1, "", &[set]).refused(2, &[message]);
+    }
+    run(&one, 1, "", &["assimilate.posterior=null", "job.output=without"]).answer();
+    let text = std::fs::read_to_string(one.join("without/metrics.json")).unwrap();
+    assert!(text.contains("\"spread\": null"), "{text}");
+}
