@@ -90,7 +90,7 @@ def curves(s, names):
 
 def figure_5(s):
     """Figure 5, without L1 fine-tuning: loss per validation sample, a normalized field, while training."""
-    names = [r["config"] for r in s.models if "jitter" not in r["config"]]
+    names = [r["config"] for r in s.plain()]
     return curves(s, names) if names else ""
 
 

@@ -38,7 +38,8 @@ def job(text):
     scores = [score(*method, count[1] if count else "all") for method in methods]
     train = {"params": 10, "epochs": 2, "seconds": 1.0, "loss_train": 3.0, "loss_valid": 4.0} if "\ntrain:" in text else {}
     (folder / "metrics.json").write_text(json.dumps({"train": train, "assimilate": {"states": 2, "methods": scores}}))
-    (folder / "events.jsonl").write_text('{"event": "epoch", "epoch": 1, "loss_valid": 4.0}\n')
+    epochs = [{"event": "epoch", "epoch": n, "loss_valid": 4.0, "loss_train": 4.0 - n} for n in (1, 2)]
+    (folder / "events.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
     states = "".join(f"{s['label']},{i},{s['da_mse']}\n" for s in scores for i in (40, 41))
     (folder / "assimilation/states.csv").write_text(f"method,sample,da\n{states}")
     (folder / "assimilation/full.nc").touch()

@@ -49,6 +49,7 @@ PUBLISHED = {f"{family}-{block}-prelu": v for family, row in TABLE4.items() for 
 PUBLISHED |= {f"{model}-{a}": v for model, row in TABLE5.items() for a, v in zip(ACTIVATIONS, row)}
 PUBLISHED |= {f"rab-{n}-next-prelu": v for n, v in TABLE8.items()}
 
+FINE_TUNED = "-l1"  # end of the name of a model that goes on from the one without, by the absolute loss
 JITTERS = ["tucodec-next-prelu"] + [f"tucodec-next-prelu-jitter{k}" for k in (1, 2, 3)]
 SETS = {
     "table3": list(TABLE3.values()),
@@ -58,7 +59,9 @@ SETS = {
     "table8": ["backbone-prelu"] + [f"rab-{n}-next-prelu" for n in TABLE8],
     "figure16": [f"resnext3-{layers}-{n}-next-prelu" for n in FIGURE16 for layers in LAYERS16],
     "figure17": JITTERS,
-    "headline": ["backbone-prelu", "tucodec-next-prelu", *TABLE6, "backbone-relu", "backbone-gdn", "tucodec-32-next-prelu"],
+    "fine-tuning": ["tucodec-next-prelu", "tucodec-next-prelu" + FINE_TUNED],
+    "headline": ["backbone-prelu", "tucodec-next-prelu", *TABLE6, "backbone-relu", "backbone-gdn", "tucodec-32-next-prelu",
+                 "tucodec-next-prelu" + FINE_TUNED],  # fmt: skip
 }
 SETS["all"] = list(itertools.chain(*SETS.values()))
 MODES = [1, 2, 4, 8, 12, 16, 32, 60, 100, 150, 250, 350, 450, 550, 700]
@@ -69,6 +72,7 @@ COUNT_MODES = [4, 32]  # modes for which observations are counted one by one (fi
 
 def model_of(name):
     """What `train.model` and `data.augment` are for a model's name: (YAML of the model, jitter, family, activation)."""
+    name = name.removesuffix(FINE_TUNED) if not name.startswith("pca") else name
     pattern = r"(backbone|(?:resnext3|rdb3)-(\d+)-(\d+)|rab-(\d+)|grdn|tucodec(?:-(\d+))?)" \
               r"(?:-(cbam-)?(vanilla|next))?-(prelu|relu|gdn)(?:-jitter([0-3]))?"  # fmt: skip
     linear = re.fullmatch(r"pca-(\d+)", name)

@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 
-from .published import model_of
+from .published import FINE_TUNED, model_of
 
 COLUMNS = ["config", "kind", "status", "method", "modes", "form", "minimizer", "observations", "latent", "params", "epochs",
            "da_mse", "ref_mse", "rmse", "chi2", "iterations", "online_s", "encode_s", "decode_s", "offline_s", "train_s",
@@ -57,9 +57,13 @@ class Scores:
                 return row
         raise NotRun(" or ".join(names))
 
+    def plain(self):
+        """Models that were trained without jitter and by squares alone."""
+        return [r for r in self.models if "jitter" not in r["config"] and not r["config"].endswith(FINE_TUNED)]
+
     def best(self, family):
         """The best finished model of a family."""
-        rows = [r for r in self.models if model_of(r["config"])[2] == family and "jitter" not in r["config"]]
+        rows = [r for r in self.plain() if model_of(r["config"])[2] == family]
         if not rows:
             raise NotRun(f"any {family}")
         return min(rows, key=lambda r: r["da_mse"])
@@ -94,7 +98,7 @@ class Scores:
         with open(self.sweep.output / row["config"] / "assimilation" / "states.csv") as file:
             return [(int(s["sample"]), float(s["da"])) for s in csv.DictReader(file) if s["method"] == row["method"]]
 
-    def curves(self, name):
-        """Loss per validation sample by epoch."""
+    def curves(self, name, loss="loss_valid"):
+        """Loss per validation sample, or another, by epoch."""
         with open(self.sweep.output / name / "events.jsonl") as file:
-            return [(e["epoch"], e["loss_valid"]) for e in map(json.loads, file) if e["event"] == "epoch"]
+            return [(e["epoch"], e[loss]) for e in map(json.loads, file) if e["event"] == "epoch"]

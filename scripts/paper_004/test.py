@@ -84,9 +84,22 @@ class Sweep(unittest.TestCase):
         self.assertEqual(self.calls().count("tsvd-all"), 1)
         self.assertEqual(self.calls().count("backbone-prelu"), 2)
 
+    def test_a_model_goes_on_by_the_absolute_loss_when_the_one_without_is_finished(self):
+        done = self.sweep("--models", "tucodec-next-prelu-l1,tucodec-next-prelu", "--at-once", "2")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.calls()[-1], "tucodec-next-prelu-l1")
+        job = (self.folder / "out/jobs/tucodec-next-prelu-l1.yaml").read_text()
+        for line in ("loss: absolute", "learning_rate: 0.00025", "epochs: 1", "start: out/tucodec-next-prelu/model.h5"):
+            self.assertIn(f"  {line}\n", job)
+        text = (self.folder / "out/tables.md").read_text()
+        self.assertRegex(text, r"\| 10 \|.*\| holds \| tucodec-next-prelu: L1 of training 3\.0 to 2\.0, DA MSE 0\.0800 to 0\.0800")
+        alone = self.sweep("--models", "tucodec-next-prelu-l1")
+        self.assertEqual((alone.returncode, "goes on from tucodec-next-prelu" in alone.stderr), (2, True), alone.stderr)
+
     def test_principal_components_are_a_model_without_activation_or_blocks(self):
         self.assertEqual(model_of("pca-32"), ("{name: pca, latent: 32}", 0, "pca", None))
         self.assertRaises(ValueError, model_of, "pca-32-prelu")
+        self.assertRaises(ValueError, model_of, "pca-32-l1")
 
     def test_an_unknown_model_is_refused_before_anything_starts(self):
         done = self.sweep("--models", "tucodec-prelu-next")
