@@ -9,6 +9,7 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{LltError, cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::cholesky::llt::solve::solve_in_place;
 use faer::linalg::matmul::matmul;
+use faer::linalg::triangular_inverse::invert_lower_triangular;
 use faer::linalg::triangular_solve::solve_upper_triangular_in_place;
 use faer::{Accum, Mat, Par};
 use rayon::prelude::*;
@@ -275,6 +276,14 @@ impl Hessian {
         let mut x = Mat::from_fn(b.len(), 1, |i, _| b[i]);
         solve_upper_triangular_in_place(self.factor.transpose(), x.as_mut(), Par::Seq);
         (0..b.len()).map(|i| x[(i, 0)]).collect()
+    }
+
+    /// L⁻ᵀ, column by column.
+    pub fn root(&self) -> Vec<f64> {
+        let k = self.dimension();
+        let mut inverse = Mat::zeros(k, k);
+        invert_lower_triangular(inverse.as_mut(), self.factor.as_ref(), Par::Seq);
+        (0..k).flat_map(|j| (0..k).map(|i| if i <= j { inverse[(j, i)] } else { 0.0 }).collect::<Vec<_>>()).collect()
     }
 
     /// Length of the control vector.

@@ -63,7 +63,7 @@ impl Default for Assimilate {
 
 /// The posterior of every state, normal around the analysis in control space: its standard deviation at every point beside the
 /// analysis, `<variable>_spread`, and `<variable>_sample<i>`. It is as good as what the job says of background and
-/// observations: metrics have the mean `spread` beside `rmse`.
+/// observations, which `bi-reduced` takes for the whole state: metrics have the mean `spread` beside `rmse`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Posterior {
@@ -239,6 +239,12 @@ impl Assimilate {
         if let Some(posterior) = &self.posterior {
             checks.require(posterior.draws >= 2, "assimilate.posterior.draws", || {
                 format!("{}: at least 2", posterior.draws)
+            });
+            let latent = self.methods.iter().any(|method| method.name == MethodName::BiReduced);
+            checks.require(!latent || self.observations.file.is_none(), "assimilate.posterior", || {
+                "`bi-reduced` knows its posterior where the whole state is observed: leave out observations.file, or the \
+                 method"
+                    .into()
             });
             checks.require(posterior.keep <= posterior.draws, "assimilate.posterior.keep", || {
                 format!("{} of {} draws", posterior.keep, posterior.draws)

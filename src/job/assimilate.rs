@@ -23,11 +23,11 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::backend::Backend;
-use crate::config::{self, Form, MethodName, Modes};
+use crate::config::{self, Form, Job, MethodName, Modes};
 use crate::world::World;
 
-use super::groups::Group;
-use super::{Context, JobError};
+use super::groups::{self, Group};
+use super::{Context, Input, JobError};
 
 pub(super) use checkpoint::forget;
 pub(super) use latent::BATCH_VALUES;
@@ -54,8 +54,16 @@ pub fn run<B: Backend>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
     Ok(ctx.report.metrics("assimilate", serde_json::json!({ "states": states, "methods": methods }))?)
 }
 
-/// Checks what the section names, before anything is computed.
-pub(super) fn check(section: &config::Assimilate) -> Result<(), JobError> {
+/// Checks what the section names, before anything is computed, and that what it will write has names of its own.
+pub(super) fn check(job: &Job, section: &config::Assimilate, inputs: &[Input]) -> Result<(), JobError> {
+    for (group, _) in groups::planned(job, inputs)? {
+        let made: Vec<String> =
+            output::ends(section).flat_map(|end| group.variables.iter().map(move |v| format!("{v}{end}"))).collect();
+        if let Some(taken) = group.variables.iter().find(|name| made.contains(name)) {
+            let reason = format!("of the group {} the file of analyses would have two `{taken}`", group.name);
+            return Err(JobError::Argument { argument: "data.groups".into(), reason });
+        }
+    }
     section.observations.file.as_deref().map_or(Ok(()), observed::check)
 }
 

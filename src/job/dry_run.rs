@@ -347,9 +347,11 @@ impl Plan {
                 (None, Some(path)) if latent => Some(Cost::of(&TrainedModel::read(path)?.graph).inference_bytes),
                 _ => None,
             };
-            let most = footprint::assimilate([n, ensemble], ranks, encoder);
+            let kept = assimilate.posterior.map(|posterior| posterior.keep);
+            let most = footprint::assimilate([n, ensemble], ranks, encoder, kept);
             self.memory.push((Stage::Assimilate, most.max(footprint::statistics(n, ranks))));
-            let analyses = (methods.len() * states * n * REAL_BYTES) as u64;
+            let fields = 1 + kept.map_or(0, |kept| 1 + kept);
+            let analyses = (methods.len() * states * fields * n * REAL_BYTES) as u64;
             self.say("", &format!("  {} of analyses", bytes(analyses)));
             self.written += analyses;
         }

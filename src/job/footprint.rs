@@ -145,8 +145,13 @@ impl Tiles<'_> {
 }
 
 /// Assimilation of states of `values` values with `members` deviations, rows over `ranks`; `encoder`: most bytes alive in
-/// the network for a sample, where a method works in its latent space.
-pub(super) fn assimilate([values, members]: [usize; 2], ranks: usize, encoder: Option<u64>) -> u64 {
+/// the network for a sample, where a method works in its latent space; with the posterior so many draws are kept.
+pub(super) fn assimilate(
+    [values, members]: [usize; 2],
+    ranks: usize,
+    encoder: Option<u64>,
+    kept: Option<usize>,
+) -> u64 {
     /// Measured: a batch in the network with the holes that its layers leave, and what is beside it.
     const NETWORK: f64 = 1.6;
     const LIBRARIES: u64 = 8 << 20;
@@ -156,8 +161,10 @@ pub(super) fn assimilate([values, members]: [usize; 2], ranks: usize, encoder: O
     let of_network =
         |bytes: u64| (at_once as f64 * bytes as f64 * NETWORK) as u64 + at_once * 3 * DOUBLE * values as u64;
     let latent = encoder.map_or(0, of_network);
+    // The Hessian, its factor and the inverse of that with a copy; some columns of deviations, and what is found.
+    let posterior = kept.map_or(0, |kept| 4 * members * members + (kept + 10) * values);
     // A quarter more while they are decomposed, chunk by chunk.
-    LIBRARIES + deviations * 5 / 4 + (FIELDS * values) as u64 * DOUBLE + latent
+    LIBRARIES + deviations * 5 / 4 + (FIELDS * values + posterior) as u64 * DOUBLE + latent
 }
 
 /// Nearest neighbors of samples by [values, latents] among `train` samples, blocks over `ranks`; the encoder of `cost`.

@@ -205,7 +205,7 @@ pub(super) fn check(arguments: &RunArguments, ranks: usize) -> Result<Checked, J
         check_bounds(&job, section, &inputs)?;
     }
     if let Some(section) = &job.assimilate {
-        assimilate::check(section)?;
+        assimilate::check(&job, section, &inputs)?;
     }
     if let Some(section) = &job.evaluate {
         evaluate::check(&job, section, (&inputs, &left_out))?;

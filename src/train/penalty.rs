@@ -54,11 +54,6 @@ impl Penalty {
         };
         Penalized { on: &self.on, weight: self.weight * grown, noise }
     }
-
-    /// Whether the weights that read a latent value keep norm 1.
-    pub fn scales(&self) -> bool {
-        matches!(self.on, On::Norm(_))
-    }
 }
 
 impl Penalized<'_> {
@@ -77,11 +72,6 @@ impl Penalized<'_> {
             On::Norm(sparsity) => sparsity::norm(tape, sparsity, z),
             On::Bits { .. } => rate::bits(tape, (prior(graph), &leaves[prior(graph).width]), z),
         }
-    }
-
-    /// Whether it is a number of bits.
-    pub fn counts_bits(&self) -> bool {
-        matches!(self.on, On::Bits { .. })
     }
 }
 

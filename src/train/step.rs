@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ndarray::{Array5, Axis, Slice};
 
 use super::gradient::{Hooks, Replayed, Samples, Task, differentiate};
-use super::penalty::{Penalized, Penalty};
+use super::penalty::{On, Penalized, Penalty};
 use super::principal::Principal;
 use super::{GradientSum, Optimizer, TrainError, loss, optimizer, sparsity};
 use crate::backend::{Backend, Buffers};
@@ -41,7 +41,7 @@ impl Method {
 
     /// Whether the weights that read a latent value keep norm 1.
     fn scales(&self) -> bool {
-        self.penalty.as_ref().is_some_and(Penalty::scales)
+        matches!(self.penalty, Some(Penalty { on: On::Norm(_), .. }))
     }
 }
 
@@ -298,7 +298,8 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         }
         let total = self.world.tree_sum(shards, &owned, &sums, 5);
         let [loss, samples, error, norm, bits] = std::array::from_fn(|i| total[i]);
-        let bits = self.method.penalty(1, None).filter(Penalized::counts_bits).map(|_| bits / samples);
+        let counts = matches!(self.method.penalty, Some(Penalty { on: On::Bits { .. }, .. }));
+        let bits = counts.then_some(bits / samples);
         let rel_l2 = if norm > 0.0 { (error / norm).sqrt() } else { 0.0 };
         let score = || Score { loss: loss / samples, rel_l2, bits };
         Ok((samples > 0.0).then(score))

@@ -72,9 +72,19 @@ fn analyses_have_their_spread_and_draws_the_same_at_1_and_2_ranks_and_after_a_st
     for (set, message) in [
         ("assimilate.posterior={draws: 1}", "assimilate.posterior.draws: 1: at least 2"),
         ("assimilate.posterior={keep: 33}", "assimilate.posterior.keep: 33 of 32 draws"),
+        ("assimilate.observations={file: places.csv}", "assimilate.posterior: `bi-reduced` knows its posterior where"),
     ] {
         run(&one, 1, "", &[set]).refused(2, &[message]);
     }
+    // Names that are taken, models that see another scale.
+    let again =
+        ["data.inputs=[out/assimilation/full.nc]", "data.variables=[u, u_spread]", "data.groups=[[u, u_spread]]"];
+    let full = ["train=null", "assimilate.methods=[{name: full}]", "job.output=refused"];
+    run(&one, 1, "", &[&again[..], &full].concat()).refused(2, &["data.groups", "would have two `u_spread`"]);
+    run(&one, 1, "", &["assimilate=null", "data.scale=log", "train.epochs=1", "job.output=scaled"]).answer();
+    let flow = "data.inputs=[out/generate/urban-flow.nc]";
+    let scaled = ["train=null", "assimilate.model=scaled/model.h5", "job.output=refused"];
+    run(&one, 1, "", &[&[flow][..], &scaled].concat()).refused(2, &["assimilate.model", "another scale"]);
     run(&one, 1, "", &["assimilate.posterior=null", "job.output=without"]).answer();
     let text = std::fs::read_to_string(one.join("without/metrics.json")).unwrap();
     assert!(text.contains("\"spread\": null"), "{text}");

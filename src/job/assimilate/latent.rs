@@ -6,7 +6,7 @@ use crate::assimilate::cost::{Cost, Design, Hessian};
 use crate::assimilate::minimizer::closed_form;
 use crate::assimilate::{Control, Layout, Network, posterior};
 use crate::backend::{Backend, Buffers, Real};
-use crate::config::{self, MethodName, Posterior, Stage};
+use crate::config::{self, MethodName, Posterior, Scale, Stage};
 use crate::dataset::Normalizer;
 use crate::job::{Context, JobError, failure};
 use crate::model::{Autoencoder, ModelError, Shape, TrainedModel};
@@ -41,6 +41,10 @@ pub(super) fn load<B: Backend>(
     if model.variables != name.group.variables {
         let (expected, found) = (name.group.variables.join(", "), model.variables.join(", "));
         return Err(JobError::OtherModel { path, expected, found });
+    }
+    if model.normalizer.scale != Scale::None {
+        let reason = format!("{} sees its values on another scale (data.scale): train one without", path.display());
+        return Err(JobError::Argument { argument: "assimilate.model".into(), reason });
     }
     Ok(Some((model.on(backend)?, model.normalizer)))
 }
@@ -152,7 +156,7 @@ pub(super) fn run<B: Backend>(
         let (analysis, solved) = latent.analyze(ctx, (&serial, &states.normalizer), (&seen, position == done))?;
         let mut found = vec![analysis];
         if let Some((hessian, asked)) = latent.hessian.as_ref().zip(section.posterior) {
-            let seed = (ctx.config.job.seed, position);
+            let seed = (ctx.config.job.seed, states.draws(position));
             found = latent.posterior((hessian, &solved.minimum.w), &states.normalizer, found, (seed, asked));
         }
         let analysis = &found[0];
@@ -209,14 +213,14 @@ impl<B: Backend> Latent<'_, B> {
         (hessian, w): (&Hessian, &[f64]),
         normalizer: &Normalizer,
         mut found: Vec<Vec<f64>>,
-        ((seed, position), asked): ((u64, usize), Posterior),
+        ((seed, index), asked): ((u64, u64), Posterior),
     ) -> Vec<Vec<f64>> {
         let n = found[0].len();
         let mut squares = vec![0.0; n];
         let mut kept = Vec::new();
         let numbers: Vec<usize> = (0..asked.draws).collect();
         for batch in numbers.chunks((BATCH_VALUES / n).max(1)) {
-            let draw = |&number: &usize| self.latent(&posterior::draw(hessian, w, seed, (position, number)));
+            let draw = |&number: &usize| self.latent(&posterior::draw(hessian, w, seed, (index, number)));
             let latents: Vec<f64> = batch.iter().flat_map(draw).collect();
             for normalized in decode(self.model, &latents).chunks(n) {
                 let state = normalizer.invert64(0, normalized);

@@ -6,6 +6,7 @@ use crate::archive::{
     Attributes, Box4, Coordinate, ElementType, FieldSpec, FieldVariable, FieldWriter, Piece, Values, cf_attributes,
 };
 use crate::assimilate::layout::boxes;
+use crate::config;
 use crate::job::{Context, JobError};
 
 use super::states::States;
@@ -15,6 +16,8 @@ const FILL: f64 = 9.969_209_968_386_869e36;
 
 /// End of the names of standard deviations.
 const SPREAD: &str = "_spread";
+/// And of backgrounds.
+const BACKGROUND: &str = "_background";
 
 /// The file of one method: every variable along the test times, what is asked of its posterior, and its background.
 pub(super) struct Analyses<'w> {
@@ -103,7 +106,7 @@ impl<'w> Analyses<'w> {
         let rows = (self.invert)(background);
         for channel in 0..self.names.len() {
             let pieces = self.pieces(0, (channel, &rows));
-            self.file.write(&format!("{}_background", self.names[channel].0), pieces)?;
+            self.file.write(&format!("{}{BACKGROUND}", self.names[channel].0), pieces)?;
         }
         self.file.finish()?;
         Ok(())
@@ -138,13 +141,19 @@ fn element(of: ElementType) -> ElementType {
 
 /// Ends of the names of what is written of a state: nothing of the analysis.
 fn kinds(ctx: &Context) -> Vec<String> {
-    let posterior = ctx.config.assimilate.as_ref().and_then(|section| section.posterior);
-    let mut kinds = vec![String::new()];
-    if let Some(posterior) = posterior {
-        kinds.push(SPREAD.into());
-        kinds.extend((1..=posterior.keep).map(|number| format!("_sample{number}")));
-    }
-    kinds
+    let section = ctx.config.assimilate.as_ref().expect("the stage runs because its section is there");
+    std::iter::once(String::new()).chain(of_posterior(section)).collect()
+}
+
+/// Ends of the names of what is written beside analyses.
+pub(super) fn ends(section: &config::Assimilate) -> impl Iterator<Item = String> {
+    std::iter::once(BACKGROUND.into()).chain(of_posterior(section))
+}
+
+fn of_posterior(section: &config::Assimilate) -> impl Iterator<Item = String> {
+    let kept = section.posterior.map(|posterior| posterior.keep);
+    let spread = kept.map(|_| SPREAD.into());
+    spread.into_iter().chain((1..=kept.unwrap_or(0)).map(|number| format!("_sample{number}")))
 }
 
 fn spec(ctx: &Context, states: &States, label: &str) -> FieldSpec {
@@ -164,7 +173,7 @@ fn spec(ctx: &Context, states: &States, label: &str) -> FieldSpec {
         let fill = Values::from_f64(field.element, &[FILL]);
         field.attributes.put_numbers("_FillValue", fill);
         let mut background = field.clone();
-        background.name = format!("{name}_background");
+        background.name = format!("{name}{BACKGROUND}");
         background.attributes.put_text("long_name", format!("{}, mean of the training states", variable.title()));
         background.axes = vec![1, 2, 3];
         variables.extend([field.clone(), background]);

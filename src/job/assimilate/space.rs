@@ -187,7 +187,8 @@ impl Online<'_> {
         if let (Some(asked), Some(hessian), Some(spread)) = (asked, &prepared.hessian, &prepared.spread) {
             let wider: Vec<f64> = normalized.iter().zip(spread).map(|(x, s)| x + s).collect();
             found.push(self.physical(&wider).iter().zip(&found[0]).map(|(wide, x)| (wide - x).abs()).collect());
-            let draw = |number| posterior::draw(hessian, w, ctx.config.job.seed, (position, number));
+            let index = self.states.draws(position);
+            let draw = |number| posterior::draw(hessian, w, ctx.config.job.seed, (index, number));
             found.extend((0..asked.keep).map(|number| self.state(&draw(number)).1));
         }
         found

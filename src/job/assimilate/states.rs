@@ -87,6 +87,13 @@ impl States {
         self.layout.owned_rows().start
     }
 
+    /// Names the draws of a state: those of other groups are others.
+    pub(super) fn draws(&self, position: usize) -> u64 {
+        let digest = blake3::hash(self.variables[0].name.as_bytes());
+        let group = u32::from_le_bytes(digest.as_bytes()[..4].try_into().expect("four bytes"));
+        u64::from(group) << 32 | position as u64
+    }
+
     /// Time of sample `index`, in the units of the files.
     pub(super) fn time(&self, index: usize) -> f64 {
         self.coordinates[0].values.get(index).copied().unwrap_or(index as f64)
