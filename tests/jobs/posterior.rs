@@ -4,8 +4,8 @@ use std::path::Path;
 
 use sci_hpc::archive::{Box4, Source};
 
-use super::process::{Run, folder, mpirun, write};
-use super::toy::{assert_same, products};
+use super::process::Run;
+use super::toy::{assert_same_on_ranks_and_after, run_set};
 
 const JOB: &str = "\
 job: {name: posterior, output: out}
@@ -19,11 +19,8 @@ assimilate:
   posterior: {draws: 40, keep: 2}
 ";
 
-fn run(here: &Path, ranks: usize, inject: &str, set: &[&str]) -> Run {
-    write(here, "job.yaml", JOB);
-    let mut arguments = vec!["--config", "job.yaml"];
-    set.iter().for_each(|set| arguments.extend(["--set", set]));
-    mpirun(here, ranks, inject, &arguments)
+fn run(here: &Path, set: &[&str]) -> Run {
+    run_set(here, JOB, (1, ""), set)
 }
 
 fn field(path: &Path, name: &str) -> Vec<f64> {
@@ -34,13 +31,7 @@ fn field(path: &Path, name: &str) -> Vec<f64> {
 
 #[test]
 fn analyses_have_their_spread_and_draws_the_same_at_1_and_2_ranks_and_after_a_stop() {
-    let [one, two, stopped] = ["one", "two", "stopped"].map(|name| folder(&format!("posterior-{name}")));
-    run(&one, 1, "", &[]).answer();
-    run(&two, 2, "", &[]).answer();
-    assert_same(&products(&two), &products(&one), "2 ranks");
-    run(&stopped, 2, "stop:stage=assimilate:step=3", &[]).refused(75, &[]);
-    run(&stopped, 1, "", &[]).answer();
-    assert_same(&products(&stopped), &products(&one), "stopped and gone on");
+    let one = assert_same_on_ranks_and_after("posterior", JOB, &["stop:stage=assimilate:step=3"]);
 
     let text = std::fs::read_to_string(one.join("out/metrics.json")).unwrap();
     let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -74,18 +65,18 @@ fn analyses_have_their_spread_and_draws_the_same_at_1_and_2_ranks_and_after_a_st
         ("assimilate.posterior={keep: 33}", "assimilate.posterior.keep: 33 of 32 draws"),
         ("assimilate.observations={file: places.csv}", "assimilate.posterior: `bi-reduced` knows its posterior where"),
     ] {
-        run(&one, 1, "", &[set]).refused(2, &[message]);
+        run(&one, &[set]).refused(2, &[message]);
     }
     // Names that are taken, models that see another scale.
     let again =
         ["data.inputs=[out/assimilation/full.nc]", "data.variables=[u, u_spread]", "data.groups=[[u, u_spread]]"];
     let full = ["train=null", "assimilate.methods=[{name: full}]", "job.output=refused"];
-    run(&one, 1, "", &[&again[..], &full].concat()).refused(2, &["data.groups", "would have two `u_spread`"]);
-    run(&one, 1, "", &["assimilate=null", "data.scale=log", "train.epochs=1", "job.output=scaled"]).answer();
+    run(&one, &[&again[..], &full].concat()).refused(2, &["data.groups", "would have two `u_spread`"]);
+    run(&one, &["assimilate=null", "data.scale=log", "train.epochs=1", "job.output=scaled"]).answer();
     let flow = "data.inputs=[out/generate/urban-flow.nc]";
     let scaled = ["train=null", "assimilate.model=scaled/model.h5", "job.output=refused"];
-    run(&one, 1, "", &[&[flow][..], &scaled].concat()).refused(2, &["assimilate.model", "another scale"]);
-    run(&one, 1, "", &["assimilate.posterior=null", "job.output=without"]).answer();
+    run(&one, &[&[flow][..], &scaled].concat()).refused(2, &["assimilate.model", "another scale"]);
+    run(&one, &["assimilate.posterior=null", "job.output=without"]).answer();
     let text = std::fs::read_to_string(one.join("without/metrics.json")).unwrap();
     assert!(text.contains("\"spread\": null"), "{text}");
 }

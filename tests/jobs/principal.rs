@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::process::{Run, folder, mpirun, write};
-use super::toy::{assert_same, products};
+use super::process::{Run, folder};
+use super::toy::{assert_same_on_ranks_and_after, run_set};
 
 const JOB: &str = "\
 job: {name: principal, output: out}
@@ -15,26 +15,14 @@ decompress: {}
 assimilate: {methods: [{name: bi-reduced}]}
 ";
 
-fn run(here: &Path, ranks: usize, inject: &str, set: &[&str]) -> Run {
-    write(here, "job.yaml", JOB);
-    let mut arguments = vec!["--config", "job.yaml"];
-    set.iter().for_each(|set| arguments.extend(["--set", set]));
-    mpirun(here, ranks, inject, &arguments)
+fn run(here: &Path, set: &[&str]) -> Run {
+    run_set(here, JOB, (1, ""), set)
 }
 
 #[test]
 fn components_are_the_same_at_1_and_2_ranks_and_after_a_stop_within_a_pass() {
-    let [one, two, stopped, ended] =
-        ["one", "two", "stopped", "ended"].map(|name| folder(&format!("principal-{name}")));
-    run(&one, 1, "", &[]).answer();
-    run(&two, 2, "", &[]).answer();
-    assert_same(&products(&two), &products(&one), "2 ranks");
-    run(&stopped, 2, "stop:stage=train:step=10", &[]).refused(75, &[]);
-    run(&stopped, 1, "", &[]).answer();
-    assert_same(&products(&stopped), &products(&one), "stopped in the third pass and gone on");
-    run(&ended, 1, "stop:stage=train:step=8", &[]).refused(75, &[]);
-    run(&ended, 2, "", &[]).answer();
-    assert_same(&products(&ended), &products(&one), "stopped at the end of the second pass and gone on");
+    let one =
+        assert_same_on_ranks_and_after("principal", JOB, &["stop:stage=train:step=10", "stop:stage=train:step=8"]);
 
     // What is left falls from pass to pass, and the archive is as near.
     let events = std::fs::read_to_string(one.join("out/events.jsonl")).unwrap();
@@ -59,7 +47,7 @@ fn what_makes_no_sense_with_components_is_refused() {
         ("train.start=model.h5", "train.start"),
         ("train.model.hidden=[3]", "train.model.hidden"),
     ] {
-        run(&here, 1, "", &[set]).refused(2, &[key, "pca"]);
+        run(&here, &[set]).refused(2, &[key, "pca"]);
     }
-    run(&here, 1, "", &["train.model.latent=9999"]).refused(2, &["train.model.latent", "9999", "4608 values"]);
+    run(&here, &["train.model.latent=9999"]).refused(2, &["train.model.latent", "9999", "4608 values"]);
 }

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use super::process::{Run, folder, mpirun, write};
-use super::toy::{assert_same, products};
+use super::process::{Run, folder};
+use super::toy::{assert_same_on_ranks_and_after, run_set};
 
 const JOB: &str = "\
 job: {name: rate, output: out}
@@ -16,11 +16,8 @@ compress: {error_bound: {}}
 decompress: {}
 ";
 
-fn run(here: &Path, ranks: usize, inject: &str, set: &[&str]) -> Run {
-    write(here, "job.yaml", JOB);
-    let mut arguments = vec!["--config", "job.yaml"];
-    set.iter().for_each(|set| arguments.extend(["--set", set]));
-    mpirun(here, ranks, inject, &arguments)
+fn run(here: &Path, set: &[&str]) -> Run {
+    run_set(here, JOB, (1, ""), set)
 }
 
 /// A number of every epoch that has it.
@@ -39,27 +36,21 @@ fn reached(here: &Path, output: &str, key: &str) -> f64 {
 
 #[test]
 fn jobs_have_the_same_bytes_at_1_and_2_ranks_and_after_a_stop() {
-    let [one, two, stopped] = ["one", "two", "stopped"].map(|name| folder(&format!("rate-{name}")));
-    run(&one, 1, "", &[]).answer();
-    run(&two, 2, "", &[]).answer();
-    assert_same(&products(&two), &products(&one), "2 ranks");
-    run(&stopped, 2, "stop:stage=train:step=100", &[]).refused(75, &[]);
-    run(&stopped, 1, "", &[]).answer();
-    assert_same(&products(&stopped), &products(&one), "stopped at step 100 of 320 and gone on");
+    assert_same_on_ranks_and_after("rate", JOB, &["stop:stage=train:step=100"]);
 }
 
 #[test]
 fn training_goes_on_to_fewer_bits_from_a_network_without_a_prior_and_back() {
     let here = folder("rate-go-on");
-    run(&here, 1, "", &["train.rate=null", "job.output=free"]).answer();
+    run(&here, &["train.rate=null", "job.output=free"]).answer();
     let flow = "data.inputs=[free/generate/urban-flow.nc]";
     let tuned = [flow, "train.start=free/model.h5", "train.learning_rate=1.0e-3"];
-    run(&here, 1, "", &[&tuned[..], &["train.rate.weight=0.1"]].concat()).answer();
+    run(&here, &[&tuned[..], &["train.rate.weight=0.1"]].concat()).answer();
     let half = "train.epochs=20";
-    run(&here, 1, "", &[&tuned[..], &["train.rate.weight=1.0", "job.output=dear", half]].concat()).answer();
+    run(&here, &[&tuned[..], &["train.rate.weight=1.0", "job.output=dear", half]].concat()).answer();
     // 1. The latents of a network that knows nothing of bits, in steps so coarse that they take as many: more error.
     let coarse = ["train=null", "compress.model=free/model.h5", "compress.latent.step=2.0", "job.output=coarse"];
-    run(&here, 1, "", &[&[flow][..], &coarse].concat()).answer();
+    run(&here, &[&[flow][..], &coarse].concat()).answer();
     let of = |output: &str| ["compressed_bytes", "rel_l2"].map(|key| reached(&here, output, key));
     let ([bytes, error], [bytes_coarse, error_coarse]) = (of("out"), of("coarse"));
     assert!(bytes < bytes_coarse && error < 0.97 * error_coarse, "{:?} {:?}", of("out"), of("coarse"));
@@ -70,7 +61,7 @@ fn training_goes_on_to_fewer_bits_from_a_network_without_a_prior_and_back() {
     assert!(bits.len() == 5 && 8.0 * bytes / 40.0 < 1.1 * bits[4], "{bits:?} {bytes}");
     assert!(told(&here.join("free"), "bits_valid").is_empty());
     // 4. And back.
-    run(&here, 1, "", &[flow, "train.start=out/model.h5", "train.rate=null", "job.output=back", half]).answer();
+    run(&here, &[flow, "train.start=out/model.h5", "train.rate=null", "job.output=back", half]).answer();
     assert!(told(&here.join("back"), "loss_train")[19] < told(&here.join("out"), "loss_train")[39]);
     for (set, message) in [
         ("train.rate.weight=0", "train.rate.weight"),
@@ -78,7 +69,7 @@ fn training_goes_on_to_fewer_bits_from_a_network_without_a_prior_and_back() {
         ("train.model.keep=9", "train.rate: not with train.model.keep"),
         ("train.sparsity={weight: 0.1}", "not beside train.sparsity"),
     ] {
-        run(&here, 1, "", &[flow, set, "job.output=refused"]).refused(2, &[message]);
+        run(&here, &[flow, set, "job.output=refused"]).refused(2, &[message]);
     }
 }
 
@@ -88,7 +79,7 @@ fn training_for_bits_on_the_kernels_of_the_gpu_is_that_of_the_cpu() {
     let [cpu, gpu] = ["cpu", "emulated"].map(|device| {
         let here = folder(&format!("rate-{device}"));
         let device = format!("job.device={device}");
-        run(&here, 1, "", &[&device, "compress=null", "decompress=null", "train.epochs=5"]).answer();
+        run(&here, &[&device, "compress=null", "decompress=null", "train.epochs=5"]).answer();
         [told(&here.join("out"), "loss_train"), told(&here.join("out"), "bits_valid")].concat()
     });
     crate::common::assert_close(&gpu, &cpu, 0.0, 1e-3);

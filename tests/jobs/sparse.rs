@@ -6,8 +6,8 @@ use sci_hpc::archive::{Box4, Source};
 use sci_hpc::backend::Cpu;
 use sci_hpc::model::TrainedModel;
 
-use super::process::{Run, folder, mpirun, write};
-use super::toy::{assert_same, products};
+use super::process::{Run, folder, mpirun};
+use super::toy::{assert_same_on_ranks_and_after, run_set};
 
 const JOB: &str = "\
 job: {name: sparse, output: out}
@@ -19,11 +19,8 @@ compress: {error_bound: {}, latent: {step: 0.1}}
 decompress: {}
 ";
 
-fn run(here: &Path, ranks: usize, inject: &str, set: &[&str]) -> Run {
-    write(here, "job.yaml", JOB);
-    let mut arguments = vec!["--config", "job.yaml"];
-    set.iter().for_each(|set| arguments.extend(["--set", set]));
-    mpirun(here, ranks, inject, &arguments)
+fn run(here: &Path, set: &[&str]) -> Run {
+    run_set(here, JOB, (1, ""), set)
 }
 
 fn json(path: &Path) -> serde_json::Value {
@@ -39,13 +36,7 @@ fn losses(output: &Path) -> Vec<f64> {
 
 #[test]
 fn sparse_jobs_have_the_same_bytes_at_1_and_2_ranks_and_after_a_stop_while_the_penalty_grows() {
-    let [one, two, stopped] = ["one", "two", "stopped"].map(|name| folder(&format!("sparse-{name}")));
-    run(&one, 1, "", &[]).answer();
-    run(&two, 2, "", &[]).answer();
-    assert_same(&products(&two), &products(&one), "2 ranks");
-    run(&stopped, 2, "stop:stage=train:step=5", &[]).refused(75, &[]);
-    run(&stopped, 1, "", &[]).answer();
-    assert_same(&products(&stopped), &products(&one), "stopped at step 5 of 48 and gone on");
+    let one = assert_same_on_ranks_and_after("sparse", JOB, &["stop:stage=train:step=5"]);
 
     // The model keeps nine latent values of every sample; with so few the field is still there.
     let model = TrainedModel::read(&one.join("out/model.h5")).unwrap();
@@ -78,14 +69,14 @@ fn sparse_jobs_have_the_same_bytes_at_1_and_2_ranks_and_after_a_stop_while_the_p
 #[test]
 fn fewer_latents_are_kept_where_the_job_says_so_and_training_goes_on_from_a_model() {
     let here = folder("sparse-go-on");
-    run(&here, 1, "", &[]).answer();
+    run(&here, &[]).answer();
     let of = |output: &str, key: &str| {
         json(&here.join(output).join("metrics.json"))["compress"]["variables"]["u"][key].as_f64().unwrap()
     };
     let flow = "data.inputs=[out/generate/urban-flow.nc]";
     let coded = |output: &str, set: &str| {
         let output = format!("job.output={output}");
-        run(&here, 1, "", &[flow, "compress.model=out/model.h5", &output, set]).answer();
+        run(&here, &[flow, "compress.model=out/model.h5", &output, set]).answer();
     };
     // 1. Of the nine values four, or those that stand out: fewer bytes, more error.
     coded("four", "compress.latent.keep=4");
@@ -96,23 +87,23 @@ fn fewer_latents_are_kept_where_the_job_says_so_and_training_goes_on_from_a_mode
     }
     // 2. The same network with four values, from where the other ended: better than without, and no start from nothing.
     let start = ["train.start=out/model.h5", "train.model.keep=4", "train.epochs=24", "job.output=tuned", flow];
-    run(&here, 2, "", &start).answer();
+    run_set(&here, JOB, (2, ""), &start).answer();
     assert!(of("tuned", "rel_l2") < of("four", "rel_l2"), "{} and {}", of("tuned", "rel_l2"), of("four", "rel_l2"));
     assert!(losses(&here.join("tuned"))[0] < losses(&here.join("out"))[2]);
     // 3. A model of other widths, a file that is none.
     let other = ["train.start=out/model.h5", "train.model.latent=95", "job.output=other", flow];
-    run(&here, 1, "", &other).refused(2, &["train.start", "out/model.h5 holds dense for 8 x 12 x 16", "same model"]);
+    run(&here, &other).refused(2, &["train.start", "out/model.h5 holds dense for 8 x 12 x 16", "same model"]);
     let activated = ["train.start=out/model.h5", "train.model.activation=relu", "job.output=other", flow];
-    run(&here, 1, "", &activated).refused(2, &["train.start", "same model, widths, activation"]);
+    run(&here, &activated).refused(2, &["train.start", "same model, widths, activation"]);
     let scaled = ["train.start=out/model.h5", "data.normalize=voxel", "job.output=other", flow];
-    run(&here, 1, "", &scaled).refused(2, &["train.start", "another data.scale or data.normalize"]);
+    run(&here, &scaled).refused(2, &["train.start", "another data.scale or data.normalize"]);
     let all = ["train.model.keep=96", "job.output=other", flow];
-    run(&here, 1, "", &all).refused(2, &["train.model.keep: 96 of 96 latent values"]);
+    run(&here, &all).refused(2, &["train.model.keep: 96 of 96 latent values"]);
     let own = ["--config", "job.yaml", "--fresh", "--set", "train.start=out/model.h5", "--set", "train.epochs=3"];
     mpirun(&here, 1, "", &own).refused(2, &["out/model.h5"]);
     assert!(here.join("out/model.h5").exists(), "a start from one's own model does not remove it");
     let none = ["train.start=job.yaml", "job.output=other", flow];
-    run(&here, 1, "", &none).refused(3, &["job.yaml"]);
+    run(&here, &none).refused(3, &["job.yaml"]);
     assert!(!here.join("other").exists(), "nothing is made before the start values are there");
 }
 
@@ -121,7 +112,7 @@ fn fewer_latents_are_kept_where_the_job_says_so_and_training_goes_on_from_a_mode
 fn sparse_training_on_the_kernels_of_the_gpu_is_that_of_the_cpu() {
     let [cpu, gpu] = ["cpu", "emulated"].map(|device| {
         let here = folder(&format!("sparse-{device}"));
-        run(&here, 1, "", &[&format!("job.device={device}"), "compress=null", "decompress=null"]).answer();
+        run(&here, &[&format!("job.device={device}"), "compress=null", "decompress=null"]).answer();
         losses(&here.join("out"))
     });
     crate::common::assert_close(&gpu, &cpu, 0.0, 1e-3);

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use sci_hpc::archive::{Box4, CellGrid, FieldSpec, FieldVariable, FieldWriter, Piece, Values};
 use sci_hpc::world::World;
 
-use super::process::{folder, mpirun, sci_hpc, write};
+use super::process::{Run, folder, mpirun, sci_hpc, write};
 
 /// Every stage on a flow of 16 x 12 x 8 cells: five snapshots train, two check.
 pub const JOB: &str = "\
@@ -75,6 +75,30 @@ pub fn assert_same(got: &BTreeMap<String, Vec<u8>>, want: &BTreeMap<String, Vec<
             "{what}: {name} differs at {differs:?}, lengths {lengths:?}"
         );
     }
+}
+
+/// Runs a job file in `here` with some keys set; `inject` as for [`mpirun`].
+pub fn run_set(here: &Path, job: &str, (ranks, inject): (usize, &str), set: &[&str]) -> Run {
+    write(here, "job.yaml", job);
+    let mut arguments = vec!["--config", "job.yaml"];
+    set.iter().for_each(|set| arguments.extend(["--set", set]));
+    mpirun(here, ranks, inject, &arguments)
+}
+
+/// Asserts that a job leaves the same products on one rank, on two, and when it was stopped at each of these places and went on
+/// with another number of ranks. Returns the folder of the first.
+pub fn assert_same_on_ranks_and_after(name: &str, job: &str, stops: &[&str]) -> PathBuf {
+    let [one, two] = ["one", "two"].map(|ranks| folder(&format!("{name}-{ranks}")));
+    run_set(&one, job, (1, ""), &[]).answer();
+    run_set(&two, job, (2, ""), &[]).answer();
+    assert_same(&products(&two), &products(&one), "2 ranks");
+    for (i, stop) in stops.iter().enumerate() {
+        let (stopped, ranks) = (folder(&format!("{name}-stopped")), if i % 2 == 0 { [2, 1] } else { [1, 2] });
+        run_set(&stopped, job, (ranks[0], stop), &[]).refused(75, &[]);
+        run_set(&stopped, job, (ranks[1], ""), &[]).answer();
+        assert_same(&products(&stopped), &products(&one), &format!("{stop} on {ranks:?} ranks, and gone on"));
+    }
+    one
 }
 
 /// Writes a variable `s` of f32 on (t, z, y, x) as NetCDF.
