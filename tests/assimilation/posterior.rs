@@ -3,18 +3,24 @@
 use crate::common::{assert_close, noise};
 use crate::toy::{best_linear, centered, covariance, ensemble, lorenz_run};
 use sci_hpc::assimilate::cost::Hessian;
-use sci_hpc::assimilate::{Control, Form, Network, Truncation, posterior};
+use sci_hpc::assimilate::{Control, Ensemble, Form, Network, Truncation, posterior};
 use sci_hpc::world::World;
 
 const ROWS: [usize; 7] = [0, 3, 4, 11, 12, 25, 38];
 const VARIANCE: f64 = 0.7;
 
-#[test]
-fn variances_are_those_of_the_textbook() {
+/// Deviations of Lorenz states, and observations of the values `ROWS`.
+fn observed(members: usize) -> (World, Vec<Vec<f64>>, Ensemble, Network) {
     let world = World::serial();
-    let (_, deviations) = centered(&lorenz_run(25, 5));
+    let (_, deviations) = centered(&lorenz_run(members, 5));
     let ensemble = ensemble(&world, &deviations);
     let network = Network::of_rows(ensemble.layout(), &ROWS, VARIANCE);
+    (world, deviations, ensemble, network)
+}
+
+#[test]
+fn variances_are_those_of_the_textbook() {
+    let (world, deviations, ensemble, network) = observed(25);
     let design = network.design(&world, &ensemble, &Control::full());
     let b = covariance(&deviations);
     for alpha in [1.0, 0.1] {
@@ -31,11 +37,8 @@ fn variances_are_those_of_the_textbook() {
 
 #[test]
 fn published_and_fair_form_have_one_posterior_and_no_more_variance_than_all_modes() {
-    let world = World::serial();
-    let (_, deviations) = centered(&lorenz_run(40, 5));
-    let ensemble = ensemble(&world, &deviations);
+    let (world, _, ensemble, network) = observed(40);
     let factors = ensemble.right_factors(&world).unwrap();
-    let network = Network::of_rows(ensemble.layout(), &ROWS, VARIANCE);
     let of = |control: &Control| {
         let design = network.design(&world, &ensemble, control);
         posterior::variance(&ensemble, control, &Hessian::factor(&world, &design, 1.0).unwrap())
@@ -48,10 +51,7 @@ fn published_and_fair_form_have_one_posterior_and_no_more_variance_than_all_mode
 
 #[test]
 fn draws_have_the_mean_and_the_variance_and_are_their_own() {
-    let world = World::serial();
-    let (_, deviations) = centered(&lorenz_run(25, 5));
-    let ensemble = ensemble(&world, &deviations);
-    let network = Network::of_rows(ensemble.layout(), &ROWS, VARIANCE);
+    let (world, _, ensemble, network) = observed(25);
     let control = Control::full();
     let design = network.design(&world, &ensemble, &control);
     let hessian = Hessian::factor(&world, &design, 1.0).unwrap();
