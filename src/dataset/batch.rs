@@ -31,7 +31,7 @@ pub const AHEAD: usize = 2;
 pub struct Batch {
     /// (n, d, h, w, c), normalized; 0 where masked.
     pub values: Array5<f32>,
-    /// (n, d, h, w, c): 1 where valid, 0 where masked; `None` if everything is valid.
+    /// (n, d, h, w, c): 1 where valid, 0 where masked or where nothing moves; `None` if everything is valid.
     pub valid: Option<Array5<f32>>,
     /// Sample index of each of the n rows.
     pub samples: Vec<usize>,
@@ -120,8 +120,8 @@ impl Batch {
             let rows = row * len..(row + 1) * len;
             source.read(index, 0..d, &mut physical)?;
             normalizer.apply(&physical, &mut values[rows.clone()]);
-            for (valid, x) in valid[rows].iter_mut().zip(&physical) {
-                if !x.is_finite() {
+            for (i, (valid, x)) in valid[rows].iter_mut().zip(&physical).enumerate() {
+                if !x.is_finite() || normalizer.at(i).1 == 0.0 {
                     *valid = 0.0;
                     any_masked = true;
                 }

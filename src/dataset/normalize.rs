@@ -1,8 +1,9 @@
 //! The only change of units: physical to normalized and back.
 //!
-//! x̃ = (s(x) − mean) / std, s the scale of the job file or x itself, over the training samples, per voxel or over all of them; std 0 becomes 1, so that a constant
-//! cell is 0, and a voxel's std is at least [`STD_FLOOR`] of its channel's. Cells that are valid in no training sample
-//! have mean 0 and std 1. Statistics are exact functions of the data: samples belong to [`CHUNKS`] virtual chunks
+//! x̃ = (s(x) − mean) / std, s the scale of the job file or x itself, over the training samples, per voxel or over all of
+//! them; a voxel that moves has at least [`STD_FLOOR`] of the std of its channel. A cell that is constant (the inside of a
+//! building), or valid in no training sample (mean 0), has std 0: it is 0 normalized, whatever it is, and its mean again,
+//! whatever a network says. Statistics are exact functions of the data: samples belong to [`CHUNKS`] virtual chunks
 //! whatever the rank count, and chunk sums meet in the fixed tree.
 
 use std::ops::Range;
@@ -23,7 +24,7 @@ pub struct Normalizer {
     pub grid: [usize; 3],
     /// (d, h, w, c) or (c), physical units on the scale.
     pub mean: Vec<f32>,
-    /// (d, h, w, c) or (c), physical units on the scale, > 0.
+    /// (d, h, w, c) or (c), physical units on the scale; 0 where nothing moves.
     pub std: Vec<f32>,
     /// (d, h, w, c): whether the cell is valid in any training sample.
     pub mask: Vec<bool>,
@@ -94,11 +95,11 @@ impl Normalizer {
     fn raise_small_std(&mut self) {
         let channels = self.channels();
         for c in 0..channels {
-            // A std of exactly 1 stands for a constant or an empty cell as well: those do not move and do not count.
-            let moving = || self.std.iter().skip(c).step_by(channels).filter(|&&std| std != 1.0);
+            let moving = || self.std.iter().skip(c).step_by(channels).filter(|&&std| std > 0.0);
             let squares: f64 = moving().map(|&std| f64::from(std).powi(2)).sum();
             let floor = STD_FLOOR * (squares / moving().count().max(1) as f64).sqrt() as f32;
-            self.std.iter_mut().skip(c).step_by(channels).for_each(|std| *std = std.max(floor));
+            let moving = self.std.iter_mut().skip(c).step_by(channels).filter(|std| **std > 0.0);
+            moving.for_each(|std| *std = std.max(floor));
         }
     }
 
@@ -122,14 +123,11 @@ impl Normalizer {
         (self.mean[i], self.std[i])
     }
 
-    /// Physical to normalized, one sample (d, h, w, c): out = (x − mean) / std, and 0 where x is not finite.
+    /// Physical to normalized, one sample (d, h, w, c): out = (x − mean) / std, and 0 where x is not finite or nothing moves.
     pub fn apply(&self, sample: &[f64], out: &mut [f32]) {
         self.assert_sample(sample.len(), out.len());
         for (i, (out, &x)) in out.iter_mut().zip(sample).enumerate() {
-            let (mean, std) = self.at(i);
-            // In f64: a small signal on a large mean survives.
-            *out =
-                if x.is_finite() { ((self.scale.forward(x) - f64::from(mean)) / f64::from(std)) as f32 } else { 0.0 };
+            *out = self.normalized(i, x) as f32;
         }
     }
 
@@ -142,13 +140,16 @@ impl Normalizer {
         }
     }
 
-    /// Physical to normalized in f64, values `first..` of a sample; 0 where x is not finite.
+    /// Physical to normalized in f64, values `first..` of a sample, as [`Normalizer::apply`].
     pub fn apply64(&self, first: usize, values: &[f64]) -> Vec<f64> {
-        let normalized = |(i, &x): (usize, &f64)| {
-            let (mean, std) = self.at(first + i);
-            if x.is_finite() { (self.scale.forward(x) - f64::from(mean)) / f64::from(std) } else { 0.0 }
-        };
-        values.iter().enumerate().map(normalized).collect()
+        values.iter().enumerate().map(|(i, &x)| self.normalized(first + i, x)).collect()
+    }
+
+    /// Value `i` of a sample; in f64: a small signal on a large mean survives.
+    fn normalized(&self, i: usize, x: f64) -> f64 {
+        let (mean, std) = self.at(i);
+        let counts = x.is_finite() && std > 0.0;
+        if counts { (self.scale.forward(x) - f64::from(mean)) / f64::from(std) } else { 0.0 }
     }
 
     /// Normalized to physical in f64, values `first..` of a sample.
@@ -270,12 +271,8 @@ impl Moments {
         self.n = n;
     }
 
-    /// Mean and population standard deviation; (0, 1) of nothing, std 1 for a constant.
+    /// Mean and population standard deviation; zeros of nothing.
     fn mean_std(&self) -> (f32, f32) {
-        if self.n == 0.0 {
-            return (0.0, 1.0);
-        }
-        let std = (self.m2 / self.n).sqrt() as f32;
-        (self.mean as f32, if std > 0.0 { std } else { 1.0 })
+        (self.mean as f32, (self.m2 / self.n.max(1.0)).sqrt() as f32)
     }
 }

@@ -3,7 +3,7 @@
 use ndarray::Array5;
 use sci_hpc::config::{Normalize, Scale};
 use sci_hpc::dataset::normalize::STD_FLOOR;
-use sci_hpc::dataset::{ArraySamples, Normalizer, SampleSource};
+use sci_hpc::dataset::{ArraySamples, Batch, Normalizer, SampleSource};
 use sci_hpc::world::World;
 
 /// Large mean, small signal, one constant cell, one cell masked always and one masked sometimes.
@@ -31,8 +31,7 @@ fn voxel_statistics_equal_the_two_pass_formula_on_valid_values() {
     for (i, ((z, y, x, c), _)) in source.values.index_axis(ndarray::Axis(0), 0).indexed_iter().enumerate() {
         let valid: Vec<f64> = train.iter().map(|&n| source.values[(n, z, y, x, c)]).filter(|v| v.is_finite()).collect();
         assert_eq!(fitted.mask[i], !valid.is_empty());
-        let (mean, std) = if valid.is_empty() { (0.0, 1.0) } else { two_pass(&valid) };
-        let std = if std == 0.0 { 1.0 } else { std };
+        let (mean, std) = if valid.is_empty() { (0.0, 0.0) } else { two_pass(&valid) };
         assert!((f64::from(fitted.mean[i]) - mean).abs() <= 1e-7 * mean.abs(), "mean at {z} {y} {x} {c}");
         assert!((f64::from(fitted.std[i]) - std).abs() <= 1e-6 * std, "std at {z} {y} {x} {c}");
     }
@@ -60,7 +59,7 @@ fn voxel_that_hardly_moved_gets_the_floor_of_its_channel() {
     let voxel = Normalizer::fit(&World::serial(), &mut source, &train, (Normalize::Voxel, Scale::None)).unwrap();
     let floor = STD_FLOOR * voxel.std[0] / 2f32.sqrt();
     assert!((voxel.std[1] / floor - 1.0).abs() < 1e-6, "{:?}", voxel.std);
-    assert_eq!(voxel.std[2], 1.0);
+    assert_eq!(voxel.std[2], 0.0);
 }
 
 #[test]
@@ -97,12 +96,25 @@ fn scales_are_undone_and_begin_at_no_counts() {
 }
 
 #[test]
-fn constant_cell_is_normalized_to_0_with_std_1() {
-    let values = Array5::from_elem((7, 1, 1, 1, 1), 0.1);
+fn a_constant_cell_is_0_and_its_mean_whatever_comes_and_is_not_trained() {
+    let values = Array5::from_shape_fn((7, 1, 1, 2, 1), |(n, _, _, x, _)| if x == 0 { 0.1 } else { n as f64 });
     let mut source = ArraySamples { values, units: vec!["1".into()] };
-    let fitted = Normalizer::fit(&World::serial(), &mut source, &[0, 3, 6], (Normalize::Voxel, Scale::None)).unwrap();
-    assert_eq!(fitted.std, [1.0]);
-    let mut out = [f32::NAN];
-    fitted.apply(&[0.1], &mut out);
-    assert!(out[0].abs() < 1e-7, "{out:?}");
+    for (scope, constant) in [(Normalize::Voxel, true), (Normalize::Global, false)] {
+        let fitted = Normalizer::fit(&World::serial(), &mut source, &[0, 3, 6], (scope, Scale::None)).unwrap();
+        let (mut out, mut back) = ([f32::NAN; 2], [f64::NAN; 2]);
+        fitted.apply(&[0.7, 6.0], &mut out);
+        fitted.invert(&[5.0, out[1]], &mut back);
+        assert_eq!(
+            (fitted.at(0).1 == 0.0, out[0] == 0.0, back[0] == f64::from(0.1f32)),
+            (constant, constant, constant)
+        );
+        assert!(
+            (back[1] - 6.0).abs() < 1e-5 && fitted.apply64(0, &[0.7, 6.0]).iter().zip(out).all(|(a, b)| *a as f32 == b)
+        );
+        let batch = Batch::read(&mut source, &fitted, &[1, 2]).unwrap();
+        assert_eq!(
+            batch.valid.map(|valid| valid.into_iter().collect::<Vec<_>>()),
+            constant.then(|| vec![0.0, 1.0, 0.0, 1.0])
+        );
+    }
 }
