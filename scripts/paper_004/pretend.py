@@ -33,7 +33,7 @@ def job(text):
         sys.exit(75)
     if "activation: relu" in text:
         sys.exit(4)
-    count = re.search(r"count: (\S+)", text)
+    count = re.search(r"count: ([\w.]+)", text)
     methods = re.findall(r"{name: (tsvd|full)(?:, modes: (\d+))?(?:, form: (fair))?}", text) or [("bi-reduced", "", "")]
     scores = [score(*method, count[1] if count else "all") for method in methods]
     train = {"params": 10, "epochs": 2, "seconds": 1.0, "loss_train": 3.0, "loss_valid": 4.0} if "\ntrain:" in text else {}

@@ -50,6 +50,7 @@ PUBLISHED |= {f"{model}-{a}": v for model, row in TABLE5.items() for a, v in zip
 PUBLISHED |= {f"rab-{n}-next-prelu": v for n, v in TABLE8.items()}
 
 FINE_TUNED = "-l1"  # end of the name of a model that goes on from the one without, by the absolute loss
+SEEN = re.compile(r"-seen([\d.]+)$")  # the one without, and an encoder of this part or number of observations
 JITTERS = ["tucodec-next-prelu"] + [f"tucodec-next-prelu-jitter{k}" for k in (1, 2, 3)]
 SETS = {
     "table3": list(TABLE3.values()),
@@ -60,6 +61,7 @@ SETS = {
     "figure16": [f"resnext3-{layers}-{n}-next-prelu" for n in FIGURE16 for layers in LAYERS16],
     "figure17": JITTERS,
     "fine-tuning": ["tucodec-next-prelu", "tucodec-next-prelu" + FINE_TUNED],
+    "beyond": ["tucodec-next-prelu", "tucodec-next-prelu-seen0.01"],
     "headline": ["backbone-prelu", "tucodec-next-prelu", *TABLE6, "backbone-relu", "backbone-gdn", "tucodec-32-next-prelu",
                  "tucodec-next-prelu" + FINE_TUNED],  # fmt: skip
 }
@@ -70,9 +72,20 @@ COUNTS = [str(2**k) for k in range(0, 18, 2)]
 COUNT_MODES = [4, 32]  # modes for which observations are counted one by one (figure 8); also no truncation
 
 
+def goes_on_from(name):
+    """The model whose weights another one needs."""
+    short = without(name)
+    return short if short != name else None
+
+
+def without(name):
+    """The name without what is added to a model."""
+    return SEEN.sub("", name) if SEEN.search(name) else name.removesuffix(FINE_TUNED)
+
+
 def model_of(name):
     """What `train.model` and `data.augment` are for a model's name: (YAML of the model, jitter, family, activation)."""
-    name = name.removesuffix(FINE_TUNED) if not name.startswith("pca") else name
+    name = without(name) if not name.startswith("pca") else name
     pattern = r"(backbone|(?:resnext3|rdb3)-(\d+)-(\d+)|rab-(\d+)|grdn|tucodec(?:-(\d+))?)" \
               r"(?:-(cbam-)?(vanilla|next))?-(prelu|relu|gdn)(?:-jitter([0-3]))?"  # fmt: skip
     linear = re.fullmatch(r"pca-(\d+)", name)

@@ -37,12 +37,14 @@ class Scores:
                 self.rows.append(dict.fromkeys(COLUMNS) | {"config": name, "kind": kind, "status": "diverged"})
         done = [row for row in self.rows if row["status"] == "done"]
         self.models = [row for row in done if row["kind"] == "model"]
+        self.beyond = [row for row in done if row["kind"] == "beyond"]
         self.classical = [row for row in done if row["kind"] == "tsvd"]
 
     def read(self, name, kind, text):
         """A model is one row, a TSVD job one row for each of its methods."""
         metrics = json.loads((self.sweep.output / name / "metrics.json").read_text())
         train, stage = metrics.get("train", {}), metrics["assimilate"]
+        train = train.get("observer", train)
         for m in stage["methods"]:
             known = {"config": name, "kind": kind, "status": "done", "states": stage["states"], "train_s": train.get("seconds")}
             known |= {"method": m["label"], "minimizer": scalar(text, "minimizer"), "online_s": m["online_s_median"]}

@@ -96,6 +96,19 @@ class Sweep(unittest.TestCase):
         alone = self.sweep("--models", "tucodec-next-prelu-l1")
         self.assertEqual((alone.returncode, "goes on from tucodec-next-prelu" in alone.stderr), (2, True), alone.stderr)
 
+    def test_a_model_with_an_observation_encoder_goes_on_from_the_one_without(self):
+        done = self.sweep("--models", "tucodec-next-prelu-seen0.01,tucodec-next-prelu", "--observations", "0.01", "--modes", "32")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.calls()[-1], "tucodec-next-prelu-seen0.01")
+        job = (self.folder / "out/jobs/tucodec-next-prelu-seen0.01.yaml").read_text()
+        for line in ("epochs: 0", "start: out/tucodec-next-prelu/model.h5", "observer: {count: 0.01, places: fixed, epochs: 1}"):
+            self.assertIn(f"  {line}\n", job)
+        self.assertIn("{name: bi-reduced, view: encoded, shrinkage: 0.5}", job)
+        text = (self.folder / "out/tables.md").read_text()
+        self.assertIn("| tucodec-next-prelu-seen0.01 | bi-reduced | 0.0800 |", text)
+        self.assertIn("| tsvd-0.01-closed-form | full |", text)
+        self.assertRaises(ValueError, model_of, "tucodec-next-prelu-l1-seen0.01")
+
     def test_principal_components_are_a_model_without_activation_or_blocks(self):
         self.assertEqual(model_of("pca-32"), ("{name: pca, latent: 32}", 0, "pca", None))
         self.assertRaises(ValueError, model_of, "pca-32-prelu")

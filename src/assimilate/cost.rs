@@ -71,11 +71,11 @@ impl Design {
         Self { layout, columns, observations, rows, precisions }
     }
 
-    /// The design of a space that every rank holds whole (latents): `columns` vectors, all with `variance`.
-    pub fn whole(columns: &[Vec<f64>], variance: f64) -> Self {
-        let m = columns.first().map_or(0, Vec::len);
+    /// The design of a space that every rank holds whole (latents): `columns` vectors, whose values have these error variances.
+    pub fn whole(columns: &[Vec<f64>], variances: &[f64]) -> Self {
+        let m = variances.len();
         let rows = (0..m).flat_map(|i| columns.iter().map(move |c| c[i])).collect();
-        Self::new(Layout::whole(m), columns.len(), m, (vec![rows], vec![vec![variance; m]]))
+        Self::new(Layout::whole(m), columns.len(), m, (vec![rows], vec![variances.to_vec()]))
     }
 
     /// Length of the control vector.

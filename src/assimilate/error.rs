@@ -5,14 +5,6 @@ use std::path::PathBuf;
 /// Errors of `assimilate`; each says what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum AssimilateError {
-    /// More places are asked for than there are.
-    #[error("{wanted} observations of {available} observable values (masked cells are not observed): ask for fewer")]
-    TooManyObservations {
-        /// Places asked for.
-        wanted: usize,
-        /// Unmasked values of the state.
-        available: usize,
-    },
     /// Nothing was left to assimilate.
     #[error("{path} holds no observation inside the grid and outside the mask: check its coordinates")]
     NoObservations {

@@ -6,7 +6,7 @@
 //!                             G = H V T, d, R  ─► cost J(w) = ½ α w·w + ½ (d - G w)ᵀ R⁻¹ (d - G w)
 //!                                                └► minimizer ─► w ─► δx ─► x_a = x_b + δx
 //! L Lᵀ = ∇²J ─► posterior: variance of V T w, draws w + L⁻ᵀ ξ
-//! latents of the training states = V_l (m x S) ─► the same cost with G = V_l, d = f(y); δx = g(V_l w)
+//! latents of the training states = V_l (m x S) ─► the same cost with G = V_l, d = f(y) or f°(y); δx = g(V_l w)
 //! ```
 //!
 //! Everything is f64 on the host. No rank holds V: its rows are cut into virtual chunks whose number does not depend
@@ -24,9 +24,11 @@ pub mod minimizer;
 pub mod observation;
 pub mod posterior;
 mod reduce;
+mod shrinkage;
 
 pub use background::{Control, Ensemble, Form, Truncation};
 pub use cost::{Cost, Design};
 pub use error::AssimilateError;
 pub use layout::Layout;
 pub use observation::Network;
+pub use shrinkage::Shrinkage;

@@ -20,11 +20,19 @@ pub fn variance(ensemble: &Ensemble, control: &Control, hessian: &Hessian) -> Ve
     sums
 }
 
-/// Draw `number` of the control vector of the state `index` around its minimum `w`: of seed and numbers alone.
-pub fn draw(hessian: &Hessian, w: &[f64], seed: u64, (index, number): (u64, usize)) -> Vec<f64> {
-    let number = u32::try_from(number).expect("fewer than 2^32 draws");
-    let stream = Stream::new(seed, Purpose::Posterior, index, number);
-    let pairs = 0..u32::try_from(w.len().div_ceil(2)).expect("fewer than 2^33 numbers");
-    let normal: Vec<f64> = pairs.flat_map(|pair| stream.normals(pair)).take(w.len()).collect();
-    hessian.solve_root(&normal).iter().zip(w).map(|(dw, w)| w + dw).collect()
+/// Numbers for draw `number` of the state `index`: for its control vector, and for what is beside it.
+pub fn streams(seed: u64, (index, number): (u64, usize)) -> [Stream; 2] {
+    let number = u32::try_from(2 * number).expect("fewer than 2^31 draws");
+    [number, number + 1].map(|number| Stream::new(seed, Purpose::Posterior, index, number))
+}
+
+/// A draw of the control vector around its minimum `w`.
+pub fn draw(hessian: &Hessian, w: &[f64], stream: &Stream) -> Vec<f64> {
+    hessian.solve_root(&normals(stream, w.len())).iter().zip(w).map(|(dw, w)| w + dw).collect()
+}
+
+/// So many independent standard normal numbers.
+pub fn normals(stream: &Stream, count: usize) -> Vec<f64> {
+    let pairs = 0..u32::try_from(count.div_ceil(2)).expect("fewer than 2^33 numbers");
+    pairs.flat_map(|pair| stream.normals(pair)).take(count).collect()
 }

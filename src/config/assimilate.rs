@@ -80,7 +80,7 @@ impl Default for Posterior {
 }
 
 /// One way to minimize the cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Method {
     /// Which control space.
@@ -89,6 +89,26 @@ pub struct Method {
     pub modes: Option<Modes>,
     /// `tsvd`: which of two equal formulations. Default: `published`.
     pub form: Option<Form>,
+    /// `bi-reduced`: how the latent of what is observed is found. Default: `whole`, with `observations.file` `interpolated`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<View>,
+    /// `bi-reduced`: part s of the covariance of the latent that has no correlations, B = (1 - s) V Vᵀ + s diag(V Vᵀ): where
+    /// training states are fewer than latent values, what they do not span can be analyzed too (Hamill and Snyder 2000).
+    /// Default: 0 (VarDACAE).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shrinkage: Option<f64>,
+}
+
+/// How the latent of what is observed is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// The encoder sees the whole state, whatever `observations.count` is (VarDACAE).
+    Whole,
+    /// The encoder sees the analysis of the full space without truncation, from the observations.
+    Interpolated,
+    /// The observation encoder of the model sees the observations (`train.observer`).
+    Encoded,
 }
 
 /// Which control space the cost is minimized in.
@@ -212,6 +232,16 @@ impl Assimilate {
         })
     }
 
+    /// How the latent of what is observed is found for a method.
+    pub fn view(&self, method: &Method) -> View {
+        method.view.unwrap_or(if self.observations.file.is_some() { View::Interpolated } else { View::Whole })
+    }
+
+    /// Whether an observation encoder is used.
+    pub fn encodes(&self) -> bool {
+        self.methods.iter().any(|method| method.view == Some(View::Encoded))
+    }
+
     /// Whether the Hessian is factored: for the closed form, and for the posterior.
     pub fn needs_hessian(&self) -> bool {
         self.minimizer == Minimizer::ClosedForm || self.posterior.is_some()
@@ -231,6 +261,11 @@ impl Assimilate {
             method.check(checks, &format!("assimilate.methods[{i}]"));
         }
         self.observations.check(checks);
+        for (i, _) in self.methods.iter().enumerate().filter(|(_, method)| method.view == Some(View::Whole)) {
+            checks.require(self.observations.file.is_none(), &format!("assimilate.methods[{i}].view"), || {
+                "`whole`: a file does not hold the whole state: `interpolated` or `encoded`".into()
+            });
+        }
         if let Some(alpha) = self.alpha {
             checks.positive_real(alpha, "assimilate.alpha");
         }
@@ -240,10 +275,11 @@ impl Assimilate {
             checks.require(posterior.draws >= 2, "assimilate.posterior.draws", || {
                 format!("{}: at least 2", posterior.draws)
             });
-            let latent = self.methods.iter().any(|method| method.name == MethodName::BiReduced);
-            checks.require(!latent || self.observations.file.is_none(), "assimilate.posterior", || {
-                "`bi-reduced` knows its posterior where the whole state is observed: leave out observations.file, or the \
-                 method"
+            let latent = self.methods.iter().filter(|method| method.name == MethodName::BiReduced);
+            let knows = latent.map(|method| self.view(method)).all(|view| view != View::Interpolated);
+            checks.require(knows, "assimilate.posterior", || {
+                "`bi-reduced` does not know its posterior where the state is interpolated: give it `view: encoded`, or leave \
+                 out the method"
                     .into()
             });
             checks.require(posterior.keep <= posterior.draws, "assimilate.posterior.keep", || {
@@ -272,8 +308,25 @@ impl Method {
         let tsvd = self.name == MethodName::Tsvd;
         checks.require(tsvd || self.modes.is_none(), &format!("{at}.modes"), || "only method `tsvd` has modes".into());
         checks.require(tsvd || self.form.is_none(), &format!("{at}.form"), || "only method `tsvd` has forms".into());
+        let latent = self.name == MethodName::BiReduced;
+        for (key, given) in [("view", self.view.is_some()), ("shrinkage", self.shrinkage.is_some())] {
+            checks.require(latent || !given, &format!("{at}.{key}"), || "an option of method `bi-reduced`".into());
+        }
+        let part = self.shrinkage.unwrap_or(0.0);
+        checks.require((0.0..1.0).contains(&part), &format!("{at}.shrinkage"), || format!("{part}: in [0, 1)"));
         let none = self.modes == Some(Modes::Count(0));
         checks.require(!none, &format!("{at}.modes"), || "0: at least one mode, or `auto`".into());
+    }
+}
+
+impl View {
+    /// The word of the job file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Interpolated => "interpolated",
+            Self::Encoded => "encoded",
+        }
     }
 }
 
@@ -288,18 +341,33 @@ impl MethodName {
     }
 }
 
+impl Count {
+    /// So many of `available` values.
+    pub fn of(self, available: usize) -> usize {
+        match self {
+            Self::Number(n) => n,
+            Self::Fraction(f) => ((f * available as f64).floor() as usize).max(1),
+            Self::All(_) => available,
+        }
+    }
+
+    pub(in crate::config) fn check(self, checks: &mut Checks, at: &str) {
+        let ok = match self {
+            Self::Number(n) => n > 0,
+            Self::Fraction(f) => f > 0.0 && f <= 1.0,
+            Self::All(_) => true,
+        };
+        checks.require(ok, at, || "a count of at least 1, a fraction in (0, 1], or `all`".into());
+    }
+}
+
 impl Observations {
     fn check(&self, checks: &mut Checks) {
         let at = "assimilate.observations";
         checks.require(self.count.is_none() || self.file.is_none(), &format!("{at}.count"), || {
             "`count` and `file` are both given: keep one".into()
         });
-        let ok = match self.count {
-            Some(Count::Number(n)) => n > 0,
-            Some(Count::Fraction(f)) => f > 0.0 && f <= 1.0,
-            _ => true,
-        };
-        checks.require(ok, &format!("{at}.count"), || "a count of at least 1, a fraction in (0, 1], or `all`".into());
+        self.count.iter().for_each(|count| count.check(checks, &format!("{at}.count")));
         if let Some(variance) = self.variance {
             checks.positive_real(variance, &format!("{at}.variance"));
         }

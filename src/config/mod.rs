@@ -21,7 +21,7 @@ mod train;
 
 pub use assimilate::{
     Assimilate, Convention, Count, Covariance, Form, Interpolation, Method, MethodName, Minimizer, Modes, ModesRule,
-    Observations, Posterior,
+    Observations, Posterior, View,
 };
 pub use compress::{Compress, ErrorBound, Latent, Predictor, Region, Tile, VariableOverride};
 pub use data::{All, Augment, Axis, Data, Images, Normalize, OnBadFile, Order, Sample, Scale, Split, Variables};
@@ -37,7 +37,8 @@ pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;
 pub use template::{TEMPLATES, Template};
 pub use train::{
-    Activation, Block, Channels, LatentMap, Loss, Model, ModelName, Quirks, Rate, Schedule, Sparsity, Train,
+    Activation, Block, Channels, LatentMap, Loss, Model, ModelName, Observer, Places, Quirks, Rate, Schedule, Sparsity,
+    Train,
 };
 
 use check::Checks;
@@ -183,21 +184,37 @@ impl Job {
                 "the archives of `compress` are read: keep one of the two".into()
             });
         }
-        if let Some(assimilate) = &self.assimilate {
-            checks.require(self.data.scale == Scale::None, "data.scale", || {
-                "`assimilate` finds states in their own units: leave it out".into()
-            });
-            checks.require(self.data.sample.cells.is_none(), "data.sample.cells", || {
-                "`assimilate` finds whole states: leave it out".into()
-            });
-            let latent = assimilate.methods.iter().any(|m| m.name == MethodName::BiReduced);
-            let model = assimilate.model.is_some() || self.train.is_some();
-            checks.require(model || !latent, "assimilate.model", || {
-                "`bi-reduced` needs a model: add a section `train`, or name a file here".into()
-            });
-        }
+        self.check_assimilated(checks);
         self.check_generated(checks);
         self.check_evaluated(checks);
+    }
+
+    fn check_assimilated(&self, checks: &mut Checks) {
+        let Some(assimilate) = &self.assimilate else { return };
+        checks.require(self.data.scale == Scale::None, "data.scale", || {
+            "`assimilate` finds states in their own units: leave it out".into()
+        });
+        checks.require(self.data.sample.cells.is_none(), "data.sample.cells", || {
+            "`assimilate` finds whole states: leave it out".into()
+        });
+        let latent = assimilate.methods.iter().any(|m| m.name == MethodName::BiReduced);
+        let model = assimilate.model.is_some() || self.train.is_some();
+        checks.require(model || !latent, "assimilate.model", || {
+            "`bi-reduced` needs a model: add a section `train`, or name a file here".into()
+        });
+        if let Some(train) = self.train.as_ref().filter(|_| assimilate.model.is_none() && assimilate.encodes()) {
+            checks.require(train.observer.is_some(), "train.observer", || {
+                "missing: a method of `assimilate` has `view: encoded`".into()
+            });
+            let Observations { count, seed, .. } = assimilate.observations;
+            let same = |o: &Observer| {
+                let seeds = [o.seed, seed].map(|seed| seed.unwrap_or(self.job.seed));
+                o.places == Places::Drawn || count == Some(o.count) && seeds[0] == seeds[1]
+            };
+            checks.require(train.observer.as_ref().is_none_or(same), "assimilate.observations", || {
+                "others than the fixed places of `train.observer`: give both the same count and seed".into()
+            });
+        }
     }
 
     fn check_generated(&self, checks: &mut Checks) {
@@ -229,8 +246,8 @@ impl Job {
         self.job.resolve();
         self.generate.iter_mut().for_each(Generate::resolve);
         self.data.resolve();
-        self.train.iter_mut().for_each(Train::resolve);
         let seed = self.job.seed;
+        self.train.iter_mut().for_each(|s| s.resolve(seed));
         self.assimilate.iter_mut().for_each(|s| s.resolve(seed));
     }
 }

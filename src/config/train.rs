@@ -1,11 +1,14 @@
 //! Section `train`: the model and how it is fitted.
 
+mod observer;
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
+pub use observer::{Observer, Places};
 
 /// Section `train`: one model per group of variables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -13,7 +16,7 @@ use super::check::Checks;
 pub struct Train {
     /// The architecture.
     pub model: Model,
-    /// Passes over the training part. Default: 150 (VarDACAE search runs).
+    /// Passes over the training part; 0 with `start` and `observer`. Default: 150 (VarDACAE search runs).
     pub epochs: usize,
     /// Samples per optimizer step, over all ranks. Default: 16 (VarDACAE).
     pub batch: usize,
@@ -37,6 +40,9 @@ pub struct Train {
     /// data.normalize; `model.keep`, loss and penalty are free. Default: none, start values are drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<PathBuf>,
+    /// An observation encoder, trained after the network, which then stays as it is. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observer: Option<Observer>,
     /// Epochs between two validations. Default: 1.
     pub validate_every: usize,
     /// Epochs between two checkpoints; one is always written at the end and when a signal stops the run. Default: 10.
@@ -60,6 +66,7 @@ impl Default for Train {
             sparsity: None,
             rate: None,
             start: None,
+            observer: None,
             validate_every: 1,
             checkpoint_every: 10, // VarDACAE: save every 10 epochs
             checkpoints_kept: 2,
@@ -266,7 +273,11 @@ impl Train {
 
     pub(super) fn check(&self, checks: &mut Checks) {
         self.model.check(checks);
-        checks.positive(self.epochs, "train.epochs");
+        let stays = self.start.is_some() && self.observer.is_some();
+        checks.require(self.epochs > 0 || stays, "train.epochs", || {
+            "0: at least one, unless `start` and `observer` are given and only that is trained".into()
+        });
+        self.observer.iter().for_each(|observer| observer.check(self.epochs, checks));
         checks.positive(self.batch, "train.batch");
         if let Some(shards) = self.shards {
             checks.require(shards > 0 && self.batch.is_multiple_of(shards), "train.shards", || {
@@ -318,8 +329,15 @@ impl Train {
         checks.positive_real(self.bucket_mb, "train.bucket_mb");
     }
 
-    pub(super) fn resolve(&mut self) {
+    /// Passes in which the observation encoder is trained.
+    pub fn observer_epochs(&self) -> usize {
+        self.observer.map_or(0, |observer| observer.epochs.unwrap_or(self.epochs))
+    }
+
+    pub(super) fn resolve(&mut self, seed: u64) {
         self.shards = Some(self.shards());
+        let epochs = self.epochs;
+        self.observer.iter_mut().for_each(|observer| observer.resolve(epochs, seed));
         if let Some(sparsity) = self.sparsity.as_mut().filter(|s| s.map == LatentMap::Group) {
             sparsity.group = Some(sparsity.group());
         }

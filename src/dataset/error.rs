@@ -28,6 +28,14 @@ pub enum DatasetError {
         /// Shape of the first variable.
         expected: [usize; 4],
     },
+    /// More places are to be observed than there are.
+    #[error("{wanted} observations of {available} observable values (masked cells are not observed): ask for fewer")]
+    TooManyPlaces {
+        /// Places asked for.
+        wanted: usize,
+        /// Values of a sample that are not masked.
+        available: usize,
+    },
     /// A file that is not one image or curve like the others.
     #[error("{}: {reason}", path.display())]
     Unstackable {

@@ -17,6 +17,7 @@ mod report;
 mod solve;
 mod space;
 mod states;
+mod view;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 use crate::backend::Backend;
 use crate::config::{self, Form, Job, MethodName, Modes};
+use crate::model::TrainedModel;
 use crate::world::World;
 
 use super::groups::{self, Group};
@@ -37,6 +39,7 @@ use latent::Latent;
 use observed::Observed;
 use space::Space;
 use states::States;
+use view::View;
 
 /// Runs the stage on all ranks.
 pub fn run<B: Backend>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
@@ -63,6 +66,11 @@ pub(super) fn check(job: &Job, section: &config::Assimilate, inputs: &[Input]) -
             let reason = format!("of the group {} the file of analyses would have two `{taken}`", group.name);
             return Err(JobError::Argument { argument: "data.groups".into(), reason });
         }
+    }
+    if let Some(path) = section.model.as_ref().filter(|path| path.exists() && section.encodes()) {
+        let model = TrainedModel::read(path)?;
+        let observed = observed::drawn(section, &model.normalizer.mask, job.job.seed);
+        view::check_places(&model.graph, section.observations.file.is_none().then_some(observed))?;
     }
     section.observations.file.as_deref().map_or(Ok(()), observed::check)
 }
@@ -111,8 +119,9 @@ fn assimilate_group<B: Backend>(ctx: &mut Context, backend: &B, name: &Name) -> 
             let so_far = (outcomes, &mut analyses);
             outcomes = match (method.name, &model) {
                 (MethodName::BiReduced, Some((model, _))) => {
-                    let latent = Latent::new(ctx, &mut states, model, &section)?;
-                    latent::run(ctx, &latent, (&mut states, &space, &observed), so_far)?
+                    let view = View::new(ctx, (model.graph(), section.view(method)), (&space, &observed))?;
+                    let latent = Latent::new(ctx, &mut states, model, (&section, method))?;
+                    latent::run(ctx, (&latent, &view), (&mut states, &space, &observed), so_far)?
                 }
                 (MethodName::Tsvd | MethodName::Full, _) => {
                     let control = space.control(ctx.world, method)?;
@@ -144,7 +153,12 @@ pub(super) fn label(method: &config::Method) -> String {
         (MethodName::Tsvd, Some(Form::Fair)) => format!("tsvd{modes}-fair"),
         (MethodName::Tsvd, _) => format!("tsvd{modes}"),
         (MethodName::Full, _) => "full".into(),
-        (MethodName::BiReduced, _) => "bi-reduced".into(),
+        (MethodName::BiReduced, _) => {
+            let view = method.view.filter(|view| *view != config::View::Whole);
+            let view = view.map_or_else(String::new, |view| format!("-{}", view.as_str()));
+            let shrunk = method.shrinkage.filter(|part| *part > 0.0);
+            format!("bi-reduced{view}{}", shrunk.map_or_else(String::new, |part| format!("-shrunk-{part}")))
+        }
     }
 }
 

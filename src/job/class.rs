@@ -37,7 +37,9 @@ pub(super) fn of_dataset(error: &DatasetError) -> Class {
         DatasetError::Archive(error) => of_archive(error),
         DatasetError::NoSamples | DatasetError::GroupMismatch { .. } | DatasetError::Unstackable { .. } => Class::Input,
         DatasetError::Diverged { .. } => Class::Numerics,
-        DatasetError::MoreRanksThanShards { .. } | DatasetError::MoreRanksThanSlabs { .. } => Class::Usage,
+        DatasetError::MoreRanksThanShards { .. }
+        | DatasetError::MoreRanksThanSlabs { .. }
+        | DatasetError::TooManyPlaces { .. } => Class::Usage,
     }
 }
 
@@ -58,7 +60,6 @@ pub(super) fn of_archive(error: &ArchiveError) -> Class {
 
 pub(super) fn of_assimilate(error: &AssimilateError) -> Class {
     match error {
-        AssimilateError::TooManyObservations { .. } => Class::Usage,
         AssimilateError::NoObservations { .. }
         | AssimilateError::ReadObservations { .. }
         | AssimilateError::MissingColumn { .. }

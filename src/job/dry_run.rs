@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::archive::{Archive, Box4, ElementType, Source, Variable};
-use crate::config::{Assimilate, Compress, Evaluate, Generate, Job, MethodName, ModelName, Reduction, Stage, Train};
+use crate::config::{
+    Assimilate, Compress, Evaluate, Generate, Job, MethodName, ModelName, Observer, Reduction, Stage, Train,
+};
 use crate::dataset::generate;
 use crate::dataset::{Split, Window};
 use crate::model::{Cost, Shape, TrainedModel, zoo};
@@ -224,7 +226,31 @@ impl Plan {
             // The model with its statistics; checkpoints hold the parameters and two moments.
             let numbers = cost.params * (1 + 3 * train.checkpoints_kept) + 2 * shape.len();
             self.written += (numbers * REAL_BYTES) as u64;
+            if let Some(observer) = &train.observer {
+                let seen = (observer, shape, trained.div_ceil(train.batch));
+                self.observer(train, seen, [rows, at_once.min(rows)])?;
+            }
         }
+        Ok(())
+    }
+
+    /// The training of an observation encoder of samples of `shape`, in so many steps of an epoch.
+    fn observer(
+        &mut self,
+        train: &Train,
+        (observer, shape, steps): (&Observer, Shape, usize),
+        rows: [usize; 2],
+    ) -> Result<(), JobError> {
+        let graph = zoo::observing(train, shape)?;
+        let cost = Cost::of(&graph.observing());
+        let count = observer.count.of(shape.len());
+        let own = graph.params.trainable().iter().filter(|spec| spec.name.starts_with("observer."));
+        let own: usize = own.map(|spec| spec.len()).sum();
+        let (steps, share) = (steps * train.observer_epochs(), share(count, shape.len()));
+        self.say("", &format!("  observation encoder: {own} parameters, sees {count} values, {share}; {steps} steps"));
+        // Twice the sample goes in: values, and where they are.
+        self.memory.push((Stage::Train, footprint::train(&cost, [2 * shape.len(), 0], rows)));
+        self.written += (cost.params * (1 + 3 * train.checkpoints_kept) * REAL_BYTES) as u64;
         Ok(())
     }
 

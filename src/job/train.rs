@@ -1,8 +1,9 @@
 //! Stage `train`: one model per group of variables, from the training part of the samples.
 
 mod start;
+mod told;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,15 +17,14 @@ use crate::backend::Backend;
 use crate::backend::optimize::{Adam, Moments};
 use crate::config::{Job, ModelName, Reduction, Schedule, Stage, Train};
 use crate::dataset::{
-    Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Plan, SampleSource, Split, Window,
+    Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Places, Plan, SampleSource, Split, Window,
 };
 use crate::model::graph::{Prior, Program};
-use crate::model::{Cost, Graph, Shape, TrainedModel, zoo};
-use crate::report::Figure;
-use crate::report::figure::{Lines, Series};
-use crate::train::{Checkpoint, Epoch, Identity, Method, On, Optimizer, Penalty, Running, Score, TrainError, Trainer};
+use crate::model::{Graph, Shape, TrainedModel, zoo};
+use crate::train::{Checkpoint, Epoch, Identity, Method, On, Optimizer, Penalty, Running, TrainError, Trainer};
 
 use start::start_values;
+use told::{curves, log_epoch, log_model, summarize};
 
 /// Runs the stage on all ranks.
 pub fn run<B: Backend<Real = f32>>(ctx: &mut Context, backend: &B) -> Result<(), JobError> {
@@ -32,16 +32,25 @@ pub fn run<B: Backend<Real = f32>>(ctx: &mut Context, backend: &B) -> Result<(),
     let mut metrics = Vec::with_capacity(groups.len());
     for group in &groups {
         let path = ctx.output.model(&group.name, groups.len() == 1);
-        metrics.push(Fit::prepare(ctx, backend, group)?.run(ctx, path)?);
+        let network = Fit::prepare(ctx, backend, group)?;
+        let mut reached = network.run(ctx, &path)?;
+        if let Some(observer) = network.observing(ctx, &path)? {
+            reached["observer"] = observer.run(ctx, &path)?;
+        }
+        metrics.push(reached);
     }
     Ok(ctx.report.metrics("train", summarize(metrics))?)
 }
 
-/// The training of one group, under way.
+/// The training of the network of one group, or of its observation encoder, under way.
 struct Fit<B: Backend<Real = f32>> {
     backend: B,
     section: Train,
     group: Group,
+    /// What an observation encoder sees, if the section asks for one.
+    places: Option<Places>,
+    /// The model whose observation encoder this is, and the steps that have led to it.
+    after: Option<(PathBuf, u64)>,
     graph: Graph,
     normalizer: Arc<Normalizer>,
     split: Split,
@@ -89,12 +98,14 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let steps = (section.epochs * split.train.len().div_ceil(section.batch)) as u64;
         let penalty = penalty(&section, job.seed, steps);
         let principal = section.model.name == ModelName::Pca;
-        let method = Method { loss: section.loss, penalty, principal, shards, bucket_bytes, fast };
+        let loss = section.loss;
+        let method = Method { loss, penalty, principal, shards, bucket_bytes, fast, observing: None };
         let (start, meant) = start_values(&section, (&graph, group), ctx.config)?;
         if let Some(prior) = graph.prior {
             let found = || start::latent_step(ctx, (&mut source, &split.train), (&graph, &start), &normalizer);
             graph.prior = Some(Prior { step: meant.map_or_else(found, Ok)?, ..prior });
         }
+        let places = section.observer.map(|observer| start::places(&observer, &normalizer, job.seed)).transpose()?;
         let identity = identity(ctx, (&graph, &start), (&normalizer, &split), (&method, steps));
         drop(start);
         let checkpoints = ctx.output.checkpoints().join(&group.name);
@@ -103,6 +114,8 @@ impl<B: Backend<Real = f32>> Fit<B> {
             backend: backend.clone(),
             section,
             group: group.clone(),
+            places,
+            after: None,
             graph,
             normalizer: Arc::new(normalizer),
             split,
@@ -117,7 +130,45 @@ impl<B: Backend<Real = f32>> Fit<B> {
         })
     }
 
-    fn run(&self, ctx: &Context, path: PathBuf) -> Result<serde_json::Value, JobError> {
+    /// The training of the observation encoder of the model that this one has left at `path`, if there is to be one.
+    fn observing(&self, ctx: &Context, path: &Path) -> Result<Option<Self>, JobError> {
+        let Some((observer, places)) = self.section.observer.zip(self.places.clone()) else { return Ok(None) };
+        let section = Train { epochs: self.section.observer_epochs(), ..self.section.clone() };
+        let graph = start::observing(&section, (&self.graph, &places))?;
+        let steps = (section.epochs * self.split.train.len().div_ceil(section.batch)) as u64;
+        let method = Method { penalty: None, principal: false, observing: Some(places), ..self.method.clone() };
+        let start = start::observer_values(&graph, path, self.seed)?;
+        let (data, how) = ((&*self.normalizer, &self.split), (&method, steps));
+        let mut identity = identity(ctx, (&graph, &start), data, how);
+        identity.settings += &blake3::hash(&serde_json::to_vec(&observer).expect("plain data")).to_hex();
+        let checkpoints = self.checkpoints.join("observer");
+        ctx.make_folder(&checkpoints)?;
+        Ok(Some(Self {
+            backend: self.backend.clone(),
+            section,
+            group: self.group.clone(),
+            places: None,
+            after: Some((path.into(), self.steps)),
+            graph,
+            normalizer: self.normalizer.clone(),
+            split: self.split.clone(),
+            method,
+            steps,
+            seed: self.seed,
+            jitter: self.jitter,
+            files: self.files.clone(),
+            window: self.window,
+            identity,
+            checkpoints,
+        }))
+    }
+
+    /// What it is called in log, events and figures.
+    fn name(&self) -> String {
+        format!("{}{}", self.group.name, if self.after.is_some() { "-observer" } else { "" })
+    }
+
+    fn run(&self, ctx: &Context, path: &Path) -> Result<serde_json::Value, JobError> {
         // 1. Start values, or the last checkpoint.
         let (mut trainer, mut at) = self.start(ctx)?;
         log_model(ctx, self);
@@ -132,7 +183,8 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let mut batches = self.batches(ctx, plan)?;
         while let Some(batch) = batches.next() {
             let batch = batch?;
-            failure::inject(ctx.world, (Stage::Train, trainer.optimizer().steps() + 1), &ctx.stop);
+            let earlier = self.after.as_ref().map_or(0, |(_, steps)| *steps);
+            failure::inject(ctx.world, (Stage::Train, earlier + trainer.optimizer().steps() + 1), &ctx.stop);
             let step = trainer.step(&batch, batches.ahead(), ctx.stop.load(Ordering::Relaxed))?;
             progress.advance(1);
             samples += batch.global as f64;
@@ -154,7 +206,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         drop(progress);
         let seconds = ctx.report.seconds() - started_s;
         // 3. The model file and what it reached.
-        self.write(ctx, &trainer, &path)?;
+        self.write(ctx, &trainer, path)?;
         self.report(ctx, &trainer, &at, (samples, seconds))
     }
 
@@ -164,11 +216,11 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let falling = (self.section.schedule == Schedule::Cosine).then_some(self.steps);
         let (found, damaged) = Checkpoint::read_latest(ctx.world, &self.checkpoints, &self.identity)?;
         for error in damaged {
-            ctx.report.log(format_args!("train {}: a checkpoint is left out: {error}", self.group.name));
+            ctx.report.log(format_args!("train {}: a checkpoint is left out: {error}", self.name()));
         }
         let (params, optimizer, at) = match found {
             Some(c) => {
-                ctx.report.log(format_args!("train {}: goes on after step {}", self.group.name, c.steps));
+                ctx.report.log(format_args!("train {}: goes on after step {}", self.name(), c.steps));
                 let (first, second) = (self.backend.upload(&c.first), self.backend.upload(&c.second));
                 let moments = Moments { first, second, steps: c.steps };
                 (
@@ -180,15 +232,26 @@ impl<B: Backend<Real = f32>> Fit<B> {
             None => {
                 let at = Progressing { next: Cursor::default(), running: Running::default(), epochs: Vec::new() };
                 let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), adam).falling(falling);
-                let (start, _) = start_values(&self.section, (&self.graph, &self.group), ctx.config)?;
-                if let Some(path) = &self.section.start {
-                    ctx.report.log(format_args!("train {}: starts from {}", self.group.name, path.display()));
+                let from = self.after.as_ref().map(|(path, _)| path);
+                if let Some(path) = from.or(self.section.start.as_ref()) {
+                    ctx.report.log(format_args!("train {}: starts from {}", self.name(), path.display()));
                 }
+                let start = match from {
+                    Some(path) => start::observer_values(&self.graph, path, self.seed)?,
+                    None => start_values(&self.section, (&self.graph, &self.group), ctx.config)?.0,
+                };
                 (start, optimizer, at)
             }
         };
         let how = (self.method.clone(), optimizer);
         Ok((Trainer::new(ctx.world, &self.backend, (&self.graph, &params), how), at))
+    }
+
+    /// Parameters that move.
+    fn trained_len(&self) -> usize {
+        let observes = |name: &str| name.starts_with("observer.");
+        let trained = self.graph.params.trainable().iter().filter(|s| observes(&s.name) == self.after.is_some());
+        trained.map(|spec| spec.len()).sum()
     }
 
     fn plan(&self, samples: &[usize], from: Cursor, training: bool) -> Plan {
@@ -269,7 +332,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         Ok(())
     }
 
-    fn write(&self, ctx: &Context, trainer: &Trainer<B>, path: &std::path::Path) -> Result<(), JobError> {
+    fn write(&self, ctx: &Context, trainer: &Trainer<B>, path: &Path) -> Result<(), JobError> {
         if ctx.world.is_root() {
             let model = TrainedModel {
                 graph: self.graph.clone(),
@@ -279,7 +342,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
                 window: self.window,
             };
             let digest = model.write(path)?;
-            ctx.report.log(format_args!("train {}: {} ({})", self.group.name, path.display(), &digest[..16]));
+            ctx.report.log(format_args!("train {}: {} ({})", self.name(), path.display(), &digest[..16]));
         }
         ctx.world.barrier();
         Ok(())
@@ -292,13 +355,14 @@ impl<B: Backend<Real = f32>> Fit<B> {
         at: &Progressing,
         (samples, seconds): (f64, f64),
     ) -> Result<serde_json::Value, JobError> {
-        ctx.report.figure(&format!("20-train-{}", self.group.name), &curves(&self.group.name, &at.epochs))?;
+        ctx.report.figure(&format!("20-train-{}", self.name()), &curves(&self.name(), &at.epochs))?;
         let finite = |v: f64| if v.is_finite() { json!(v) } else { json!(null) };
         let last = at.epochs.last();
         let of_last = |f: fn(&Epoch) -> f64| last.map_or(json!(null), |e| finite(f(e)));
         Ok(json!({
-            "name": self.group.name, "model": self.graph.name, "variables": self.group.variables,
-            "params": self.graph.params.trainable_len(), "latent": self.graph.latent().len(),
+            "name": self.name(), "model": self.graph.name, "variables": self.group.variables,
+            "params": self.trained_len(), "latent": self.graph.latent().len(),
+            "observed": self.method.observing.as_ref().map(Places::count),
             "samples_train": self.split.train.len(), "samples_valid": self.split.valid.len(),
             "epochs": at.epochs.len(), "steps": trainer.optimizer().steps(),
             "ranks": ctx.world.size(), "device": ctx.device.name(),
@@ -355,93 +419,4 @@ fn identity(
         settings.update(&serde_json::to_vec(rate).expect("plain data"));
     }
     Identity { model: hex(&model), data: hex(&data), settings: hex(&settings) }
-}
-
-fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
-    let cost = Cost::of(&fit.graph);
-    ctx.report.log(format_args!(
-        "train {}: {} for {}, {} parameters, latent {}, {:.1} MFLOP per sample and step; {} samples train, {} check",
-        fit.group.name,
-        fit.graph.name,
-        fit.graph.sample(),
-        cost.params,
-        fit.graph.latent(),
-        cost.train_flops as f64 * 1e-6,
-        fit.split.train.len(),
-        fit.split.valid.len()
-    ));
-    if let Some(prior) = fit.graph.prior {
-        ctx.report
-            .log(format_args!("train {}: latent values are stored in steps of {:.3e}", fit.group.name, prior.step));
-    }
-}
-
-fn log_epoch<B: Backend<Real = f32>>(
-    ctx: &Context,
-    fit: &Fit<B>,
-    (epoch, score): (&Epoch, Option<Score>),
-    samples: f64,
-) -> Result<(), JobError> {
-    let left_s = epoch.seconds * (fit.section.epochs as f64 - f64::from(epoch.epoch));
-    let valid = match score {
-        Some(score) => {
-            let bits = score.bits.map_or_else(String::new, |bits| format!("  {bits:.0} bits/sample"));
-            format!("  valid {:.4e}  rel L2 {:.4}{bits}", score.loss, score.rel_l2)
-        }
-        None => String::new(),
-    };
-    let norm = epoch.gradient_norm;
-    let gradient = if norm.is_nan() { String::new() } else { format!("  gradient {norm:.2e}") };
-    ctx.report.log(format_args!(
-        "train {}: epoch {}/{}  loss {:.4e}{valid}{gradient}  {:.1} samples/s  ETA {left_s:.0} s",
-        fit.group.name,
-        epoch.epoch,
-        fit.section.epochs,
-        epoch.loss_train,
-        samples / epoch.seconds,
-    ));
-    let finite = |v: f64| if v.is_finite() { json!(v) } else { json!(null) };
-    let fields = json!({
-        "group": fit.group.name, "epoch": epoch.epoch, "loss_train": finite(epoch.loss_train),
-        "loss_valid": finite(epoch.loss_valid), "rel_l2_valid": finite(epoch.rel_l2_valid),
-        "bits_valid": finite(epoch.bits_valid), "gradient_norm": finite(epoch.gradient_norm), "seconds": epoch.seconds,
-    });
-    Ok(ctx.report.event("epoch", fields)?)
-}
-
-fn curves(name: &str, epochs: &[Epoch]) -> Figure {
-    let curve = |name: &str, value: fn(&Epoch) -> f64| Series {
-        name: name.into(),
-        points: epochs.iter().map(|e| (f64::from(e.epoch), value(e))).collect(),
-        markers: false,
-    };
-    Figure::Lines(Lines {
-        title: format!("Training of {name}"),
-        caption: "Loss per sample, summed over the values of a normalized field, with what its latent values cost."
-            .into(),
-        x_label: "epoch".into(),
-        y_label: "loss per sample".into(),
-        x_log: false,
-        y_log: true,
-        series: vec![curve("training", |e| e.loss_train), curve("validation", |e| e.loss_valid)],
-    })
-}
-
-/// Metrics of all groups: sums, and means weighted by samples; the groups themselves below `models`.
-fn summarize(models: Vec<serde_json::Value>) -> serde_json::Value {
-    if models.len() == 1 {
-        return models.into_iter().next().expect("one");
-    }
-    let sum = |key: &str| models.iter().filter_map(|m| m[key].as_f64()).sum::<f64>();
-    let count = |key: &str| models.iter().filter_map(|m| m[key].as_u64()).sum::<u64>();
-    let largest = |key: &str| models.iter().filter_map(|m| m[key].as_f64()).fold(0.0, f64::max);
-    let mean = |key: &str| sum(key) / models.len() as f64;
-    let first = |key: &str| models.first().map_or(json!(null), |m| m[key].clone());
-    json!({
-        "params": count("params"), "samples_train": first("samples_train"), "samples_valid": first("samples_valid"),
-        "epochs": first("epochs"), "steps": count("steps"), "ranks": first("ranks"), "device": first("device"),
-        "loss_train": mean("loss_train"), "loss_valid": mean("loss_valid"), "rel_l2_valid": mean("rel_l2_valid"),
-        "seconds": sum("seconds"), "samples_per_s": mean("samples_per_s"),
-        "peak_memory_bytes": largest("peak_memory_bytes"), "models": models,
-    })
 }

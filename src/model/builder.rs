@@ -215,10 +215,12 @@ impl<'a> Builder<'a> {
 pub(super) const ENCODER: &str = "encoder";
 /// Prefix of the decoder's parameters.
 pub(super) const DECODER: &str = "decoder";
+/// Prefix of the parameters of an observation encoder.
+pub(super) const OBSERVER: &str = "observer";
 
 /// Gives the running statistics of all batch norms their places: the end of the table.
-pub(super) fn place_statistics(params: &mut ParamTable, programs: [&mut Program; 2]) {
-    for node in programs.into_iter().flat_map(|program| &mut program.nodes) {
+pub(super) fn place_statistics<'a>(params: &mut ParamTable, programs: impl Iterator<Item = &'a mut Program>) {
+    for node in programs.flat_map(|program| &mut program.nodes) {
         if let Op::BatchNorm(norm) = &mut node.op {
             let name = params.specs()[norm.scale].name.replace(".scale", ".running");
             norm.running = params.push_statistic(name, vec![2, node.shape.channels]);

@@ -153,6 +153,13 @@ impl<B: Backend> Autoencoder<B> {
         self.backend.download(&self.infer(&self.graph.encoder, samples))
     }
 
+    /// Latents of what is observed of samples, as [`Observer`](super::graph::Observer) reads it. Panics if there is no observation encoder or the
+    /// number of values is not a multiple of what it reads (program error).
+    pub fn observe(&self, observed: &[B::Real]) -> Vec<B::Real> {
+        let observer = self.graph.observer.as_ref().expect("asked of a model with an observation encoder");
+        self.backend.download(&self.infer(&observer.program, observed))
+    }
+
     /// Samples of whole latents. Panics if the number of values is not a multiple of the latent (program error).
     pub fn decode(&self, latents: &[B::Real]) -> Vec<B::Real> {
         self.backend.download(&self.infer(&self.graph.decoder, latents))

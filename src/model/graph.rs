@@ -47,6 +47,10 @@ impl Shape {
     pub fn points(&self) -> usize {
         self.grid.iter().product()
     }
+    /// Of what an observation encoder sees of such a sample.
+    pub fn observed(&self) -> Self {
+        Self { channels: 2 * self.channels, ..*self }
+    }
 }
 
 impl fmt::Display for Shape {
@@ -242,6 +246,19 @@ pub struct Graph {
     /// How its latent values are distributed, if it was trained to be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior: Option<Prior>,
+    /// From few observations to the latent, if that was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observer: Option<Observer>,
+}
+
+/// The observation encoder f° = f H+ (Mack et al. 2021, eq. 32 and figure 2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observer {
+    /// Values of a sample where they are observed, zeros elsewhere, and behind them 1 where they are observed, else 0, to the
+    /// latent.
+    pub program: Program,
+    /// Number and seed of the places that it was trained for; `None`: for any.
+    pub fixed: Option<(usize, u64)>,
 }
 
 /// A factorized prior of rounded latent values: the symbol q = z / step of a channel has the probability
@@ -263,6 +280,12 @@ impl Graph {
     /// Shape of a sample.
     pub fn sample(&self) -> Shape {
         self.encoder.input
+    }
+    /// With the observation encoder in the place of the encoder: what its training computes. Panics if there is none (program
+    /// error).
+    pub fn observing(&self) -> Self {
+        let observer = self.observer.clone().expect("asked of a graph with an observation encoder");
+        Self { encoder: observer.program, observer: None, ..self.clone() }
     }
     /// Shape of a latent.
     pub fn latent(&self) -> Shape {
@@ -286,6 +309,12 @@ impl Graph {
         if !self.prior.is_none_or(fits) {
             return Err(bad((0, "the prior does not fit the latent")));
         }
+        if let Some(Observer { program, .. }) = &self.observer {
+            program.check(&self.params).map_err(bad)?;
+            if program.input != self.sample().observed() || program.output() != self.latent() {
+                return Err(bad((0, "the observation encoder does not fit")));
+            }
+        }
         let meet = self.encoder.output() == self.latent() && self.decoder.output() == self.sample();
         if meet { Ok(()) } else { Err(bad((0, "encoder and decoder do not meet"))) }
     }
@@ -297,6 +326,29 @@ const LEN_MAX: usize = 1 << 40;
 fn checked_len(shape: Shape) -> Option<usize> {
     let [d, h, w] = shape.grid;
     [d, h, w, shape.channels].into_iter().try_fold(1usize, usize::checked_mul).filter(|&n| n > 0 && n < LEN_MAX)
+}
+
+impl Op {
+    /// The same with parameters at other places, but for running statistics.
+    pub(super) fn with_places(&self, mut moved: impl FnMut(usize) -> usize) -> Self {
+        let mut affine = |a: &Affine| Affine { weight: moved(a.weight), bias: a.bias.map(&mut moved) };
+        match self {
+            Self::Dense(a) => Self::Dense(affine(a)),
+            Self::Conv(a, window) => Self::Conv(affine(a), *window),
+            Self::ConvTranspose(a, window) => Self::ConvTranspose(affine(a), *window),
+            Self::Activation(Activation::Prelu { slope }) => {
+                Self::Activation(Activation::Prelu { slope: moved(*slope) })
+            }
+            Self::Scale(factor) => Self::Scale(moved(*factor)),
+            Self::BatchNorm(norm) => {
+                Self::BatchNorm(BatchNorm { scale: moved(norm.scale), shift: moved(norm.shift), ..*norm })
+            }
+            Self::Gdn(gdn) => Self::Gdn(Gdn { beta: moved(gdn.beta), gamma: moved(gdn.gamma), ..*gdn }),
+            Self::Activation(_) | Self::Reshape | Self::Add | Self::Concat | Self::Multiply => self.clone(),
+            Self::GridMean | Self::GridMax | Self::ChannelMean | Self::ChannelMax => self.clone(),
+            Self::KeepLargest(_) => self.clone(),
+        }
+    }
 }
 
 impl Program {

@@ -2,7 +2,8 @@
 
 use super::blocks::{self, Mask, RDB3, Style};
 use super::builder::{self, Builder, DECODER, ENCODER, NORM_MOMENTUM, Value};
-use super::graph::{Graph, Node, Op, Prior, Program, SCHEMA, Shape};
+use super::graph::{Graph, Node, Observer, Op, Prior, Program, SCHEMA, Shape};
+use super::observer;
 use super::params::ParamTable;
 use super::scheduler::{self, AxisStep, HalvingAxis};
 use super::{Cost, ModelError};
@@ -12,7 +13,14 @@ use crate::config::{self, Activation, Channels, ModelName};
 ///
 /// Errors: as [`build`].
 pub fn trained(section: &config::Train, sample: Shape) -> Result<Graph, ModelError> {
-    network(&section.model, sample, section.rate.is_some())
+    network(&section.model, sample, (section.rate.is_some(), false))
+}
+
+/// The same with an observation encoder, for any places.
+///
+/// Errors: as [`build`].
+pub fn observing(section: &config::Train, sample: Shape) -> Result<Graph, ModelError> {
+    network(&section.model, sample, (section.rate.is_some(), true))
 }
 
 /// The graph of an architecture for samples of this shape.
@@ -20,10 +28,10 @@ pub fn trained(section: &config::Train, sample: Shape) -> Result<Graph, ModelErr
 /// Errors: [`ModelError::EmptyGrid`], [`ModelError::EmptyLatent`], [`ModelError::Strides`], [`ModelError::KeepsAll`],
 /// [`ModelError::Components`].
 pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> {
-    network(model, sample, false)
+    network(model, sample, (false, false))
 }
 
-fn network(model: &config::Model, sample: Shape, stored: bool) -> Result<Graph, ModelError> {
+fn network(model: &config::Model, sample: Shape, (stored, observes): (bool, bool)) -> Result<Graph, ModelError> {
     if sample.is_empty() {
         return Err(ModelError::EmptyGrid { grid: sample.grid, channels: sample.channels });
     }
@@ -45,8 +53,11 @@ fn network(model: &config::Model, sample: Shape, stored: bool) -> Result<Graph, 
     }
     let width = |params: &mut ParamTable| params.push("prior.width".into(), vec![encoder.output().channels]);
     let prior = stored.then(|| Prior { width: width(&mut params), step: 1.0 });
-    builder::place_statistics(&mut params, [&mut encoder, &mut decoder]);
-    Ok(Graph { schema: SCHEMA, name: model.name.as_str().into(), params, encoder, decoder, prior })
+    let program = observes.then(|| observer::program(&mut params, activation(model), &encoder));
+    let mut observer = program.map(|program| Observer { program, fixed: None });
+    let programs = [&mut encoder, &mut decoder].into_iter().chain(observer.as_mut().map(|o| &mut o.program));
+    builder::place_statistics(&mut params, programs);
+    Ok(Graph { schema: SCHEMA, name: model.name.as_str().into(), params, encoder, decoder, prior, observer })
 }
 
 fn activation(model: &config::Model) -> Activation {

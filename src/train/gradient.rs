@@ -1,10 +1,12 @@
 //! Loss and gradient of some samples on the device: called op by op, or recorded once and replayed.
 
+use std::collections::BTreeMap;
+
 use super::loss::{self, LossValue};
 use super::penalty::Penalized;
 use crate::backend::Backend;
 use crate::config::Loss;
-use crate::model::graph::Op;
+use crate::model::graph::{Op, Program};
 use crate::model::{Graph, forward};
 use crate::tape::{Tape, Var};
 
@@ -25,6 +27,8 @@ pub(super) struct Samples<B: Backend> {
     pub x: B::Buffer,
     /// 1 where a value counts, of the shape of x; `None`: everywhere.
     pub valid: Option<B::Buffer>,
+    /// 1 where a value is observed, if the observation encoder is trained.
+    pub seen: Option<B::Buffer>,
 }
 
 /// What is called on the way.
@@ -47,16 +51,29 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
     let tape = Tape::recording(backend.clone());
     let leaves = forward::leaves(&tape, graph, task.params);
     let x = tape.constant(samples.x.clone(), forward::batch_shape(samples.count, graph.sample()));
-    let (z, met_by_encoder) = forward::run_training(&tape, &graph.encoder, &leaves, &x);
+    let observed = observed(&tape, graph, &x, samples.seen.clone());
+    let (z, met_by_encoder) = match &observed {
+        Some((observer, seen)) => forward::run_training(&tape, observer, &leaves, seen),
+        None => forward::run_training(&tape, &graph.encoder, &leaves, &x),
+    };
     let z = match &task.penalty {
         Some(penalty) => penalty.received(&tape, graph, z),
         None => z,
     };
-    let (y, met_by_decoder) = forward::run_training(&tape, &graph.decoder, &leaves, &z);
+    let (y, met_by_decoder) = match observed {
+        Some(_) => {
+            let stays: Vec<Var<B>> = leaves.iter().map(Var::detached).collect();
+            (forward::run(&tape, &graph.decoder, &stays, &z), Vec::new())
+        }
+        None => forward::run_training(&tape, &graph.decoder, &leaves, &z),
+    };
     let z = task.penalty.map(|_| z);
     between();
-    for (place, statistic) in met_by_encoder.into_iter().chain(met_by_decoder) {
-        found(place, statistic.buffer());
+    let met: BTreeMap<usize, Var<B>> = met_by_encoder.into_iter().chain(met_by_decoder).collect();
+    for (place, spec) in graph.params.specs().iter().enumerate().filter(|(_, spec)| spec.statistic) {
+        // Those of networks that did not run are not moved.
+        let still = || backend.zeros(spec.len());
+        found(place, &met.get(&place).map_or_else(still, |met| met.buffer().clone()));
     }
     let loss = loss::evaluate(backend, task.loss, (y.buffer(), x.buffer()), samples.valid.as_ref());
     let seed = tape.constant(loss.cotangent.clone(), y.shape());
@@ -73,6 +90,18 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
     drop((y, z, size, seed));
     tape.backward(&both, None, &wrt, &mut found);
     loss
+}
+
+/// The observation encoder and what it sees of x, where `seen` tells.
+pub(super) fn observed<'a, B: Backend>(
+    tape: &Tape<B>,
+    graph: &'a Graph,
+    x: &Var<B>,
+    seen: Option<B::Buffer>,
+) -> Option<(&'a Program, Var<B>)> {
+    let observer = graph.observer.as_ref()?;
+    let seen = tape.constant(seen?, x.shape());
+    Some((&observer.program, tape.concat(&[&tape.mul(x, &seen), &seen], 4)))
 }
 
 /// The work on as many samples as came second, recorded; other numbers of them are computed op by op, and so are the first
@@ -105,14 +134,15 @@ impl<B: Backend> Default for Replayed<B> {
 impl<B: Backend<Real = f32>> Replayed<B> {
     /// Records the work on samples like these, if nothing is recorded yet and the device gains by it.
     pub fn prepare(&mut self, backend: &B, task: &Task<'_, B>, like: &Samples<B>) {
-        // A selection and the weight of a penalty are no fixed work.
+        // A selection, the weight of a penalty and what is observed are no fixed work.
         let selects = task.graph.encoder.nodes.iter().any(|node| matches!(node.op, Op::KeepLargest(_)));
-        let changes = selects || task.penalty.is_some();
+        let changes = selects || task.penalty.is_some() || like.seen.is_some();
         if self.recorded.is_some() || changes || !std::mem::replace(&mut self.warm, true) {
             return;
         }
         let recorded = backend.record(&like.buffers(), |recorder, buffers| {
-            let samples = Samples { count: like.count, x: buffers[0].clone(), valid: buffers.get(1).cloned() };
+            let samples =
+                Samples { count: like.count, x: buffers[0].clone(), valid: buffers.get(1).cloned(), seen: None };
             let mut gradients = Vec::new();
             let mut found = |place: usize, gradient: &B::Buffer| gradients.push((place, gradient.clone()));
             let loss = differentiate(recorder, task, &samples, Hooks { between: &mut || {}, found: &mut found });

@@ -5,13 +5,13 @@ use std::rc::Rc;
 
 use ndarray::{Array5, Axis, Slice};
 
-use super::gradient::{Hooks, Replayed, Samples, Task, differentiate};
+use super::gradient::{self, Hooks, Replayed, Samples, Task, differentiate};
 use super::penalty::{On, Penalized, Penalty};
 use super::principal::Principal;
 use super::{GradientSum, Optimizer, TrainError, loss, optimizer, sparsity};
 use crate::backend::{Backend, Buffers};
 use crate::config::Loss;
-use crate::dataset::{Batch, Batches, Cursor, Normalizer};
+use crate::dataset::{Batch, Batches, Cursor, Normalizer, Places};
 use crate::model::{Graph, forward};
 use crate::tape::Tape;
 use crate::world::{World, shard};
@@ -31,6 +31,8 @@ pub struct Method {
     pub bucket_bytes: usize,
     /// Sums in the order of the MPI library instead of the fixed tree.
     pub fast: bool,
+    /// The observation encoder alone is trained, by what it sees of samples at these places.
+    pub observing: Option<Places>,
 }
 
 impl Method {
@@ -213,7 +215,11 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     /// Moves the running statistics of batch norms towards those of the batch, which lie like the end of the parameters.
     fn move_statistics(&mut self, met: &[f32]) {
         let offset = self.graph.params.trainable_len();
-        for (_, norm) in self.graph.encoder.batch_norms().chain(self.graph.decoder.batch_norms()) {
+        let programs = match (&self.method.observing, &self.graph.observer) {
+            (Some(_), Some(observer)) => vec![&observer.program],
+            _ => vec![&self.graph.encoder, &self.graph.decoder],
+        };
+        for (_, norm) in programs.into_iter().flat_map(|program| program.batch_norms()) {
             let range = self.graph.params.range(norm.running);
             let met = self.backend.upload(&met[range.start - offset..range.end - offset]);
             self.backend.approach(&mut self.params, range.start, &met, norm.momentum);
@@ -280,7 +286,21 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             Some((x, valid)) => (view(x), valid.as_ref().map(view)),
             None => (upload(&batch.values), batch.valid.as_ref().map(upload)),
         };
-        Samples { count: rows.len(), x, valid }
+        Samples { count: rows.len(), x, valid, seen: self.seen(batch, rows) }
+    }
+
+    /// 1 where the samples are observed.
+    fn seen(&self, batch: &Batch, rows: &Range<usize>) -> Option<B::Buffer> {
+        let places = self.method.observing.as_ref()?;
+        let len = self.graph.sample().len();
+        let mut seen = vec![0f32; rows.len() * len];
+        for (seen, &sample) in seen.chunks_mut(len).zip(&batch.samples[rows.clone()]) {
+            places.of(sample, batch.cursor.epoch).into_iter().for_each(|row| seen[row] = 1.0);
+        }
+        if let Some(valid) = &batch.valid {
+            seen.iter_mut().zip(part(valid, rows)).for_each(|(seen, valid)| *seen *= valid);
+        }
+        Some(self.backend.upload(&seen))
     }
 
     /// Scores the model over `batches` (one pass, not shuffled). Collective.
@@ -309,10 +329,13 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     fn score_shard(&self, batch: &Batch, rows: Range<usize>, normalizer: &Normalizer, sum: &mut [f64]) {
         let tape = Tape::inference(self.backend.clone());
         let leaves = forward::leaves(&tape, self.graph, &self.params);
-        let Samples { count, x, valid } = self.samples((batch, None), &rows);
+        let Samples { count, x, valid, seen } = self.samples((batch, None), &rows);
         let x = tape.constant(x, forward::batch_shape(count, self.graph.sample()));
         let penalty = self.method.penalty(self.optimizer.steps(), None);
-        let z = forward::run(&tape, &self.graph.encoder, &leaves, &x);
+        let z = match gradient::observed(&tape, self.graph, &x, seen) {
+            Some((observer, seen)) => forward::run(&tape, observer, &leaves, &seen),
+            None => forward::run(&tape, &self.graph.encoder, &leaves, &x),
+        };
         let z = match &penalty {
             Some(penalty) => penalty.received(&tape, self.graph, z),
             None => z,

@@ -4,8 +4,9 @@ use crate::common::{assert_close, noise};
 use crate::toy::{TIGHT, best_linear, centered, covariance, ensemble, lorenz_run};
 use sci_hpc::assimilate::cost::{Cost, Hessian};
 use sci_hpc::assimilate::minimizer::{Tolerance, closed_form, conjugate_gradient, lbfgs};
-use sci_hpc::assimilate::observation::{Interpolation, draw, stencil};
+use sci_hpc::assimilate::observation::{Interpolation, stencil};
 use sci_hpc::assimilate::{AssimilateError, Control, Ensemble, Form, Network, Truncation, diagnose};
+use sci_hpc::dataset::Places;
 use sci_hpc::world::World;
 
 struct Problem {
@@ -185,7 +186,7 @@ fn twin_experiment_analysis_beats_the_background() {
     let (mean, mut deviations) = centered(&run[..280]);
     deviations.iter_mut().flatten().for_each(|v| *v /= 279f64.sqrt());
     let ensemble = ensemble(&world, &deviations);
-    let rows = draw(20, 40, 42).unwrap();
+    let rows = Places::new(&[true; 40], 20, (42, true)).unwrap().of(0, 0);
     let network = Network::of_rows(ensemble.layout(), &rows, 0.25);
     let design = network.design(&world, &ensemble, &Control::full());
     let error = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();

@@ -60,7 +60,8 @@ fn draws_have_the_mean_and_the_variance_and_are_their_own() {
     let draws = 4000;
     let mut sums = vec![[0.0; 2]; mean.len()];
     for number in 0..draws {
-        let state = control.increment(&ensemble, &posterior::draw(&hessian, &w, 7, (3, number)));
+        let state =
+            control.increment(&ensemble, &posterior::draw(&hessian, &w, &posterior::streams(7, (3, number))[0]));
         for ((sum, x), m) in sums.iter_mut().zip(&state).zip(&mean) {
             sum[0] += x - m;
             sum[1] += (x - m) * (x - m);
@@ -73,7 +74,7 @@ fn draws_have_the_mean_and_the_variance_and_are_their_own() {
         assert!((sum / draws as f64).abs() < near * variance.sqrt(), "{sum} {variance}");
         assert!((squares / draws as f64 / variance - 1.0).abs() < near * 2f64.sqrt(), "{squares} {variance}");
     }
-    let draw = |position, number| posterior::draw(&hessian, &w, 7, (position, number));
+    let draw = |position, number| posterior::draw(&hessian, &w, &posterior::streams(7, (position, number))[0]);
     assert_eq!(draw(3, 1), draw(3, 1));
     assert_ne!(draw(3, 1), draw(3, 2));
     assert_ne!(draw(3, 1), draw(4, 1));

@@ -19,7 +19,7 @@ fn lbfgs_takes_the_iterations_of_scipy() {
         let number = |name: &str| case[name].as_f64().unwrap();
         let entry = |i: usize, j: usize| (1.0 + 1.3 * i as f64 + 0.7 * (i * j) as f64).sin() / (1.0 + j as f64);
         let columns: Vec<Vec<f64>> = (0..size("s")).map(|j| (0..size("m")).map(|i| entry(i, j)).collect()).collect();
-        let design = Design::whole(&columns, number("variance"));
+        let design = Design::whole(&columns, &vec![number("variance"); columns[0].len()]);
         let d = (0..size("m")).map(|i| (0.37 * i as f64).cos() + 0.2).collect();
         let cost = Cost::new(&world, &design, d, number("alpha"));
         let tolerance = number("tolerance");

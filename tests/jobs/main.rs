@@ -15,6 +15,7 @@ mod inputs;
 mod job_file;
 mod kill;
 mod learned;
+mod observer;
 mod posterior;
 mod preview;
 mod principal;

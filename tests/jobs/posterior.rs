@@ -63,7 +63,10 @@ fn analyses_have_their_spread_and_draws_the_same_at_1_and_2_ranks_and_after_a_st
     for (set, message) in [
         ("assimilate.posterior={draws: 1}", "assimilate.posterior.draws: 1: at least 2"),
         ("assimilate.posterior={keep: 33}", "assimilate.posterior.keep: 33 of 32 draws"),
-        ("assimilate.observations={file: places.csv}", "assimilate.posterior: `bi-reduced` knows its posterior where"),
+        (
+            "assimilate.observations={file: places.csv}",
+            "assimilate.posterior: `bi-reduced` does not know its posterior where",
+        ),
     ] {
         run(&one, &[set]).refused(2, &[message]);
     }

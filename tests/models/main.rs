@@ -7,6 +7,7 @@ mod gradient_sum;
 mod graphs;
 mod init;
 mod integer;
+mod observer;
 mod optimizer;
 mod principal;
 mod rate;

@@ -63,6 +63,7 @@ impl Case {
             shards: 2,
             bucket_bytes: 1 << 20,
             fast: false,
+            observing: None,
         };
         let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(1.0e-3));
         let mut trainer = Trainer::new(&world, backend, (&graph, &init::start_values(&graph, 7)), (method, optimizer));

@@ -39,8 +39,15 @@ fn batch(number: usize) -> Batch {
 /// Losses of six steps and the parameters after them; `after` is called after each step.
 fn train<B: Backend<Real = f32>>(backend: &B, ahead: bool, mut after: impl FnMut()) -> (Vec<f64>, Vec<f64>) {
     let (world, graph) = (World::serial(), graph());
-    let method =
-        Method { loss: Loss::Squared, penalty: None, principal: false, shards: 1, bucket_bytes: 1 << 20, fast: false };
+    let method = Method {
+        loss: Loss::Squared,
+        penalty: None,
+        principal: false,
+        shards: 1,
+        bucket_bytes: 1 << 20,
+        fast: false,
+        observing: None,
+    };
     let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(1.0e-3));
     let params = init::start_values(&graph, 7);
     let mut trainer = Trainer::new(&world, backend, (&graph, &params), (method, optimizer));

@@ -2,10 +2,8 @@
 
 mod file;
 mod network;
-mod places;
 mod stencil;
 
 pub use file::{Columns, NUMBERS, ObservedAt, Record, fractional_index, read_csv};
 pub use network::Network;
-pub use places::draw;
 pub use stencil::{Interpolation, Stencil, stencil};

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use crate::assimilate::cost::{Cost, Design, Hessian};
-use crate::assimilate::minimizer::closed_form;
-use crate::assimilate::{Control, Layout, Network, posterior};
+use crate::assimilate::{Layout, Shrinkage, posterior};
+use crate::backend::random::Stream;
 use crate::backend::{Backend, Buffers, Real};
 use crate::config::{self, MethodName, Posterior, Scale, Stage};
 use crate::dataset::Normalizer;
@@ -19,6 +19,7 @@ use super::output::Analyses;
 use super::solve::{self, Solved};
 use super::space::{self, Space};
 use super::states::States;
+use super::view::View;
 
 /// Values of samples encoded at a time, at least one sample; fixed, so that batches are the same at every rank count.
 pub(in crate::job) const BATCH_VALUES: usize = 1 << 19;
@@ -66,6 +67,7 @@ pub(super) struct Latent<'a, B: Backend> {
     hessian: Option<Hessian>,
     /// f(0), or zeros as published.
     origin: Vec<f64>,
+    shrinkage: Option<Shrinkage>,
     offline_s: f64,
 }
 
@@ -75,7 +77,7 @@ impl<'a, B: Backend> Latent<'a, B> {
         ctx: &Context,
         states: &mut States,
         model: &'a Autoencoder<B>,
-        section: &config::Assimilate,
+        (section, method): (&config::Assimilate, &config::Method),
     ) -> Result<Self, JobError> {
         let started = Instant::now();
         let size = model.graph().latent().len();
@@ -97,29 +99,37 @@ impl<'a, B: Backend> Latent<'a, B> {
         let scale = space::scale(section.covariance, train.len());
         let centered = |z: &[f64]| z.iter().zip(&origin).map(|(z, o)| scale * (z - o)).collect();
         let latents: Vec<Vec<f64>> = ctx.world.all_gather_varied(&mine).chunks(size).map(centered).collect();
-        let design = Design::whole(&latents, section.variance());
+        let part = (section.alpha(), method.shrinkage.unwrap_or(0.0));
+        let (design, shrinkage) = Shrinkage::design(latents, section.variance(), part);
         let hessian =
             section.needs_hessian().then(|| Hessian::factor(&World::serial(), &design, section.alpha())).transpose()?;
-        Ok(Self { model, design, hessian, origin, offline_s: started.elapsed().as_secs_f64() })
+        Ok(Self { model, design, hessian, origin, shrinkage, offline_s: started.elapsed().as_secs_f64() })
     }
 }
 
-fn encode<B: Backend>(model: &Autoencoder<B>, samples: &[f64]) -> Vec<f64> {
-    model.encode(&narrow::<B>(samples)).into_iter().map(Real::to_f64).collect()
+/// Latents of normalized samples.
+pub(super) fn encode<B: Backend>(model: &Autoencoder<B>, samples: &[f64]) -> Vec<f64> {
+    wide::<B>(model.encode(&narrow::<B>(samples)))
 }
 
 fn decode<B: Backend>(model: &Autoencoder<B>, latents: &[f64]) -> Vec<f64> {
-    model.decode(&narrow::<B>(latents)).into_iter().map(Real::to_f64).collect()
+    wide::<B>(model.decode(&narrow::<B>(latents)))
 }
 
-fn narrow<B: Backend>(values: &[f64]) -> Vec<<B as Buffers>::Real> {
+/// From the numbers of the device.
+pub(super) fn wide<B: Backend>(values: Vec<<B as Buffers>::Real>) -> Vec<f64> {
+    values.into_iter().map(Real::to_f64).collect()
+}
+
+/// To the numbers of the device.
+pub(super) fn narrow<B: Backend>(values: &[f64]) -> Vec<<B as Buffers>::Real> {
     values.iter().map(|&x| Real::from_f64(x)).collect()
 }
 
 /// Analyzes the test states after those of `outcomes`, one per rank at a time; fewer than all if a signal came.
 pub(super) fn run<B: Backend>(
     ctx: &Context,
-    latent: &Latent<B>,
+    (latent, view): (&Latent<B>, &View),
     (states, space, observed): (&mut States, &Space, &Observed),
     (mut outcomes, analyses): (Outcomes, &mut Analyses),
 ) -> Result<Outcomes, JobError> {
@@ -128,7 +138,6 @@ pub(super) fn run<B: Backend>(
     let cells = states.extent.grid.iter().product();
     let whole = Layout::new(cells, states.extent.channels, states.train.len(), (1, 0));
     let background = states.normalizer.invert64(0, &ctx.world.all_gather_varied(&space.background));
-    let interpolator = (!observed.is_twin()).then(|| Interpolator::new(ctx, space, observed)).transpose()?;
     let done = outcomes.states.len();
     // What is gathered at the end is that of all ranks.
     let earlier = if ctx.world.is_root() { outcomes } else { Outcomes::default() };
@@ -142,22 +151,19 @@ pub(super) fn run<B: Backend>(
         }
         let round = first..(first + ranks).min(states.test.len());
         let position = first + rank;
-        // 1. The state as it is seen: all of it, as published, or interpolated from the observations of a file.
-        let seen = match &interpolator {
-            Some(interpolator) => interpolator.round(ctx, (states, observed), round.clone())?,
-            None => round.contains(&position).then(|| states.whole(states.test[position])).transpose()?,
-        };
-        let Some(seen) = seen else {
+        // 1. The latent of what is seen of the state.
+        let truth = round.contains(&position).then(|| states.whole(states.test[position])).transpose()?;
+        let seen = view.latent(ctx, latent.model, (states, observed), (round.clone(), truth.as_deref()))?;
+        let (Some(truth), Some(seen)) = (truth, seen) else {
             analyses.write_whole(None)?;
             continue;
         };
         // 2. Its analysis, scores and file.
-        let truth = states.whole(states.test[position])?;
-        let (analysis, solved) = latent.analyze(ctx, (&serial, &states.normalizer), (&seen, position == done))?;
+        let (analysis, solved) = latent.analyze(ctx, (&serial, &states.normalizer), (seen, position == done))?;
         let mut found = vec![analysis];
         if let Some((hessian, asked)) = latent.hessian.as_ref().zip(section.posterior) {
             let seed = (ctx.config.job.seed, states.draws(position));
-            found = latent.posterior((hessian, &solved.minimum.w), &states.normalizer, found, (seed, asked));
+            found = latent.posterior((hessian, &solved), &states.normalizer, found, (seed, asked));
         }
         let analysis = &found[0];
         let fields = [&analysis[..], &background, &truth];
@@ -172,19 +178,16 @@ pub(super) fn run<B: Backend>(
 }
 
 impl<B: Backend> Latent<'_, B> {
-    /// The analysis of one state that is seen whole (physical units), on this rank alone.
+    /// The analysis (physical units) of one state by the latent of what is seen of it, on this rank alone.
     fn analyze<'s>(
         &'s self,
         ctx: &Context,
         (serial, normalizer): (&'s World, &Normalizer),
-        (seen, is_first): (&[f64], bool),
+        ((latent, encode_s), is_first): ((Vec<f64>, f64), bool),
     ) -> Result<(Vec<f64>, Solved<'s>), JobError> {
         let section = ctx.config.assimilate.as_ref().expect("the stage runs because its section is there");
-        let mut timing = Timing::default();
         // 1. d_l = f(y); the encoder is not part of the online time.
-        let clock = Instant::now();
-        let latent = encode(self.model, &normalizer.apply64(0, seen));
-        timing.encode_s = clock.elapsed().as_secs_f64();
+        let mut timing = Timing { encode_s, ..Timing::default() };
         let innovation = latent.iter().zip(&self.origin).map(|(z, origin)| z - origin).collect();
         let cost = Cost::new(serial, &self.design, innovation, section.alpha());
         if section.check && is_first {
@@ -193,7 +196,7 @@ impl<B: Backend> Latent<'_, B> {
         // 2. w_l, then z = V_l w_l, then the decoder.
         let clock = Instant::now();
         let minimum = solve::minimize(&cost, section, self.hessian.as_ref())?;
-        let z = self.latent(&minimum.w);
+        let z = self.latent(&minimum.w, cost.innovation(), None);
         let decoding = Instant::now();
         let normalized = decode(self.model, &z);
         timing.decode_s = decoding.elapsed().as_secs_f64();
@@ -202,15 +205,22 @@ impl<B: Backend> Latent<'_, B> {
         Ok((analysis, Solved { minimum, cost, timing }))
     }
 
-    /// z = f(0) + V_l w
-    fn latent(&self, w: &[f64]) -> Vec<f64> {
-        self.design.apply(w).iter().zip(&self.origin).map(|(z, origin)| z + origin).collect()
+    /// z = f(0) + V_l w, and where the covariance is shrunk what is apart from that: the most probable, or a draw.
+    fn latent(&self, w: &[f64], innovation: &[f64], draw: Option<&Stream>) -> Vec<f64> {
+        let spanned = self.design.apply(w);
+        let mut z: Vec<f64> = spanned.iter().zip(&self.origin).map(|(z, origin)| z + origin).collect();
+        if let Some(shrinkage) = &self.shrinkage {
+            let left: Vec<f64> = innovation.iter().zip(&spanned).map(|(d, z)| d - z).collect();
+            let normal = draw.map(|stream| posterior::normals(stream, z.len()));
+            z.iter_mut().zip(shrinkage.apart(&left, normal.as_deref())).for_each(|(z, apart)| *z += apart);
+        }
+        z
     }
 
     /// Behind the analysis in `found` the root mean square distance of draws from it, and the draws that are kept.
     fn posterior(
         &self,
-        (hessian, w): (&Hessian, &[f64]),
+        (hessian, solved): (&Hessian, &Solved),
         normalizer: &Normalizer,
         mut found: Vec<Vec<f64>>,
         ((seed, index), asked): ((u64, u64), Posterior),
@@ -220,7 +230,11 @@ impl<B: Backend> Latent<'_, B> {
         let mut kept = Vec::new();
         let numbers: Vec<usize> = (0..asked.draws).collect();
         for batch in numbers.chunks((BATCH_VALUES / n).max(1)) {
-            let draw = |&number: &usize| self.latent(&posterior::draw(hessian, w, seed, (index, number)));
+            let draw = |&number: &usize| {
+                let [of_w, of_u] = posterior::streams(seed, (index, number));
+                let w = posterior::draw(hessian, &solved.minimum.w, &of_w);
+                self.latent(&w, solved.cost.innovation(), Some(&of_u))
+            };
             let latents: Vec<f64> = batch.iter().flat_map(draw).collect();
             for normalized in decode(self.model, &latents).chunks(n) {
                 let state = normalizer.invert64(0, normalized);
@@ -233,59 +247,5 @@ impl<B: Backend> Latent<'_, B> {
         found.push(squares.iter().map(|sum| (sum / asked.draws as f64).sqrt()).collect());
         found.extend(kept);
         found
-    }
-}
-
-/// H⁺ for observations that are not the whole state (seed 004 eq. 32 leaves its choice open): the analysis of the full
-/// space without truncation, in closed form.
-struct Interpolator<'a> {
-    space: &'a Space,
-    control: Control,
-    shared: Option<(Design, Hessian)>,
-}
-
-impl<'a> Interpolator<'a> {
-    fn new(ctx: &Context, space: &'a Space, observed: &Observed) -> Result<Self, JobError> {
-        let mut made = Self { space, control: Control::full(), shared: None };
-        made.shared = observed.shared().map(|network| made.prepare(ctx, network)).transpose()?;
-        Ok(made)
-    }
-
-    fn prepare(&self, ctx: &Context, network: &Network) -> Result<(Design, Hessian), JobError> {
-        let alpha = ctx.config.assimilate.as_ref().expect("the stage runs because its section is there").alpha();
-        let design = network.design(ctx.world, &self.space.ensemble, &self.control);
-        let hessian = Hessian::factor(ctx.world, &design, alpha)?;
-        Ok((design, hessian))
-    }
-
-    /// The interpolated state of this rank's position in the round (physical units), if it has one. Collective.
-    fn round(
-        &self,
-        ctx: &Context,
-        (states, observed): (&States, &Observed),
-        round: std::ops::Range<usize>,
-    ) -> Result<Option<Vec<f64>>, JobError> {
-        let alpha = ctx.config.assimilate.as_ref().expect("the stage runs because its section is there").alpha();
-        let mut mine = None;
-        for position in round.clone() {
-            let background = &self.space.background;
-            let seen = observed.of_state(ctx.world, states, (position, &[], background));
-            let own;
-            let (design, hessian) = match &self.shared {
-                Some(shared) => shared,
-                None => {
-                    own = self.prepare(ctx, &seen.network)?;
-                    &own
-                }
-            };
-            let minimum = closed_form(&Cost::new(ctx.world, design, seen.innovation, alpha), hessian)?;
-            let increment = self.control.increment(&self.space.ensemble, &minimum.w);
-            let rows: Vec<f64> = increment.iter().zip(background).map(|(dx, x_b)| x_b + dx).collect();
-            let whole = ctx.world.all_gather_varied(&rows);
-            if position == round.start + ctx.world.rank() {
-                mine = Some(states.normalizer.invert64(0, &whole));
-            }
-        }
-        Ok(mine)
     }
 }

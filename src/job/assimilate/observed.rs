@@ -7,7 +7,8 @@ use crate::assimilate::observation::{
     self, Columns, Interpolation, ObservedAt, Record, fractional_index, read_csv, stencil,
 };
 use crate::assimilate::{AssimilateError, Network};
-use crate::config::{self, Count};
+use crate::config;
+use crate::dataset::Places;
 use crate::job::{Context, JobError};
 use crate::world::World;
 
@@ -16,7 +17,14 @@ use super::states::States;
 /// The observations of all states.
 pub(super) enum Observed {
     /// Values of the truth itself at these places, normalized (the published twin experiment).
-    Twin(Network),
+    Twin {
+        /// All of them.
+        network: Network,
+        /// Their rows of the state.
+        rows: Vec<usize>,
+        /// How they were drawn.
+        places: Places,
+    },
     /// Values of a file, physical units.
     File {
         /// What belongs to every state, if no observation has a time.
@@ -59,14 +67,52 @@ impl Observed {
     /// The network of all states that have no own one.
     pub(super) fn shared(&self) -> Option<&Network> {
         match self {
-            Self::Twin(network) => Some(network),
+            Self::Twin { network, .. } => Some(network),
             Self::File { shared, .. } => shared.as_ref(),
         }
     }
 
     /// Whether the values come from the truth.
     pub(super) fn is_twin(&self) -> bool {
-        matches!(self, Self::Twin(_))
+        matches!(self, Self::Twin { .. })
+    }
+
+    /// Count and seed of places that are the same in all states; `None` of those of a file.
+    pub(super) fn fixed(&self) -> Option<(usize, u64)> {
+        match self {
+            Self::Twin { places, .. } => places.fixed(),
+            Self::File { .. } => None,
+        }
+    }
+
+    /// What an observation encoder sees of a test state whose `truth` (physical) is given whole: the normalized values of each
+    /// cell, 0 where nothing is observed, and behind them 1 where something is. An observation between cells counts for the
+    /// nearest; several of one cell for their mean.
+    pub(super) fn on_grid(&self, states: &States, position: usize, truth: &[f64]) -> Vec<f64> {
+        let channels = states.extent.channels;
+        let mut seen = vec![0.0; 2 * truth.len()];
+        let mut add = |row: usize, value: f64| {
+            let at = row / channels * 2 * channels + row % channels;
+            let count = seen[at + channels] + 1.0;
+            seen[at] += (value - seen[at]) / count;
+            seen[at + channels] = count;
+        };
+        match self {
+            Self::Twin { rows, .. } => {
+                let valid = rows.iter().filter(|&&row| truth[row].is_finite());
+                valid.for_each(|&row| add(row, states.normalizer.apply64(row, &truth[row..=row])[0]));
+            }
+            Self::File { list, .. } => {
+                for placed in list.iter().filter(|o| o.position.is_none_or(|own| own == position)) {
+                    let moves: f64 = placed.stencil.iter().map(|(_, weight)| weight).sum();
+                    let nearest = placed.stencil.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+                    nearest.filter(|_| moves > 0.0).into_iter().for_each(|&(row, _)| add(row, placed.value / moves));
+                }
+            }
+        }
+        let counts = seen.chunks_mut(2 * channels).flat_map(|cell| &mut cell[channels..]);
+        counts.for_each(|count| *count = count.min(1.0));
+        seen
     }
 
     /// What is seen of a test state whose truth (physical) and background (normalized) are given in this rank's rows.
@@ -78,7 +124,7 @@ impl Observed {
         (position, truth, background): (usize, &[f64], &[f64]),
     ) -> Seen {
         match self {
-            Self::Twin(all) => {
+            Self::Twin { network: all, .. } => {
                 let first = states.first_row();
                 let network = all.retain(world, |row| truth[row - first].is_finite());
                 let is_shared = network.len() == all.len();
@@ -103,17 +149,17 @@ fn network_of(states: &States, list: &[&Placed]) -> Network {
 }
 
 fn draw(ctx: &Context, section: &config::Assimilate, states: &States) -> Result<Observed, JobError> {
-    let mask = &states.normalizer.mask;
-    let candidates: Vec<usize> = (0..mask.len()).filter(|&row| mask[row]).collect();
-    let count = match section.observations.count {
-        Some(Count::Number(n)) => n,
-        Some(Count::Fraction(f)) => ((f * candidates.len() as f64).floor() as usize).max(1),
-        Some(Count::All(_)) | None => candidates.len(),
-    };
-    let seed = section.observations.seed.unwrap_or(ctx.config.job.seed);
-    let places = observation::draw(count, candidates.len(), seed)?;
-    let rows: Vec<usize> = places.into_iter().map(|i| candidates[i]).collect();
-    Ok(Observed::Twin(Network::of_rows(&states.layout, &rows, section.variance())))
+    let (count, seed) = drawn(section, &states.normalizer.mask, ctx.config.job.seed);
+    let places = Places::new(&states.normalizer.mask, count, (seed, true))?;
+    let rows = places.of(0, 0);
+    Ok(Observed::Twin { network: Network::of_rows(&states.layout, &rows, section.variance()), rows, places })
+}
+
+/// Number and seed of the places that are drawn where `mask` holds.
+pub(super) fn drawn(section: &config::Assimilate, mask: &[bool], seed: u64) -> (usize, u64) {
+    let available = mask.iter().filter(|&&valid| valid).count();
+    let count = section.observations.count.map_or(available, |count| count.of(available));
+    (count, section.observations.seed.unwrap_or(seed))
 }
 
 fn from_file(

@@ -188,7 +188,10 @@ impl Online<'_> {
             let wider: Vec<f64> = normalized.iter().zip(spread).map(|(x, s)| x + s).collect();
             found.push(self.physical(&wider).iter().zip(&found[0]).map(|(wide, x)| (wide - x).abs()).collect());
             let index = self.states.draws(position);
-            let draw = |number| posterior::draw(hessian, w, ctx.config.job.seed, (index, number));
+            let draw = |number| {
+                let [of_w, _] = posterior::streams(ctx.config.job.seed, (index, number));
+                posterior::draw(hessian, w, &of_w)
+            };
             found.extend((0..asked.keep).map(|number| self.state(&draw(number)).1));
         }
         found

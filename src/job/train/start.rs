@@ -1,12 +1,14 @@
 //! What a training starts from: parameters, drawn or of another model, and the width of a latent symbol.
 
+use std::path::Path;
+
 use super::super::prediction::files_of;
 use super::super::{Context, Group, JobError};
 use crate::backend::Cpu;
-use crate::config::{Job, Train};
-use crate::dataset::{FieldSamples, Normalizer, SampleSource};
-use crate::model::graph::{BatchNorm, Op};
-use crate::model::{Autoencoder, Graph, TrainedModel, init};
+use crate::config::{self, Job, Observer, Train};
+use crate::dataset::{DatasetError, FieldSamples, Normalizer, Places, SampleSource};
+use crate::model::graph::{self, BatchNorm, Op};
+use crate::model::{Autoencoder, Graph, ModelError, TrainedModel, init, zoo};
 use crate::world::shard;
 
 /// Samples that tell how large latent values are.
@@ -89,11 +91,41 @@ pub(super) fn start_values(
     refused(format!("{} holds no model of {}", path.display(), group.variables.join(", ")))
 }
 
-/// Names and shapes of the parameters of a network, without those of a prior.
+/// What an observation encoder sees of samples.
+///
+/// Errors: more places than there are.
+pub(super) fn places(observer: &Observer, normalizer: &Normalizer, seed: u64) -> Result<Places, DatasetError> {
+    let available = normalizer.mask.iter().filter(|&&valid| valid).count();
+    let how = (observer.seed.unwrap_or(seed), observer.places == config::Places::Fixed);
+    Places::new(&normalizer.mask, observer.count.of(available), how)
+}
+
+/// The network with an observation encoder for these places.
+pub(super) fn observing(section: &Train, (network, places): (&Graph, &Places)) -> Result<Graph, ModelError> {
+    let graph = zoo::observing(section, network.sample())?;
+    let observer = graph.observer.map(|observer| graph::Observer { fixed: places.fixed(), ..observer });
+    Ok(Graph { prior: network.prior, observer, ..graph })
+}
+
+/// Parameters before the first step of an observation encoder: those of the model at `path`, its encoder's once more, the
+/// others drawn.
+pub(super) fn observer_values(graph: &Graph, path: &Path, seed: u64) -> Result<Vec<f32>, JobError> {
+    let mut values = init::start_values(graph, seed);
+    let model = TrainedModel::read(path)?;
+    for ours in graph.params.specs() {
+        let name = ours.name.strip_prefix("observer.").filter(|rest| rest.starts_with("encoder."));
+        if let Some(theirs) = model.graph.params.named(name.unwrap_or(&ours.name)) {
+            values[ours.range()].copy_from_slice(&model.params[theirs.range()]);
+        }
+    }
+    Ok(values)
+}
+
+/// Names and shapes of the parameters of a network, without those of a prior and an observation encoder.
 fn weights(graph: &Graph) -> impl Iterator<Item = (&str, &[usize])> {
-    let prior = graph.prior.map(|prior| prior.width);
-    let specs = graph.params.specs().iter().enumerate().filter(move |(place, _)| Some(*place) != prior);
-    specs.map(|(_, spec)| (&spec.name[..], &spec.shape[..]))
+    let others = ["prior.", "observer."];
+    let specs = graph.params.specs().iter().filter(move |s| !others.iter().any(|other| s.name.starts_with(other)));
+    specs.map(|spec| (&spec.name[..], &spec.shape[..]))
 }
 
 /// The ops of a network, but for the choice of the latent values that stay, and the places of statistics, which follow a prior.
