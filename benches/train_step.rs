@@ -170,6 +170,7 @@ fn trainer<'a, B: Backend<Real = f32>>(
         bucket_bytes: 4 << 20,
         fast: false,
         observing: None,
+        seed: 7,
     };
     let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(2.0e-4));
     Trainer::new(world, backend, (graph, params), (method, optimizer))

@@ -107,7 +107,8 @@ pub enum View {
     Whole,
     /// The encoder sees the analysis of the full space without truncation, from the observations.
     Interpolated,
-    /// The observation encoder of the model sees the observations (`train.observer`).
+    /// The observation encoder of the model sees the observations (`train.observer`), as if they were all as good as those that it
+    /// was trained on, which had no errors: `sigma` weighs several of one cell, nothing else.
     Encoded,
 }
 

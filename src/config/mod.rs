@@ -37,8 +37,8 @@ pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;
 pub use template::{TEMPLATES, Template};
 pub use train::{
-    Activation, Block, Channels, LatentMap, Loss, Model, ModelName, Observer, Places, Quirks, Rate, Schedule, Sparsity,
-    Train,
+    Activation, Block, Channels, LatentMap, LearningRateSearch, Loss, Model, ModelName, Observer, Places, Quirks, Rate,
+    Schedule, Sparsity, Train,
 };
 
 use check::Checks;
@@ -206,13 +206,14 @@ impl Job {
             checks.require(train.observer.is_some(), "train.observer", || {
                 "missing: a method of `assimilate` has `view: encoded`".into()
             });
-            let Observations { count, seed, .. } = assimilate.observations;
+            let Observations { count, seed, file, .. } = &assimilate.observations;
             let same = |o: &Observer| {
-                let seeds = [o.seed, seed].map(|seed| seed.unwrap_or(self.job.seed));
-                o.places == Places::Drawn || count == Some(o.count) && seeds[0] == seeds[1]
+                let seeds = [o.seed, *seed].map(|seed| seed.unwrap_or(self.job.seed));
+                let count = count.unwrap_or(Count::All(All::All));
+                o.places == Places::Drawn || file.is_none() && count == o.count && seeds[0] == seeds[1]
             };
             checks.require(train.observer.as_ref().is_none_or(same), "assimilate.observations", || {
-                "others than the fixed places of `train.observer`: give both the same count and seed".into()
+                "others than the fixed places of `train.observer`: give both the same count and seed, or train with `places: drawn`".into()
             });
         }
     }

@@ -1,6 +1,8 @@
 //! Section `train`: the model and how it is fitted.
 
 mod observer;
+mod penalty;
+mod search;
 
 use std::path::PathBuf;
 
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
 pub use observer::{Observer, Places};
+pub use penalty::{LatentMap, Rate, Sparsity};
+pub use search::LearningRateSearch;
 
 /// Section `train`: one model per group of variables.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,8 +29,15 @@ pub struct Train {
     pub shards: Option<usize>,
     /// Step size of Adam (beta 0.9, 0.999). Default: 2e-4 (VarDACAE).
     pub learning_rate: f64,
+    /// Several step sizes, of which the best is taken instead. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate_search: Option<LearningRateSearch>,
     /// What becomes of it. Default: `constant` (VarDACAE).
     pub schedule: Schedule,
+    /// Part of every parameter that a step takes away, times the rate (AdamW, Loshchilov & Hutter 2019); none while an observation
+    /// encoder is trained. Default: 0; tried and rejected by VarDACAE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
     /// What is minimized, summed over batch and voxels. Default: `squared`.
     pub loss: Loss,
     /// A penalty on the latent values beside it: sparse autoencoders (seed 000). Default: none.
@@ -61,7 +72,9 @@ impl Default for Train {
             batch: 16,   // VarDACAE
             shards: None,
             learning_rate: 2.0e-4, // VarDACAE
+            learning_rate_search: None,
             schedule: Schedule::Constant,
+            weight_decay: None,
             loss: Loss::Squared, // VarDACAE: MSELoss(reduction="sum")
             sparsity: None,
             rate: None,
@@ -114,6 +127,13 @@ pub struct Model {
     /// `resnext`, `rdb`: parallel blocks N of a layer. Default: 1 for `resnext`, 4 for `rdb` (VarDACAE table 6).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cardinality: Option<usize>,
+    /// `backbone`, `resnext`, `rdb`, `rab`, `grdn`: a batch norm behind every activation between the convolutions of the backbone.
+    /// Default: false; tried and rejected by VarDACAE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_norm: Option<bool>,
+    /// The same models: part of the channels that are dropped there in training. Default: 0; VarDACAE tried 0.33.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
     /// `tucodec`: with its residual attention blocks. Default: true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention: Option<bool>,
@@ -126,52 +146,6 @@ pub struct Model {
     /// GDN not inverted in the decoder of Tucodec) or the paper (`clean`). Default: `published`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quirks: Option<Quirks>,
-}
-
-/// lambda ||f(z)||_1 beside the loss, z the latent values of a sample over their root mean square in the shard, while the
-/// weights by which each of them enters the decoder keep norm 1: what a decoder can undo costs and saves nothing. The losses
-/// of log and metrics contain it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sparsity {
-    /// lambda: what a latent value as large as their root mean square costs, in normalized values squared.
-    pub weight: f64,
-    /// f. Default: `identity`.
-    pub map: LatentMap,
-    /// Channels of a `group`. Default: 4.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub group: Option<usize>,
-    /// Part of the steps in which lambda grows from 0. Default: 0.
-    pub warmup: f64,
-}
-
-/// lambda x bits beside the loss: the bits of the latent values as the archive rounds them, under a prior that is learned with
-/// the network, a logistic distribution around 0 for every channel. In training noise stands for the rounding. The losses of log
-/// and metrics contain it; `compress.latent.step` is by default the step that the network was trained for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rate {
-    /// lambda: what a bit costs, in the unit of the loss: normalized values squared, or their magnitudes.
-    pub weight: f64,
-    /// Part of the steps in which lambda grows from 0. Default: 0.
-    pub warmup: f64,
-}
-
-/// What the penalty sees of the latent values of a sample.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum LatentMap {
-    /// f(z) = z.
-    #[default]
-    Identity,
-    /// Channel c of C times 2 (c + 1) / (C + 1): what is used often comes first.
-    Weighted,
-    /// Root of the sum of squares of neighboring channels: used together or not at all.
-    Group,
-    /// Differences of neighbors along the grid of the latent, or along the channels where it has no grid.
-    Difference,
-    /// Sums and differences of pairs (Haar), along the same axes.
-    Haar,
 }
 
 /// Which architecture.
@@ -275,7 +249,7 @@ impl Train {
         self.model.check(checks);
         let stays = self.start.is_some() && self.observer.is_some();
         checks.require(self.epochs > 0 || stays, "train.epochs", || {
-            "0: at least one, unless `start` and `observer` are given and only that is trained".into()
+            "0: at least 1, unless `start` and `observer` are given and only that is trained".into()
         });
         self.observer.iter().for_each(|observer| observer.check(self.epochs, checks));
         checks.positive(self.batch, "train.batch");
@@ -285,17 +259,10 @@ impl Train {
             });
         }
         checks.positive_real(self.learning_rate, "train.learning_rate");
-        if let Some(sparsity) = &self.sparsity {
-            let weighs = sparsity.weight.is_finite() && sparsity.weight > 0.0;
-            checks.require(weighs, "train.sparsity.weight", || {
-                "missing, or not a finite number above 0: what a latent value costs, 0.02 to begin with".into()
-            });
-            checks.require((0.0..=1.0).contains(&sparsity.warmup), "train.sparsity.warmup", || {
-                format!("{}: a part of the steps, 0 to 1", sparsity.warmup)
-            });
-            let grouped = sparsity.group.is_none_or(|n| n > 1 && sparsity.map == LatentMap::Group);
-            checks.require(grouped, "train.sparsity.group", || "of map `group` alone, at least 2 channels".into());
-        }
+        self.learning_rate_search.iter().for_each(|search| search.check(checks));
+        let decay = self.weight_decay.unwrap_or(0.0);
+        checks.require(decay.is_finite() && decay >= 0.0, "train.weight_decay", || format!("{decay}: at least 0"));
+        self.sparsity.iter().for_each(|sparsity| sparsity.check(checks));
         if let Some(rate) = &self.rate {
             checks.require(rate.weight.is_finite() && rate.weight > 0.0, "train.rate.weight", || {
                 "missing, or not a finite number above 0: what a bit costs, 0.1 to begin with".into()
@@ -312,8 +279,10 @@ impl Train {
         let passes = [
             (self.loss != Loss::Squared, "train.loss"),
             (self.schedule != Schedule::Constant, "train.schedule"),
+            (self.learning_rate_search.is_some(), "train.learning_rate_search"),
             (self.sparsity.is_some(), "train.sparsity"),
             (self.rate.is_some(), "train.rate"),
+            (self.weight_decay.is_some(), "train.weight_decay"),
             (self.start.is_some(), "train.start"),
             (self.model.keep.is_some(), "train.model.keep"),
             (self.model.activation.is_some(), "train.model.activation"),
@@ -345,13 +314,6 @@ impl Train {
     }
 }
 
-impl Sparsity {
-    /// Channels of a group.
-    pub fn group(&self) -> usize {
-        self.group.unwrap_or(4)
-    }
-}
-
 impl Model {
     /// The same model with every number filled in that belongs to it.
     pub fn resolved(&self) -> Self {
@@ -363,7 +325,8 @@ impl Model {
     fn check(&self, checks: &mut Checks) {
         use ModelName::{Backbone, Dense, Grdn, Overcomplete, Pca, Rab, Rdb, Resnext, Tucodec};
         const BLOCKS: &[ModelName] = &[Resnext, Rdb, Rab, Grdn, Tucodec];
-        let owners: [(&str, bool, &[ModelName]); 10] = [
+        const BACKBONES: &[ModelName] = &[Backbone, Resnext, Rdb, Rab, Grdn];
+        let owners: [(&str, bool, &[ModelName]); 12] = [
             ("channels", self.channels.is_some(), &[Backbone, Overcomplete, Tucodec]),
             ("hidden", self.hidden.is_some(), &[Dense]),
             ("latent", self.latent.is_some(), &[Dense, Pca]),
@@ -374,12 +337,16 @@ impl Model {
             ("attention", self.attention.is_some(), &[Tucodec]),
             ("sigmoid", self.sigmoid.is_some(), &[Rab, Tucodec]),
             ("quirks", self.quirks.is_some(), BLOCKS),
+            ("batch_norm", self.batch_norm.is_some(), BACKBONES),
+            ("dropout", self.dropout.is_some(), BACKBONES),
         ];
         for (option, set, models) in owners {
             checks.require(!set || models.contains(&self.name), &format!("train.model.{option}"), || {
                 format!("not an option of model `{}`", self.name.as_str())
             });
         }
+        let part = self.dropout.unwrap_or(0.0);
+        checks.require((0.0..1.0).contains(&part), "train.model.dropout", || format!("{part}: in [0, 1)"));
         let positive = self.hidden.iter().flatten().all(|&n| n > 0);
         checks.require(positive, "train.model.hidden", || "widths are at least 1".into());
         let channels = match (&self.channels, self.name) {

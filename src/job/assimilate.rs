@@ -119,7 +119,7 @@ fn assimilate_group<B: Backend>(ctx: &mut Context, backend: &B, name: &Name) -> 
             let so_far = (outcomes, &mut analyses);
             outcomes = match (method.name, &model) {
                 (MethodName::BiReduced, Some((model, _))) => {
-                    let view = View::new(ctx, (model.graph(), section.view(method)), (&space, &observed))?;
+                    let view = View::new(ctx, (model.graph(), section.view(method)), (&states, &space, &observed))?;
                     let latent = Latent::new(ctx, &mut states, model, (&section, method))?;
                     latent::run(ctx, (&latent, &view), (&mut states, &space, &observed), so_far)?
                 }

@@ -8,7 +8,7 @@ use crate::config::{
 };
 use crate::dataset::generate;
 use crate::dataset::{Split, Window};
-use crate::model::{Cost, Shape, TrainedModel, zoo};
+use crate::model::{Cost, Graph, Shape, TrainedModel, zoo};
 
 use super::arguments::RunArguments;
 use super::command::print;
@@ -247,7 +247,9 @@ impl Plan {
         let own = graph.params.trainable().iter().filter(|spec| spec.name.starts_with("observer."));
         let own: usize = own.map(|spec| spec.len()).sum();
         let (steps, share) = (steps * train.observer_epochs(), share(count, shape.len()));
-        self.say("", &format!("  observation encoder: {own} parameters, sees {count} values, {share}; {steps} steps"));
+        let flops = si(cost.train_flops as f64 * train.batch as f64 * steps as f64);
+        let text = format!("{own} parameters, sees {count} values, {share}; {steps} steps, {flops}FLOP in all");
+        self.say("", &format!("  observation encoder: {text}"));
         // Twice the sample goes in: values, and where they are.
         self.memory.push((Stage::Train, footprint::train(&cost, [2 * shape.len(), 0], rows)));
         self.written += (cost.params * (1 + 3 * train.checkpoints_kept) * REAL_BYTES) as u64;
@@ -369,8 +371,11 @@ impl Plan {
             let latent = assimilate.methods.iter().any(|m| m.name == MethodName::BiReduced);
             let shape = Shape { grid: [shape[1], shape[2], shape[3]], channels: group.variables.len() };
             let encoder = match (&job.train, &assimilate.model) {
-                (Some(train), _) if latent => Some(Cost::of(&zoo::trained(train, shape)?).inference_bytes),
-                (None, Some(path)) if latent => Some(Cost::of(&TrainedModel::read(path)?.graph).inference_bytes),
+                (_, Some(path)) if latent => Some(used(&TrainedModel::read(path)?.graph, assimilate.encodes())),
+                (Some(train), None) if latent => Some(match train.observer.filter(|_| assimilate.encodes()) {
+                    Some(_) => used(&zoo::observing(train, shape)?, true),
+                    None => used(&zoo::trained(train, shape)?, false),
+                }),
                 _ => None,
             };
             let kept = assimilate.posterior.map(|posterior| posterior.keep);
@@ -414,6 +419,12 @@ fn shaped(variable: &Variable) -> Shaped {
 }
 
 /// 1/12, or 3.5 times.
+/// Most bytes alive in the networks that assimilation runs, with the observation encoder where it `encodes`.
+fn used(graph: &Graph, encodes: bool) -> u64 {
+    let observing = graph.observer.as_ref().filter(|_| encodes).map(|_| Cost::of(&graph.observing()).inference_bytes);
+    Cost::of(graph).inference_bytes.max(observing.unwrap_or(0))
+}
+
 fn share(part: usize, whole: usize) -> String {
     if part <= whole {
         format!("1/{:.0}", whole as f64 / part as f64)

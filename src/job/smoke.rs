@@ -22,6 +22,7 @@ pub(super) fn shrink(job: &mut Job) {
     }
     if let Some(train) = &mut job.train {
         train.epochs = 1;
+        train.learning_rate_search.iter_mut().for_each(|search| search.epochs = 1);
         train.observer.iter_mut().for_each(|observer| observer.epochs = Some(1));
     }
     if let Some(compress) = &mut job.compress {

@@ -32,32 +32,47 @@ pub fn run<B: Backend<Real = f32>>(ctx: &mut Context, backend: &B) -> Result<(),
     let mut metrics = Vec::with_capacity(groups.len());
     for group in &groups {
         let path = ctx.output.model(&group.name, groups.len() == 1);
-        let network = Fit::prepare(ctx, backend, group)?;
-        let mut reached = network.run(ctx, &path)?;
-        if let Some(observer) = network.observing(ctx, &path)? {
-            reached["observer"] = observer.run(ctx, &path)?;
-        }
-        metrics.push(reached);
+        metrics.push(train_group(ctx, backend, (group, &path))?);
     }
     Ok(ctx.report.metrics("train", summarize(metrics))?)
 }
 
-/// The training of the network of one group, or of its observation encoder, under way.
+/// The network, of which several learning rates may be tried before, and the observation encoder behind it.
+fn train_group<B: Backend<Real = f32>>(
+    ctx: &mut Context,
+    backend: &B,
+    (group, path): (&Group, &Path),
+) -> Result<serde_json::Value, JobError> {
+    let mut network = Fit::prepare(ctx, backend, group)?;
+    let tried = network.search(ctx)?;
+    let mut reached = network.run(ctx, path)?;
+    reached["learning_rate_search"] = tried;
+    if let Some(observer) = network.observing(ctx, path)? {
+        reached["observer"] = observer.run(ctx, path)?;
+    }
+    Ok(reached)
+}
+
+/// The training of the network of one group, a trial of it, or the training of its observation encoder.
+#[derive(Clone)]
 struct Fit<B: Backend<Real = f32>> {
     backend: B,
     section: Train,
     group: Group,
+    /// What it is called in log, events and figures.
+    name: String,
     /// What an observation encoder sees, if the section asks for one.
     places: Option<Places>,
-    /// The model whose observation encoder this is, and the steps that have led to it.
-    after: Option<(PathBuf, u64)>,
+    /// The model whose observation encoder this is.
+    after: Option<PathBuf>,
+    /// Steps of what is trained before it.
+    earlier: u64,
     graph: Graph,
     normalizer: Arc<Normalizer>,
     split: Split,
     method: Method,
     /// Of all epochs.
     steps: u64,
-    seed: u64,
     jitter: Jitter,
     files: (Vec<PathBuf>, Reading),
     window: Window,
@@ -70,6 +85,8 @@ struct Progressing {
     next: Cursor,
     running: Running,
     epochs: Vec<Epoch>,
+    /// Samples per second of this run.
+    speed: f64,
 }
 
 impl<B: Backend<Real = f32>> Fit<B> {
@@ -82,8 +99,10 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let mut source = FieldSamples::open(&files.0, &files.1, &group.variables)?.through(window(&ctx.config.data));
         let extent = source.extent();
         let split = ctx.split(extent.samples)?;
-        // 2. Statistics of the training part.
-        let normalizer = ctx.normalizer(&mut source, &split.train, group)?;
+        // 2. Statistics of the training part; a network that stays has its own.
+        let stays = section.start.as_ref().filter(|_| section.epochs == 0);
+        let of_start = stays.map(|path| start::model(path, group)).transpose()?.map(|model| model.normalizer);
+        let normalizer = of_start.map_or_else(|| ctx.normalizer(&mut source, &split.train, group), Ok)?;
         // 3. The model.
         let mut graph = zoo::trained(&section, Shape { grid: extent.grid, channels: extent.channels })?;
         // 4. How a step is computed. Sums in the library's order need no fixed number of shards.
@@ -99,14 +118,16 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let penalty = penalty(&section, job.seed, steps);
         let principal = section.model.name == ModelName::Pca;
         let loss = section.loss;
-        let method = Method { loss, penalty, principal, shards, bucket_bytes, fast, observing: None };
+        let method = Method { loss, penalty, principal, shards, bucket_bytes, fast, observing: None, seed: job.seed };
         let (start, meant) = start_values(&section, (&graph, group), ctx.config)?;
         if let Some(prior) = graph.prior {
             let found = || start::latent_step(ctx, (&mut source, &split.train), (&graph, &start), &normalizer);
             graph.prior = Some(Prior { step: meant.map_or_else(found, Ok)?, ..prior });
         }
-        let places = section.observer.map(|observer| start::places(&observer, &normalizer, job.seed)).transpose()?;
-        let identity = identity(ctx, (&graph, &start), (&normalizer, &split), (&method, steps));
+        let places =
+            section.observer.map(|observer| start::places(&observer, (&normalizer, group), job.seed)).transpose()?;
+        let known = (ctx.config, &section);
+        let identity = identity(known, (&graph, &start), (&normalizer, &split), (&method, steps));
         drop(start);
         let checkpoints = ctx.output.checkpoints().join(&group.name);
         ctx.make_folder(&checkpoints)?;
@@ -114,14 +135,15 @@ impl<B: Backend<Real = f32>> Fit<B> {
             backend: backend.clone(),
             section,
             group: group.clone(),
+            name: group.name.clone(),
             places,
             after: None,
+            earlier: 0,
             graph,
             normalizer: Arc::new(normalizer),
             split,
             method,
             steps,
-            seed: job.seed,
             jitter: Jitter::strength(ctx.config.data.augment.jitter),
             window: source.window(),
             files,
@@ -137,38 +159,70 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let graph = start::observing(&section, (&self.graph, &places))?;
         let steps = (section.epochs * self.split.train.len().div_ceil(section.batch)) as u64;
         let method = Method { penalty: None, principal: false, observing: Some(places), ..self.method.clone() };
-        let start = start::observer_values(&graph, path, self.seed)?;
+        let start = start::observer_values(&graph, path, self.method.seed)?;
         let (data, how) = ((&*self.normalizer, &self.split), (&method, steps));
-        let mut identity = identity(ctx, (&graph, &start), data, how);
+        let mut identity = identity((ctx.config, &section), (&graph, &start), data, how);
         identity.settings += &blake3::hash(&serde_json::to_vec(&observer).expect("plain data")).to_hex();
         let checkpoints = self.checkpoints.join("observer");
         ctx.make_folder(&checkpoints)?;
-        Ok(Some(Self {
-            backend: self.backend.clone(),
-            section,
-            group: self.group.clone(),
-            places: None,
-            after: Some((path.into(), self.steps)),
-            graph,
-            normalizer: self.normalizer.clone(),
-            split: self.split.clone(),
-            method,
-            steps,
-            seed: self.seed,
-            jitter: self.jitter,
-            files: self.files.clone(),
-            window: self.window,
-            identity,
-            checkpoints,
-        }))
+        let (name, after) = (format!("{}-observer", self.name), Some(path.into()));
+        let earlier = self.earlier + self.steps;
+        Ok(Some(Self { section, name, after, earlier, graph, method, steps, identity, checkpoints, ..self.clone() }))
     }
 
-    /// What it is called in log, events and figures.
-    fn name(&self) -> String {
-        format!("{}{}", self.group.name, if self.after.is_some() { "-observer" } else { "" })
+    /// Tries the learning rates of the section, if there are some, and takes the best; what they reached. Collective.
+    fn search(&mut self, ctx: &Context) -> Result<serde_json::Value, JobError> {
+        let Some(search) = self.section.learning_rate_search.take() else { return Ok(json!(null)) };
+        let (mut tried, mut best) = (Vec::new(), (f64::INFINITY, search.rates[0]));
+        for &rate in &search.rates {
+            let trial = self.trial(ctx, (rate, search.epochs))?;
+            let loss = match trial.fit(ctx) {
+                Ok((_, at)) => at.epochs.last().map_or(f64::INFINITY, |epoch| epoch.loss_train),
+                Err(JobError::Train(error @ TrainError::NotFinite { .. })) => {
+                    ctx.report.log(format_args!("train {}: {error}", trial.name));
+                    f64::INFINITY
+                }
+                Err(error) => return Err(error),
+            };
+            self.earlier += trial.steps;
+            tried.push(json!({"learning_rate": rate, "loss_train": loss.is_finite().then_some(loss)}));
+            best = if loss < best.0 { (loss, rate) } else { best };
+        }
+        self.section.learning_rate = search.times * best.1;
+        ctx.report.log(format_args!("train {}: learning rate {}", self.name, self.section.learning_rate));
+        self.identify(ctx)?;
+        Ok(json!(tried))
     }
 
+    /// The training with this learning rate for so many epochs, of which nothing stays.
+    fn trial(&self, ctx: &Context, (learning_rate, epochs): (f64, usize)) -> Result<Self, JobError> {
+        let section = Train { learning_rate, epochs, schedule: Schedule::Constant, ..self.section.clone() };
+        let name = format!("{}-rate-{learning_rate:e}", self.name);
+        let checkpoints = self.checkpoints.join(format!("rate-{learning_rate:e}"));
+        ctx.make_folder(&checkpoints)?;
+        let steps = self.steps / self.section.epochs.max(1) as u64 * epochs as u64;
+        let mut trial = Self { section, name, steps, checkpoints, ..self.clone() };
+        trial.identify(ctx)?;
+        Ok(trial)
+    }
+
+    /// Names what its checkpoints belong to.
+    fn identify(&mut self, ctx: &Context) -> Result<(), JobError> {
+        let (start, _) = start_values(&self.section, (&self.graph, &self.group), ctx.config)?;
+        let (data, how) = ((&*self.normalizer, &self.split), (&self.method, self.steps));
+        self.identity = identity((ctx.config, &self.section), (&self.graph, &start), data, how);
+        Ok(())
+    }
+
+    /// Trains, and writes the model.
     fn run(&self, ctx: &Context, path: &Path) -> Result<serde_json::Value, JobError> {
+        let (trainer, at) = self.fit(ctx)?;
+        self.write(ctx, &trainer, path)?;
+        self.report(ctx, &trainer, &at)
+    }
+
+    /// The trainer after the last step, and where it stands.
+    fn fit<'a>(&'a self, ctx: &Context<'a>) -> Result<(Trainer<'a, B>, Progressing), JobError> {
         // 1. Start values, or the last checkpoint.
         let (mut trainer, mut at) = self.start(ctx)?;
         log_model(ctx, self);
@@ -183,8 +237,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let mut batches = self.batches(ctx, plan)?;
         while let Some(batch) = batches.next() {
             let batch = batch?;
-            let earlier = self.after.as_ref().map_or(0, |(_, steps)| *steps);
-            failure::inject(ctx.world, (Stage::Train, earlier + trainer.optimizer().steps() + 1), &ctx.stop);
+            failure::inject(ctx.world, (Stage::Train, self.earlier + trainer.optimizer().steps() + 1), &ctx.stop);
             let step = trainer.step(&batch, batches.ahead(), ctx.stop.load(Ordering::Relaxed))?;
             progress.advance(1);
             samples += batch.global as f64;
@@ -204,40 +257,43 @@ impl<B: Backend<Real = f32>> Fit<B> {
             }
         }
         drop(progress);
-        let seconds = ctx.report.seconds() - started_s;
-        // 3. The model file and what it reached.
-        self.write(ctx, &trainer, path)?;
-        self.report(ctx, &trainer, &at, (samples, seconds))
+        at.speed = samples / (ctx.report.seconds() - started_s);
+        Ok((trainer, at))
     }
 
     /// The trainer as the last checkpoint left it, or at the start values.
     fn start<'a>(&'a self, ctx: &Context<'a>) -> Result<(Trainer<'a, B>, Progressing), JobError> {
-        let adam = Adam::new(self.section.learning_rate);
+        let decay = self.section.weight_decay.filter(|_| self.after.is_none()).unwrap_or(0.0);
+        let adam = Adam { decay, ..Adam::new(self.section.learning_rate) };
         let falling = (self.section.schedule == Schedule::Cosine).then_some(self.steps);
         let (found, damaged) = Checkpoint::read_latest(ctx.world, &self.checkpoints, &self.identity)?;
         for error in damaged {
-            ctx.report.log(format_args!("train {}: a checkpoint is left out: {error}", self.name()));
+            ctx.report.log(format_args!("train {}: a checkpoint is left out: {error}", self.name));
         }
         let (params, optimizer, at) = match found {
             Some(c) => {
-                ctx.report.log(format_args!("train {}: goes on after step {}", self.name(), c.steps));
+                ctx.report.log(format_args!("train {}: goes on after step {}", self.name, c.steps));
                 let (first, second) = (self.backend.upload(&c.first), self.backend.upload(&c.second));
                 let moments = Moments { first, second, steps: c.steps };
                 (
                     c.params,
                     Optimizer::resume(adam, moments).falling(falling),
-                    Progressing { next: c.next, running: c.running, epochs: c.epochs },
+                    Progressing { next: c.next, running: c.running, epochs: c.epochs, speed: f64::NAN },
                 )
             }
             None => {
-                let at = Progressing { next: Cursor::default(), running: Running::default(), epochs: Vec::new() };
+                let at = Progressing {
+                    next: Cursor::default(),
+                    running: Running::default(),
+                    epochs: Vec::new(),
+                    speed: f64::NAN,
+                };
                 let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), adam).falling(falling);
-                let from = self.after.as_ref().map(|(path, _)| path);
-                if let Some(path) = from.or(self.section.start.as_ref()) {
-                    ctx.report.log(format_args!("train {}: starts from {}", self.name(), path.display()));
+                if let Some(path) = self.after.as_ref().or(self.section.start.as_ref()) {
+                    ctx.report.log(format_args!("train {}: starts from {}", self.name, path.display()));
                 }
-                let start = match from {
-                    Some(path) => start::observer_values(&self.graph, path, self.seed)?,
+                let start = match &self.after {
+                    Some(path) => start::observer_values(&self.graph, path, self.method.seed)?,
                     None => start_values(&self.section, (&self.graph, &self.group), ctx.config)?.0,
                 };
                 (start, optimizer, at)
@@ -261,7 +317,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
             shards: self.method.shards,
             shuffle: training,
             jitter: if training { self.jitter } else { Jitter::NONE },
-            seed: self.seed,
+            seed: self.method.seed,
             from,
             epochs: if training { u32::try_from(self.section.epochs).unwrap_or(u32::MAX) } else { 1 },
         }
@@ -335,41 +391,35 @@ impl<B: Backend<Real = f32>> Fit<B> {
     fn write(&self, ctx: &Context, trainer: &Trainer<B>, path: &Path) -> Result<(), JobError> {
         if ctx.world.is_root() {
             let model = TrainedModel {
-                graph: self.graph.clone(),
+                graph: self.graph.trained(),
                 params: trainer.params(),
                 normalizer: Normalizer::clone(&self.normalizer),
                 variables: self.group.variables.clone(),
                 window: self.window,
             };
             let digest = model.write(path)?;
-            ctx.report.log(format_args!("train {}: {} ({})", self.name(), path.display(), &digest[..16]));
+            ctx.report.log(format_args!("train {}: {} ({})", self.name, path.display(), &digest[..16]));
         }
         ctx.world.barrier();
         Ok(())
     }
 
-    fn report(
-        &self,
-        ctx: &Context,
-        trainer: &Trainer<B>,
-        at: &Progressing,
-        (samples, seconds): (f64, f64),
-    ) -> Result<serde_json::Value, JobError> {
-        ctx.report.figure(&format!("20-train-{}", self.name()), &curves(&self.name(), &at.epochs))?;
+    fn report(&self, ctx: &Context, trainer: &Trainer<B>, at: &Progressing) -> Result<serde_json::Value, JobError> {
+        ctx.report.figure(&format!("20-train-{}", self.name), &curves(&self.name, &at.epochs))?;
         let finite = |v: f64| if v.is_finite() { json!(v) } else { json!(null) };
         let last = at.epochs.last();
         let of_last = |f: fn(&Epoch) -> f64| last.map_or(json!(null), |e| finite(f(e)));
         Ok(json!({
-            "name": self.name(), "model": self.graph.name, "variables": self.group.variables,
+            "name": self.name, "model": self.graph.name, "variables": self.group.variables,
             "params": self.trained_len(), "latent": self.graph.latent().len(),
             "observed": self.method.observing.as_ref().map(Places::count),
-            "samples_train": self.split.train.len(), "samples_valid": self.split.valid.len(),
+            "learning_rate": self.section.learning_rate, "samples_train": self.split.train.len(), "samples_valid": self.split.valid.len(),
             "epochs": at.epochs.len(), "steps": trainer.optimizer().steps(),
             "ranks": ctx.world.size(), "device": ctx.device.name(),
             "loss_train": of_last(|e| e.loss_train), "loss_valid": of_last(|e| e.loss_valid),
             "rel_l2_valid": of_last(|e| e.rel_l2_valid), "bits_valid": of_last(|e| e.bits_valid), "gradient_norm": of_last(|e| e.gradient_norm),
             "seconds": at.epochs.iter().map(|e| e.seconds).sum::<f64>(),
-            "samples_per_s": finite(samples / seconds),
+            "samples_per_s": finite(at.speed),
             "peak_memory_bytes": memory::peak(ctx.world),
         }))
     }
@@ -382,6 +432,9 @@ pub(super) fn check(job: &Job, section: &Train, inputs: &[Input]) -> Result<(), 
         let graph = zoo::trained(section, Shape { grid, channels: group.variables.len() })?;
         if section.start.is_some() {
             start_values(section, (&graph, &group), job)?;
+        }
+        if let Some(observer) = &section.observer {
+            start::fits(observer, graph.sample().len(), &group)?;
         }
     }
     Ok(())
@@ -397,7 +450,7 @@ fn penalty(section: &Train, seed: u64, steps: u64) -> Option<Penalty> {
 
 /// What a checkpoint must belong to before its training goes on.
 fn identity(
-    ctx: &Context,
+    (config, train): (&Job, &Train),
     (graph, start): (&Graph, &[f32]),
     (normalizer, split): (&Normalizer, &Split),
     (method, steps): (&Method, u64),
@@ -408,15 +461,18 @@ fn identity(
     let mut data = blake3::Hasher::new();
     data.update(bytemuck::cast_slice(&normalizer.mean)).update(bytemuck::cast_slice(&normalizer.std));
     data.update(&serde_json::to_vec(&(&split.train, &normalizer.units, normalizer.scale)).expect("plain data"));
-    let (job, train) = (&ctx.config.job, ctx.config.train.as_ref().expect("the stage runs: its section is there"));
+    let job = &config.job;
     let mut settings = blake3::Hasher::new();
     let chosen = (train.batch, train.shards(), train.learning_rate, train.loss, job.seed, job.reduction, job.precision);
     let penalty = method.penalty.as_ref().map(|penalty| (&train.sparsity, penalty.warmup_steps));
     // A rate that falls knows where the training ends.
     let steps = (train.schedule == Schedule::Cosine).then_some(steps);
-    settings.update(&serde_json::to_vec(&(chosen, penalty, &ctx.config.data.augment, steps)).expect("plain data"));
+    settings.update(&serde_json::to_vec(&(chosen, penalty, &config.data.augment, steps)).expect("plain data"));
     if let Some(rate) = &train.rate {
         settings.update(&serde_json::to_vec(rate).expect("plain data"));
+    }
+    if let Some(decay) = train.weight_decay {
+        settings.update(&decay.to_le_bytes());
     }
     Identity { model: hex(&model), data: hex(&data), settings: hex(&settings) }
 }

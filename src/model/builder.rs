@@ -144,6 +144,11 @@ impl<'a> Builder<'a> {
         self.push(Op::BatchNorm(norm), &[x], self.shape(x))
     }
 
+    /// With this part of the channels dropped in training; x itself if it is 0.
+    pub(super) fn dropout(&mut self, x: Value, part: f64) -> Value {
+        if part > 0.0 { self.push(Op::Dropout(part), &[x], self.shape(x)) } else { x }
+    }
+
     /// Times a learned factor (VarDACAE: attenuation alpha).
     pub(super) fn attenuate(&mut self, x: Value) -> Value {
         let name = self.name("attenuation");

@@ -60,7 +60,9 @@ fn node_flops(program: &Program, i: usize) -> u64 {
         Op::Conv(_, window) | Op::ConvTranspose(_, window) => program.conv_dims(i, *window, 1).flops(),
         Op::Gdn(_) => node.shape.len() as u64 * (2 * node.shape.channels as u64 + 4),
         Op::BatchNorm(_) => 2 * node.shape.len() as u64,
-        Op::Activation(_) | Op::Multiply | Op::Scale(_) | Op::KeepLargest(_) => node.shape.len() as u64,
+        Op::Activation(_) | Op::Multiply | Op::Scale(_) | Op::KeepLargest(_) | Op::Dropout(_) => {
+            node.shape.len() as u64
+        }
         Op::Add => (node.inputs.len() as u64 - 1) * node.shape.len() as u64,
         Op::GridMean | Op::GridMax | Op::ChannelMean | Op::ChannelMax => program.shape(node.inputs[0]).len() as u64,
         Op::Reshape | Op::Concat => 0,
@@ -78,6 +80,8 @@ fn between(program: &Program, i: usize) -> [u64; 3] {
         // Centered and factor, which are read again, scaled, shift: repeated over the points.
         Op::BatchNorm(_) => [4 * to, 2 * to, to],
         Op::Multiply | Op::Scale(_) => [to, to, to],
+        // What is dropped, which alone is read again.
+        Op::Dropout(_) => [to, to, 0],
         // The product and the repeated bias; the sum so far.
         Op::Dense(affine) if affine.bias.is_some() => [2 * to, 0, 0],
         Op::Add if node.inputs.len() > 2 => [to, 0, 0],
@@ -146,7 +150,10 @@ impl Trained {
             for (i, node) in program.nodes.iter().enumerate() {
                 let place = |value: usize| if value == 0 { value } else { made.nodes[value - 1].place };
                 let inputs: Vec<usize> = node.inputs.iter().map(|&value| place(first + value)).collect();
-                let linear = matches!(node.op, Op::Reshape | Op::Add | Op::Concat | Op::GridMean | Op::ChannelMean);
+                let linear = matches!(
+                    node.op,
+                    Op::Reshape | Op::Add | Op::Concat | Op::GridMean | Op::ChannelMean | Op::Dropout(_)
+                );
                 let of_made = matches!(node.op, Op::BatchNorm(_) | Op::GridMax | Op::ChannelMax | Op::KeepLargest(_));
                 let reads = !linear && !of_made;
                 let place = if node.op == Op::Reshape { inputs[0] } else { first + i + 1 };

@@ -4,6 +4,7 @@ use super::ModelError;
 use super::graph::{Activation, Affine, Graph, Node, Op, Program, Shape, Window};
 use super::layers;
 use crate::backend::elementwise;
+use crate::backend::random::Stream;
 use crate::backend::{Backend, Real};
 use crate::tape::{Geometry, Tape, TransposedGeometry, Var};
 
@@ -24,22 +25,29 @@ pub fn run<B: Backend>(tape: &Tape<B>, program: &Program, params: &[Var<B>], x: 
     interpret(tape, program, (params, None), x)
 }
 
-/// The output of a program in training, batch norms with the statistics of these samples, which come second. Panics as
-/// [`run`].
+/// The output of a program in training, batch norms with the statistics of these samples, which come second; what is dropped is
+/// of the stream `noise`. Panics as [`run`].
 pub fn run_training<B: Backend>(
     tape: &Tape<B>,
     program: &Program,
     params: &[Var<B>],
     x: &Var<B>,
+    noise: &Stream,
 ) -> (Var<B>, Vec<Statistic<B>>) {
-    let mut met = Vec::new();
-    (interpret(tape, program, (params, Some(&mut met)), x), met)
+    let mut training = Training { met: Vec::new(), noise };
+    (interpret(tape, program, (params, Some(&mut training)), x), training.met)
+}
+
+/// What is other in training.
+struct Training<'a, B: Backend> {
+    met: Vec<Statistic<B>>,
+    noise: &'a Stream,
 }
 
 fn interpret<B: Backend>(
     tape: &Tape<B>,
     program: &Program,
-    (params, mut met): (&[Var<B>], Option<&mut Vec<Statistic<B>>>),
+    (params, mut training): (&[Var<B>], Option<&mut Training<'_, B>>),
     x: &Var<B>,
 ) -> Var<B> {
     let last = program.last_readers();
@@ -49,12 +57,13 @@ fn interpret<B: Backend>(
         let read = |&value: &usize| values[value].clone().expect("a value lives until its last reader");
         let inputs: Vec<Var<B>> = node.inputs.iter().map(read).collect();
         node.inputs.iter().filter(|&&value| last[value] == Some(i)).for_each(|&value| values[value] = None);
-        values[i + 1] = Some(match (&node.op, met.as_deref_mut()) {
-            (Op::BatchNorm(norm), Some(met)) => {
+        values[i + 1] = Some(match (&node.op, training.as_deref_mut()) {
+            (Op::BatchNorm(norm), Some(training)) => {
                 let (y, statistic) = layers::batch_norm(tape, norm, params, &inputs[0]);
-                met.push((norm.running, statistic));
+                training.met.push((norm.running, statistic));
                 y
             }
+            (&Op::Dropout(part), Some(training)) => layers::dropout(tape, part, (training.noise, i), &inputs[0]),
             _ => run_op(tape, node, params, inputs),
         });
     }
@@ -100,6 +109,7 @@ fn run_op<B: Backend>(tape: &Tape<B>, node: &Node, params: &[Var<B>], mut inputs
         Op::BatchNorm(norm) => layers::running_norm(tape, &norm, params, &x),
         Op::Gdn(gdn) => layers::gdn(tape, gdn, params, &x),
         Op::KeepLargest(count) => layers::keep_largest(tape, count, &x),
+        Op::Dropout(_) => x,
     }
 }
 

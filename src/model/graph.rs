@@ -117,6 +117,9 @@ pub enum Op {
     /// The so many largest values of a sample by magnitude, zeros elsewhere; derivatives by those that stay
     /// (Makhzani & Frey 2014).
     KeepLargest(usize),
+    /// In training all values of a channel of a sample are 0 with this probability p, else over 1 - p (Tompson et al. 2015);
+    /// else nothing: in no model file.
+    Dropout(f64),
 }
 
 /// y = scale (x - mean) / sqrt(variance + epsilon) + shift per channel. In training mean and variance (biased) are those
@@ -208,6 +211,19 @@ impl Program {
         }
         last
     }
+    fn trained(&self) -> Self {
+        let (mut nodes, mut place) = (Vec::<Node>::new(), vec![0]);
+        for node in &self.nodes {
+            let inputs: Vec<usize> = node.inputs.iter().map(|&value| place[value]).collect();
+            if let Op::Dropout(_) = node.op {
+                place.push(inputs[0]);
+            } else {
+                nodes.push(Node { inputs, ..node.clone() });
+                place.push(nodes.len());
+            }
+        }
+        Self { input: self.input, nodes }
+    }
     /// The batch norms, in order.
     pub fn batch_norms(&self) -> impl Iterator<Item = (&Node, BatchNorm)> {
         self.nodes.iter().filter_map(|node| if let Op::BatchNorm(norm) = node.op { Some((node, norm)) } else { None })
@@ -281,6 +297,11 @@ impl Graph {
     pub fn sample(&self) -> Shape {
         self.encoder.input
     }
+    /// Without what is done in training alone: what a model file holds.
+    pub fn trained(&self) -> Self {
+        let observer = self.observer.clone().map(|o| Observer { program: o.program.trained(), ..o });
+        Self { encoder: self.encoder.trained(), decoder: self.decoder.trained(), observer, ..self.clone() }
+    }
     /// With the observation encoder in the place of the encoder: what its training computes. Panics if there is none (program
     /// error).
     pub fn observing(&self) -> Self {
@@ -346,7 +367,7 @@ impl Op {
             Self::Gdn(gdn) => Self::Gdn(Gdn { beta: moved(gdn.beta), gamma: moved(gdn.gamma), ..*gdn }),
             Self::Activation(_) | Self::Reshape | Self::Add | Self::Concat | Self::Multiply => self.clone(),
             Self::GridMean | Self::GridMax | Self::ChannelMean | Self::ChannelMax => self.clone(),
-            Self::KeepLargest(_) => self.clone(),
+            Self::KeepLargest(_) | Self::Dropout(_) => self.clone(),
         }
     }
 }
@@ -398,6 +419,7 @@ impl Program {
                 from == to && has(norm.scale, &[channels]) && has(norm.shift, &[channels]) && running && numbers
             }
             Op::KeepLargest(count) => from == to && *count > 0,
+            Op::Dropout(part) => from == to && (0.0..1.0).contains(part),
             Op::Gdn(gdn) => from == to && has(gdn.beta, &[channels]) && has(gdn.gamma, &[channels; 2]),
         };
         if fits { Ok(()) } else { Err("parameters or shapes do not fit") }

@@ -52,7 +52,8 @@ fn fill_op(graph: &Graph, program: &Program, i: usize, (values, seed): (&mut [f3
             gamma.iter_mut().step_by(c + 1).for_each(|g| *g = (GDN_GAMMA + GDN_PEDESTAL).sqrt() as f32);
         }
         Op::Activation(_) | Op::Reshape | Op::Add | Op::Concat | Op::Multiply => {}
-        Op::GridMean | Op::GridMax | Op::ChannelMean | Op::ChannelMax | Op::KeepLargest(_) => {}
+        Op::GridMean | Op::GridMax | Op::ChannelMean | Op::ChannelMax => {}
+        Op::KeepLargest(_) | Op::Dropout(_) => {}
     }
 }
 

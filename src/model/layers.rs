@@ -1,8 +1,9 @@
 //! Layers that are more than one op of the tape.
 
 use super::graph::{BatchNorm, Gdn};
-use crate::backend::Backend;
 use crate::backend::elementwise::Activation;
+use crate::backend::random::Stream;
+use crate::backend::{Backend, Real};
 use crate::tape::{Tape, Var};
 
 /// 2^-36: what the GDN layer of VarDACAE adds under its squares, so that their derivative at 0 does not vanish.
@@ -77,6 +78,17 @@ pub(super) fn keep_largest<B: Backend>(tape: &Tape<B>, count: usize, x: &Var<B>)
     let kept = backend.keep_largest(x.buffer(), sample, count);
     let sign = backend.activate(Activation::Abs, 1, &kept);
     tape.mul(x, &tape.constant(backend.activate(Activation::Square, 0, &sign), x.shape()))
+}
+
+/// x `(n, d, h, w, c)` with every channel of a sample 0 or over 1 - part, by the numbers of node `node`.
+pub(super) fn dropout<B: Backend>(tape: &Tape<B>, part: f64, (noise, node): (&Stream, usize), x: &Var<B>) -> Var<B> {
+    let (n, c) = (x.shape()[0], x.shape().channels());
+    let first = u32::try_from(node << 20).expect("a program has fewer than 2^12 ops");
+    let pairs = (0..n * c).step_by(2).zip(first..).flat_map(|(_, block)| noise.uniforms(block));
+    let factor = |u: f64| B::Real::from_f64(if u < part { 0.0 } else { 1.0 / (1.0 - part) });
+    let factors: Vec<B::Real> = pairs.map(factor).take(n * c).collect();
+    let factors = tape.constant(tape.backend().upload(&factors), [n, 1, 1, 1, c]);
+    tape.mul(x, &tape.expand(&factors, x.shape()))
 }
 
 /// 1 / sqrt(x)

@@ -87,7 +87,7 @@ fn backbone(params: &mut ParamTable, model: &config::Model, sample: Shape) -> (P
     let mut x = if grdn { grouped_network(&mut b, model, 0) } else { 0 };
     for (layer, &to) in channels.iter().enumerate() {
         x = b.conv(x, &at(&axes, layer), to);
-        x = if layer < last { b.activate(x) } else { x };
+        x = if layer < last { activated(&mut b, model, x) } else { x };
         x = if layer + 1 == BEFORE_BLOCKS { optional_layers(&mut b, model, x) } else { x };
     }
     let encoder = b.finish();
@@ -98,12 +98,21 @@ fn backbone(params: &mut ParamTable, model: &config::Model, sample: Shape) -> (P
         x = if layer + 1 == BEFORE_BLOCKS { optional_layers(&mut b, model, x) } else { x };
         x = b.conv_transpose(x, &at(&axes, layer), if layer > 0 { channels[layer - 1] } else { sample.channels });
         // The published program, meaning to drop the last activation of the decoder, drops its GRDN.
-        x = if layer > 0 || grdn && published { b.activate(x) } else { x };
+        x = if layer > 0 || grdn && published { activated(&mut b, model, x) } else { x };
     }
     if grdn && !published {
         grouped_network(&mut b, model, x);
     }
     (encoder, b.finish())
+}
+
+/// An activation, and behind it the ablations of the paper: a norm, channels that are dropped.
+fn activated(b: &mut Builder, model: &config::Model, x: Value) -> Value {
+    let mut x = b.activate(x);
+    if model.batch_norm == Some(true) {
+        x = b.batch_norm(x, NORM_MOMENTUM);
+    }
+    b.dropout(x, model.dropout.unwrap_or(0.0))
 }
 
 /// The layers of each axis for strides 1, 1, 2, 2, ...

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::loss::{self, LossValue};
 use super::penalty::Penalized;
 use crate::backend::Backend;
+use crate::backend::random::Stream;
 use crate::config::Loss;
 use crate::model::graph::{Op, Program};
 use crate::model::{Graph, forward};
@@ -16,6 +17,8 @@ pub(super) struct Task<'a, B: Backend> {
     pub loss: Loss,
     /// What the latent values add now.
     pub penalty: Option<Penalized<'a>>,
+    /// Of what is dropped before and behind the latent.
+    pub noise: [Stream; 2],
     /// The flat parameters; while a recording lives they keep their place.
     pub params: &'a B::Buffer,
 }
@@ -53,8 +56,8 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
     let x = tape.constant(samples.x.clone(), forward::batch_shape(samples.count, graph.sample()));
     let observed = observed(&tape, graph, &x, samples.seen.clone());
     let (z, met_by_encoder) = match &observed {
-        Some((observer, seen)) => forward::run_training(&tape, observer, &leaves, seen),
-        None => forward::run_training(&tape, &graph.encoder, &leaves, &x),
+        Some((observer, seen)) => forward::run_training(&tape, observer, &leaves, seen, &task.noise[0]),
+        None => forward::run_training(&tape, &graph.encoder, &leaves, &x, &task.noise[0]),
     };
     let z = match &task.penalty {
         Some(penalty) => penalty.received(&tape, graph, z),
@@ -65,7 +68,7 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
             let stays: Vec<Var<B>> = leaves.iter().map(Var::detached).collect();
             (forward::run(&tape, &graph.decoder, &stays, &z), Vec::new())
         }
-        None => forward::run_training(&tape, &graph.decoder, &leaves, &z),
+        None => forward::run_training(&tape, &graph.decoder, &leaves, &z, &task.noise[1]),
     };
     let z = task.penalty.map(|_| z);
     between();
@@ -134,8 +137,9 @@ impl<B: Backend> Default for Replayed<B> {
 impl<B: Backend<Real = f32>> Replayed<B> {
     /// Records the work on samples like these, if nothing is recorded yet and the device gains by it.
     pub fn prepare(&mut self, backend: &B, task: &Task<'_, B>, like: &Samples<B>) {
-        // A selection, the weight of a penalty and what is observed are no fixed work.
-        let selects = task.graph.encoder.nodes.iter().any(|node| matches!(node.op, Op::KeepLargest(_)));
+        // A selection, what is dropped, the weight of a penalty and what is observed are no fixed work.
+        let mut nodes = task.graph.encoder.nodes.iter().chain(&task.graph.decoder.nodes);
+        let selects = nodes.any(|node| matches!(node.op, Op::KeepLargest(_) | Op::Dropout(_)));
         let changes = selects || task.penalty.is_some() || like.seen.is_some();
         if self.recorded.is_some() || changes || !std::mem::replace(&mut self.warm, true) {
             return;

@@ -9,6 +9,7 @@ use super::gradient::{self, Hooks, Replayed, Samples, Task, differentiate};
 use super::penalty::{On, Penalized, Penalty};
 use super::principal::Principal;
 use super::{GradientSum, Optimizer, TrainError, loss, optimizer, sparsity};
+use crate::backend::random::{Purpose, Stream};
 use crate::backend::{Backend, Buffers};
 use crate::config::Loss;
 use crate::dataset::{Batch, Batches, Cursor, Normalizer, Places};
@@ -33,6 +34,8 @@ pub struct Method {
     pub fast: bool,
     /// The observation encoder alone is trained, by what it sees of samples at these places.
     pub observing: Option<Places>,
+    /// Of what is dropped.
+    pub seed: u64,
 }
 
 impl Method {
@@ -242,7 +245,9 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             samples.valid = None;
         }
         let penalty = self.method.penalty(self.optimizer.steps() + 1, Some(number));
-        let task = Task { graph: self.graph, loss: self.method.loss, penalty, params: &self.params };
+        let step = u32::try_from(self.optimizer.steps() + 1).expect("fewer than 2^32 steps");
+        let noise = [0, 1].map(|half| Stream::new(self.method.seed, Purpose::Dropout, 2 * number as u64 + half, step));
+        let task = Task { graph: self.graph, loss: self.method.loss, penalty, noise, params: &self.params };
         if self.world.size() == 1 {
             // Other ranks would be waiting for the first gradients while the last are computed.
             self.replayed.prepare(&self.backend, &task, &samples);

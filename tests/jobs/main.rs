@@ -1,5 +1,6 @@
 //! The binary as a user meets it: command line, refusals, and whole toy jobs under mpirun.
 
+mod ablations;
 mod append;
 mod archives;
 mod command_line;

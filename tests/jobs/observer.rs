@@ -84,10 +84,11 @@ fn refusals(here: &Path, flow: &str) {
     with("out", &["assimilate.observations.seed=3"]).refused(2, &["was trained for 147 places of seed 42"]);
     for (set, message) in [
         ("train.observer=null", "train.observer: missing: a method of `assimilate` has `view: encoded`"),
-        ("train.epochs=0", "train.epochs: 0: at least one, unless `start` and `observer` are given"),
+        ("train.epochs=0", "train.epochs: 0: at least 1, unless `start` and `observer` are given"),
         ("train.observer={count: 0.1, seed: 3}", "train.observer.seed: of `places: fixed` alone"),
         ("train.observer={count: 0}", "train.observer.count: a count of at least 1"),
-        ("train.observer={epochs: 0}", "train.observer.epochs"),
+        ("train.observer={epochs: 0}", "train.observer.epochs: 0: at least 1; with `train.epochs: 0` say how many"),
+        ("assimilate.observations={file: a.csv}", "give both the same count and seed, or train with `places: drawn`"),
         (
             "assimilate.methods=[{name: full, view: encoded}]",
             "assimilate.methods[0].view: an option of method `bi-reduced`",
@@ -104,7 +105,7 @@ fn refusals(here: &Path, flow: &str) {
     }
     assert!(!here.join("refused").exists());
     let many = ["assimilate=null", "train.observer={count: 4000}", "job.output=many"];
-    run(here, &many).refused(2, &["4000 observations of"]);
+    run(here, &many).refused(2, &["train.observer.count: 4000 of 1536 values of u that can be observed"]);
 }
 
 #[test]
@@ -135,4 +136,85 @@ fn observations_of_a_file_are_encoded_where_they_are() {
     // 2. What is whole is not in a file.
     let whole = "assimilate.methods=[{name: bi-reduced, view: whole}]";
     run(&here, &[&file[..3], &[whole], &from].concat()).refused(2, &["assimilate.methods[0].view: `whole`: a file"]);
+}
+
+const BLOCK: &str = "\
+job: {name: block, output: out}
+data: {inputs: [block.nc], variables: [s], normalize: voxel, split: {train: 0.8, order: time}}
+train: {model: {name: dense, hidden: [24], latent: 6}, epochs: 40, batch: 4, shards: 1, learning_rate: 4.0e-3,
+  observer: {count: all, epochs: 20}}
+assimilate: {methods: [{name: bi-reduced, view: encoded}], observations: {count: all}}
+";
+const CELLS: [usize; 3] = [2, 4, 8];
+const STEPS: usize = 20;
+
+/// Waves that grow along x behind a block of constant cells; the last four steps are found.
+fn block(here: &Path, shift: f32) -> Vec<f32> {
+    let [nz, ny, nx] = CELLS;
+    let value = |t: usize, z: usize, y: usize, x: usize| {
+        let wave = (0.7 * t as f32 + 0.5 * x as f32 + z as f32).sin() + (0.3 * (t * (y + 1)) as f32).cos();
+        shift + if x < 3 { 2.0 } else { wave * 1.7f32.powi(x as i32) }
+    };
+    let at = |i: usize| value(i / (nz * ny * nx), i / (ny * nx) % nz, i / nx % ny, i % nx);
+    let values: Vec<f32> = (0..STEPS * nz * ny * nx).map(at).collect();
+    super::toy::write_field(&here.join("block.nc"), CELLS, &values);
+    values
+}
+
+/// Errors of the states, in order.
+fn errors(here: &Path, output: &str, column: usize) -> Vec<f64> {
+    let text = std::fs::read_to_string(here.join(output).join("assimilation/states.csv")).unwrap();
+    text.lines().skip(1).map(|line| line.split(',').nth(column).unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn cells_that_never_move_are_not_seen_and_an_observation_is_of_its_nearest_cell() {
+    let here = super::process::folder("observer-block");
+    let values = block(&here, 0.0);
+    run_set(&here, BLOCK, (1, ""), &[]).answer();
+    let alone = |output: &str, csv: &str, with: &[&str]| {
+        write(&here, "seen.csv", csv);
+        let output = format!("job.output={output}");
+        let set = ["train=null", "assimilate.model=out/model.h5", "assimilate.observations={file: seen.csv}", &output];
+        run_set(&here, BLOCK, (1, ""), &[&set[..], with].concat())
+    };
+    // 1. All cells, of the truth or of a file: the same analysis.
+    let cells = CELLS.iter().product::<usize>();
+    let line = |t: usize, i: usize, sigma: f64| {
+        let [_, ny, nx] = CELLS;
+        format!("{},{},{},{},{sigma},{t}", i / (ny * nx), i / nx % ny, i % nx, values[t * cells + i])
+    };
+    let all = (16..STEPS).flat_map(|t| (0..cells).map(move |i| (t, i)));
+    let csv = std::iter::once("k,j,i,value,sigma,step".into()).chain(all.map(|(t, i)| line(t, i, 0.1)));
+    alone("filed", &csv.collect::<Vec<String>>().join("\n"), &[]).answer();
+    crate::common::assert_close(&errors(&here, "filed", 4), &errors(&here, "out", 4), 1e-6, 1e-6);
+
+    // 2. Between cells 4 and 5, of which 5 moves more: the same as in 4, if it is as far from the mean.
+    let model = TrainedModel::read(&here.join("out/model.h5")).unwrap();
+    let [[m4, s4], [m5, s5]] = [4, 5].map(|x| model.normalizer.at(x)).map(|(m, s)| [f64::from(m), f64::from(s)]);
+    let at = |i: f64, value: f64| format!("k,j,i,value,sigma,step\n0,0,{i},{value},0.1,17\n");
+    alone("in", &at(4.0, m4 + 1.3 * s4), &[]).answer();
+    alone("between", &at(4.4, 0.6 * m4 + 0.4 * m5 + 1.3 * (0.6 * s4 + 0.4 * s5)), &[]).answer();
+    alone("beside", &at(5.0, m5 + 1.3 * s5), &[]).answer();
+    crate::common::assert_close(&errors(&here, "between", 4), &errors(&here, "in", 4), 1e-5, 1e-5);
+    assert!((errors(&here, "beside", 4)[1] / errors(&here, "in", 4)[1] - 1.0).abs() > 1e-3);
+
+    // 3. Nothing is seen of three states: their background, as the network has it, and the log says so.
+    let whole = "assimilate.methods=[{name: full}]";
+    let run = alone("none", &at(4.0, m4), &[]);
+    run.answer();
+    assert!(run.stderr.contains("3 of 4 states have no observation: the background"), "{}", run.stderr);
+    let found = errors(&here, "none", 4);
+    alone("full", &at(4.0, m4), &[whole]).answer();
+    let background = errors(&here, "full", 5);
+    for state in [0, 2, 3] {
+        assert!((found[state] / background[state] - 1.0).abs() < 0.2, "{found:?} {background:?}");
+    }
+
+    // 4. A network that stays keeps its statistics, whatever the data.
+    block(&here, 5.0);
+    let stays = ["train.start=out/model.h5", "train.epochs=0", "assimilate=null", "job.output=stays"];
+    run_set(&here, BLOCK, (1, ""), &stays).answer();
+    let stays = TrainedModel::read(&here.join("stays/model.h5")).unwrap();
+    assert_eq!(stays.normalizer, model.normalizer);
 }

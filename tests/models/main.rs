@@ -1,5 +1,6 @@
 //! Models: equality with PyTorch (numbers of scripts/reference/autoencoders.py), the zoo, the exact decoder, model files.
 
+mod ablations;
 mod checkpoints;
 #[path = "../common/mod.rs"]
 mod common;

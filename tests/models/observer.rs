@@ -119,6 +119,7 @@ fn training_moves_the_observation_encoder_alone_and_downhill() {
             bucket_bytes: 1 << 12,
             fast: false,
             observing: Some(places.clone()),
+            seed: 7,
         };
         let optimizer = Optimizer::new(&backend, graph.params.trainable_len(), Adam::new(RATE));
         let mut trainer = Trainer::new(&world, &backend, (&graph, &start), (method, optimizer));
@@ -171,6 +172,7 @@ fn statistics_of_batch_norms_that_do_not_run_stay() {
         bucket_bytes: 1 << 20,
         fast: false,
         observing: Some(places),
+        seed: 7,
     };
     let optimizer = Optimizer::new(&backend, graph.params.trainable_len(), Adam::new(RATE));
     let mut trainer = Trainer::new(&world, &backend, (&graph, &start), (method, optimizer));

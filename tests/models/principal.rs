@@ -64,6 +64,7 @@ impl Case {
             bucket_bytes: 1 << 20,
             fast: false,
             observing: None,
+            seed: 7,
         };
         let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(1.0e-3));
         let mut trainer = Trainer::new(&world, backend, (&graph, &init::start_values(&graph, 7)), (method, optimizer));

@@ -47,6 +47,7 @@ fn train<B: Backend<Real = f32>>(backend: &B, ahead: bool, mut after: impl FnMut
         bucket_bytes: 1 << 20,
         fast: false,
         observing: None,
+        seed: 7,
     };
     let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(1.0e-3));
     let params = init::start_values(&graph, 7);

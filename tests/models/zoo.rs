@@ -1,5 +1,6 @@
 //! The zoo: the published parameter counts, other grids, what is refused.
 
+use sci_hpc::backend::random::{Purpose, Stream};
 use sci_hpc::backend::{Buffers, Cpu};
 use sci_hpc::config::{Activation, Block, Channels, Model, ModelName, Quirks};
 use sci_hpc::model::graph::{self, Node, Op, Program};
@@ -205,6 +206,9 @@ fn cost_tells_the_memory_of_a_training_step() {
         Model { name: ModelName::Grdn, ..Default::default() },
         model(ModelName::Tucodec, Gdn, Next, true),
         model(ModelName::Tucodec, Prelu, Vanilla, false),
+        Model { batch_norm: Some(true), ..Default::default() },
+        Model { dropout: Some(0.3), ..Default::default() },
+        Model { batch_norm: Some(true), dropout: Some(0.3), ..Default::default() },
     ];
     for model in zoo {
         let graph = build(&model, [24, 32, 40], 2);
@@ -216,8 +220,8 @@ fn cost_tells_the_memory_of_a_training_step() {
             backend.upload(&vec![0.5; samples * graph.sample().len()]),
             forward::batch_shape(samples, graph.sample()),
         );
-        let (z, _) = forward::run_training(&tape, &graph.encoder, &leaves, &x);
-        let (y, _) = forward::run_training(&tape, &graph.decoder, &leaves, &z);
+        let (z, _) = forward::run_training(&tape, &graph.encoder, &leaves, &x, &Stream::new(7, Purpose::Dropout, 0, 1));
+        let (y, _) = forward::run_training(&tape, &graph.decoder, &leaves, &z, &Stream::new(7, Purpose::Dropout, 0, 1));
         drop(z);
         // What the squared loss leaves: its differences and their cotangent.
         let [differences, cotangent] = [(); 2].map(|()| backend.upload(&vec![1.0; samples * graph.sample().len()]));

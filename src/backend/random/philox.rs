@@ -17,7 +17,7 @@ pub enum Purpose {
     Split = 3,
     /// Field jitter of training samples.
     Jitter = 4,
-    /// Noise drawn inside a model (variational, dropout).
+    /// Noise drawn inside a model.
     Model = 5,
     /// Places and errors of observations.
     Observations = 6,
@@ -29,6 +29,8 @@ pub enum Purpose {
     Sketch = 9,
     /// Draws of the posterior.
     Posterior = 10,
+    /// Channels that are dropped in training.
+    Dropout = 11,
     /// Particles in generated scattering.
     Sample = 20,
     /// Dead pixels of generated detectors.

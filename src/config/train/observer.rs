@@ -41,7 +41,9 @@ pub enum Places {
 impl Observer {
     pub(super) fn check(&self, epochs: usize, checks: &mut Checks) {
         self.count.check(checks, "train.observer.count");
-        checks.positive(self.epochs.unwrap_or(epochs), "train.observer.epochs");
+        checks.require(self.epochs.unwrap_or(epochs) > 0, "train.observer.epochs", || {
+            "0: at least 1; with `train.epochs: 0` say how many".into()
+        });
         checks.require(self.seed.is_none() || self.places == Places::Fixed, "train.observer.seed", || {
             "of `places: fixed` alone".into()
         });

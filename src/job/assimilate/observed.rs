@@ -41,6 +41,8 @@ pub(super) struct Placed {
     /// Value minus the interpolated mean of the normalizer.
     value: f64,
     variance: f64,
+    /// Row of the cell that counts most, and the sum of the weights.
+    nearest: (usize, f64),
     /// Position of its test state; `None`: every state.
     position: Option<usize>,
 }
@@ -77,6 +79,17 @@ impl Observed {
         matches!(self, Self::Twin { .. })
     }
 
+    /// Test states of which nothing is observed.
+    pub(super) fn unseen(&self, states: &States) -> usize {
+        match self {
+            Self::Twin { .. } => 0,
+            Self::File { list, .. } => {
+                let seen = |position: &usize| list.iter().any(|o| o.position.is_none_or(|own| own == *position));
+                (0..states.test.len()).filter(|position| !seen(position)).count()
+            }
+        }
+    }
+
     /// Count and seed of places that are the same in all states; `None` of those of a file.
     pub(super) fn fixed(&self) -> Option<(usize, u64)> {
         match self {
@@ -87,32 +100,38 @@ impl Observed {
 
     /// What an observation encoder sees of a test state whose `truth` (physical) is given whole: the normalized values of each
     /// cell, 0 where nothing is observed, and behind them 1 where something is. An observation between cells counts for the
-    /// nearest; several of one cell for their mean.
-    pub(super) fn on_grid(&self, states: &States, position: usize, truth: &[f64]) -> Vec<f64> {
+    /// nearest; several of one cell for their mean, weighted by 1 / sigma². Cells that are constant are not observed, as in
+    /// training. `None` if nothing is.
+    pub(super) fn on_grid(&self, states: &States, position: usize, truth: &[f64]) -> Option<Vec<f64>> {
         let channels = states.extent.channels;
         let mut seen = vec![0.0; 2 * truth.len()];
-        let mut add = |row: usize, value: f64| {
+        let mut add = |row: usize, value: f64, weight: f64| {
             let at = row / channels * 2 * channels + row % channels;
-            let count = seen[at + channels] + 1.0;
-            seen[at] += (value - seen[at]) / count;
-            seen[at + channels] = count;
+            let sum = seen[at + channels] + weight;
+            seen[at] += (value - seen[at]) * weight / sum;
+            seen[at + channels] = sum;
         };
         match self {
             Self::Twin { rows, .. } => {
-                let valid = rows.iter().filter(|&&row| truth[row].is_finite());
-                valid.for_each(|&row| add(row, states.normalizer.apply64(row, &truth[row..=row])[0]));
+                let moves = |row: &&usize| truth[**row].is_finite() && states.normalizer.at(**row).1 > 0.0;
+                let normalized = |row: usize| states.normalizer.apply64(row, &truth[row..=row])[0];
+                rows.iter().filter(moves).for_each(|&row| add(row, normalized(row), 1.0));
             }
             Self::File { list, .. } => {
                 for placed in list.iter().filter(|o| o.position.is_none_or(|own| own == position)) {
-                    let moves: f64 = placed.stencil.iter().map(|(_, weight)| weight).sum();
-                    let nearest = placed.stencil.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-                    nearest.filter(|_| moves > 0.0).into_iter().for_each(|&(row, _)| add(row, placed.value / moves));
+                    let (row, std) = placed.nearest;
+                    if states.normalizer.at(row).1 > 0.0 {
+                        add(row, placed.value / std, placed.variance.recip());
+                    }
                 }
             }
         }
-        let counts = seen.chunks_mut(2 * channels).flat_map(|cell| &mut cell[channels..]);
-        counts.for_each(|count| *count = count.min(1.0));
-        seen
+        let mut any = false;
+        for sum in seen.chunks_mut(2 * channels).flat_map(|cell| &mut cell[channels..]).filter(|sum| **sum > 0.0) {
+            *sum = 1.0;
+            any = true;
+        }
+        any.then_some(seen)
     }
 
     /// What is seen of a test state whose truth (physical) and background (normalized) are given in this rank's rows.
@@ -247,12 +266,14 @@ impl Placer<'_> {
         let Some(cells) = stencil(place, self.states.extent.grid, interpolation, &masked) else { return Ok(None) };
         let mut value = record.value;
         let mut rows = Vec::with_capacity(cells.len());
+        let nearest = cells.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(cell, _)| row(*cell));
         for (cell, weight) in cells {
             let (mean, std) = normalizer.at(row(cell));
             value -= weight * f64::from(mean);
             rows.push((row(cell), weight * f64::from(std)));
         }
-        Ok(Some(Placed { stencil: rows, value, variance: record.sigma * record.sigma, position }))
+        let nearest = (nearest, rows.iter().map(|(_, weight)| weight).sum());
+        Ok(Some(Placed { stencil: rows, value, variance: record.sigma * record.sigma, nearest, position }))
     }
 
     fn channel(&self, record: &Record) -> Result<Option<usize>, AssimilateError> {

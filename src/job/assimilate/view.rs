@@ -30,12 +30,20 @@ impl<'a> View<'a> {
     pub(super) fn new(
         ctx: &Context,
         (model, view): (&Graph, config::View),
-        (space, observed): (&'a Space, &Observed),
+        (states, space, observed): (&States, &'a Space, &Observed),
     ) -> Result<Self, JobError> {
         match view {
             config::View::Whole => Ok(Self::Whole),
             config::View::Interpolated => Ok(Self::Interpolated(Box::new(Interpolator::new(ctx, space, observed)?))),
-            config::View::Encoded => check_places(model, observed.fixed()).map(|()| Self::Encoded),
+            config::View::Encoded => {
+                check_places(model, observed.fixed())?;
+                let (unseen, all) = (observed.unseen(states), states.test.len());
+                if unseen > 0 {
+                    ctx.report
+                        .log(format_args!("assimilate: {unseen} of {all} states have no observation: the background"));
+                }
+                Ok(Self::Encoded)
+            }
         }
     }
 
@@ -55,10 +63,14 @@ impl<'a> View<'a> {
                 let seen = interpolator.round(ctx, (states, observed), round)?;
                 seen.map(|seen| encode(model, &seen))
             }
-            Self::Encoded => truth.map(|truth| {
-                let seen = observed.on_grid(states, round.start + ctx.world.rank(), truth);
-                wide::<B>(model.observe(&narrow::<B>(&seen)))
-            }),
+            Self::Encoded => {
+                // Of nothing: the background.
+                let encoded = |truth: &[f64]| match observed.on_grid(states, round.start + ctx.world.rank(), truth) {
+                    Some(seen) => wide::<B>(model.observe(&narrow::<B>(&seen))),
+                    None => encode(model, &vec![0.0; truth.len()]),
+                };
+                truth.map(encoded)
+            }
         };
         Ok(latent.map(|latent| (latent, clock.elapsed().as_secs_f64())))
     }

@@ -6,7 +6,7 @@ use super::super::prediction::files_of;
 use super::super::{Context, Group, JobError};
 use crate::backend::Cpu;
 use crate::config::{self, Job, Observer, Train};
-use crate::dataset::{DatasetError, FieldSamples, Normalizer, Places, SampleSource};
+use crate::dataset::{FieldSamples, Normalizer, Places, SampleSource};
 use crate::model::graph::{self, BatchNorm, Op};
 use crate::model::{Autoencoder, Graph, ModelError, TrainedModel, init, zoo};
 use crate::world::shard;
@@ -58,46 +58,65 @@ pub(super) fn start_values(
     let mut values = init::start_values(graph, job.job.seed);
     let Some(path) = &section.start else { return Ok((values, None)) };
     let refused = |reason| Err(JobError::Argument { argument: "train.start".into(), reason });
+    let model = model(path, group)?;
+    let (shown, theirs) = (path.display(), &model.graph);
+    let alike = weights(theirs).eq(weights(graph)) && programs(theirs).eq(programs(graph));
+    if !alike || theirs.sample() != graph.sample() {
+        let of = |graph: &Graph| {
+            let (params, latent) = (graph.params.trainable_len(), graph.latent().len());
+            format!("{} for {} with {params} parameters and {latent} latent values", graph.name, graph.sample())
+        };
+        return refused(format!(
+            "{shown} holds {}, this job trains {}: give the same model, widths, activation and grid; only `keep`, \
+             sparsity and rate may differ",
+            of(theirs),
+            of(graph)
+        ));
+    }
+    let (theirs, ours) = (&model.normalizer, (job.data.scale, job.data.normalize()));
+    if (theirs.scale, theirs.scope) != ours {
+        return refused(format!("{shown} was trained under another data.scale or data.normalize: give the same"));
+    }
+    for (ours, theirs) in
+        graph.params.specs().iter().filter_map(|ours| Some((ours, model.graph.params.named(&ours.name)?)))
+    {
+        values[ours.range()].copy_from_slice(&model.params[theirs.range()]);
+    }
+    Ok((values, model.graph.prior.map(|prior| prior.step)))
+}
+
+/// The model of these variables that a training starts from.
+pub(super) fn model(path: &Path, group: &Group) -> Result<TrainedModel, JobError> {
     for file in files_of(path)? {
         let model = TrainedModel::read(&file)?;
-        if model.variables != group.variables {
-            continue;
+        if model.variables == group.variables {
+            return Ok(model);
         }
-        let (shown, theirs) = (file.display(), &model.graph);
-        let alike = weights(theirs).eq(weights(graph)) && programs(theirs).eq(programs(graph));
-        if !alike || theirs.sample() != graph.sample() {
-            let of = |graph: &Graph| {
-                let (params, latent) = (graph.params.trainable_len(), graph.latent().len());
-                format!("{} for {} with {params} parameters and {latent} latent values", graph.name, graph.sample())
-            };
-            return refused(format!(
-                "{shown} holds {}, this job trains {}: give the same model, widths, activation and grid; only `keep`, \
-                 sparsity and rate may differ",
-                of(theirs),
-                of(graph)
-            ));
-        }
-        let (theirs, ours) = (&model.normalizer, (job.data.scale, job.data.normalize()));
-        if (theirs.scale, theirs.scope) != ours {
-            return refused(format!("{shown} was trained under another data.scale or data.normalize: give the same"));
-        }
-        for (ours, theirs) in
-            graph.params.specs().iter().filter_map(|ours| Some((ours, model.graph.params.named(&ours.name)?)))
-        {
-            values[ours.range()].copy_from_slice(&model.params[theirs.range()]);
-        }
-        return Ok((values, model.graph.prior.map(|prior| prior.step)));
     }
-    refused(format!("{} holds no model of {}", path.display(), group.variables.join(", ")))
+    let reason = format!("{} holds no model of {}", path.display(), group.variables.join(", "));
+    Err(JobError::Argument { argument: "train.start".into(), reason })
 }
 
 /// What an observation encoder sees of samples.
 ///
 /// Errors: more places than there are.
-pub(super) fn places(observer: &Observer, normalizer: &Normalizer, seed: u64) -> Result<Places, DatasetError> {
+pub(super) fn places(
+    observer: &Observer,
+    (normalizer, group): (&Normalizer, &Group),
+    seed: u64,
+) -> Result<Places, JobError> {
     let available = normalizer.mask.iter().filter(|&&valid| valid).count();
+    fits(observer, available, group)?;
     let how = (observer.seed.unwrap_or(seed), observer.places == config::Places::Fixed);
-    Places::new(&normalizer.mask, observer.count.of(available), how)
+    Ok(Places::new(&normalizer.mask, observer.count.of(available), how)?)
+}
+
+/// Refuses more places than the `available` values of a sample.
+pub(super) fn fits(observer: &Observer, available: usize, group: &Group) -> Result<(), JobError> {
+    let count = observer.count.of(available);
+    let reason = || format!("{count} of {available} values of {} that can be observed: ask for fewer", group.name);
+    let refused = || JobError::Argument { argument: "train.observer.count".into(), reason: reason() };
+    (count <= available).then_some(()).ok_or_else(refused)
 }
 
 /// The network with an observation encoder for these places.
@@ -128,12 +147,12 @@ fn weights(graph: &Graph) -> impl Iterator<Item = (&str, &[usize])> {
     specs.map(|spec| (&spec.name[..], &spec.shape[..]))
 }
 
-/// The ops of a network, but for the choice of the latent values that stay, and the places of statistics, which follow a prior.
+/// The ops of a network, but for the choice of the values that stay or are dropped, and the places of statistics, which follow a prior.
 fn programs(graph: &Graph) -> impl Iterator<Item = Op> {
     let all = graph.encoder.nodes.iter().chain(&graph.decoder.nodes);
     let placed = |op: &Op| match op {
         Op::BatchNorm(norm) => Op::BatchNorm(BatchNorm { running: 0, ..*norm }),
         op => op.clone(),
     };
-    all.map(move |node| placed(&node.op)).filter(|op| !matches!(op, Op::KeepLargest(_)))
+    all.map(move |node| placed(&node.op)).filter(|op| !matches!(op, Op::KeepLargest(_) | Op::Dropout(_)))
 }

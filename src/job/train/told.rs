@@ -16,7 +16,7 @@ pub(super) fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
     let sees = fit.method.observing.as_ref().map_or_else(String::new, |places| format!(", sees {}", places.count()));
     ctx.report.log(format_args!(
         "train {}: {} for {}{sees}, {} parameters, latent {}, {:.1} MFLOP per sample and step; {} samples train, {} check",
-        fit.name(),
+        fit.name,
         fit.graph.name,
         fit.graph.sample(),
         fit.trained_len(),
@@ -26,7 +26,7 @@ pub(super) fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
         fit.split.valid.len()
     ));
     if let Some(prior) = fit.graph.prior.filter(|_| fit.after.is_none()) {
-        ctx.report.log(format_args!("train {}: latent values are stored in steps of {:.3e}", fit.name(), prior.step));
+        ctx.report.log(format_args!("train {}: latent values are stored in steps of {:.3e}", fit.name, prior.step));
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn log_epoch<B: Backend<Real = f32>>(
     let gradient = if norm.is_nan() { String::new() } else { format!("  gradient {norm:.2e}") };
     ctx.report.log(format_args!(
         "train {}: epoch {}/{}  loss {:.4e}{valid}{gradient}  {:.1} samples/s  ETA {left_s:.0} s",
-        fit.name(),
+        fit.name,
         epoch.epoch,
         fit.section.epochs,
         epoch.loss_train,
@@ -57,7 +57,7 @@ pub(super) fn log_epoch<B: Backend<Real = f32>>(
     ));
     let finite = |v: f64| if v.is_finite() { json!(v) } else { json!(null) };
     let fields = json!({
-        "group": fit.name(), "epoch": epoch.epoch, "loss_train": finite(epoch.loss_train),
+        "group": fit.name, "epoch": epoch.epoch, "loss_train": finite(epoch.loss_train),
         "loss_valid": finite(epoch.loss_valid), "rel_l2_valid": finite(epoch.rel_l2_valid),
         "bits_valid": finite(epoch.bits_valid), "gradient_norm": finite(epoch.gradient_norm), "seconds": epoch.seconds,
     });
