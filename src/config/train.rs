@@ -29,7 +29,9 @@ pub struct Train {
     pub shards: Option<usize>,
     /// Step size of Adam (beta 0.9, 0.999). Default: 2e-4 (VarDACAE).
     pub learning_rate: f64,
-    /// Several step sizes, of which the best is taken instead. Default: none.
+    /// Several step sizes instead: short trainings from the same start values, of which the one that ends with the least
+    /// validation loss tells the rate, also that of an observation encoder; without a validation part the least training loss.
+    /// Those that diverge are left out. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate_search: Option<LearningRateSearch>,
     /// What becomes of it. Default: `constant` (VarDACAE).
@@ -48,7 +50,7 @@ pub struct Train {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// Model file, or folder of models, whose weights are the start values: the same network, variables, grid, data.scale and
-    /// data.normalize; `model.keep`, loss and penalty are free. Default: none, start values are drawn.
+    /// data.normalize; `model.keep`, `model.dropout`, loss and penalty are free. Default: none, start values are drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<PathBuf>,
     /// An observation encoder, trained after the network, which then stays as it is. Default: none.
@@ -127,11 +129,12 @@ pub struct Model {
     /// `resnext`, `rdb`: parallel blocks N of a layer. Default: 1 for `resnext`, 4 for `rdb` (VarDACAE table 6).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cardinality: Option<usize>,
-    /// `backbone`, `resnext`, `rdb`, `rab`, `grdn`: a batch norm behind every activation between the convolutions of the backbone.
-    /// Default: false; tried and rejected by VarDACAE.
+    /// `backbone`, `resnext`, `rdb`, `rab`, `grdn`: a batch norm before every convolution of the backbone but the first. It has no
+    /// exact form: `compress` predicts by the other predictors then. Default: false; tried and rejected by VarDACAE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_norm: Option<bool>,
-    /// The same models: part of the channels that are dropped there in training. Default: 0; VarDACAE tried 0.33.
+    /// The same models: part of the channels that are dropped before them in training. Where a layer has one channel, as the first
+    /// of the published widths, that is all it knows. Default: 0; VarDACAE tried 0.33.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
     /// `tucodec`: with its residual attention blocks. Default: true.
@@ -260,6 +263,9 @@ impl Train {
         }
         checks.positive_real(self.learning_rate, "train.learning_rate");
         self.learning_rate_search.iter().for_each(|search| search.check(checks));
+        checks.require(self.epochs > 0 || self.learning_rate_search.is_none(), "train.learning_rate_search", || {
+            "a network that stays (`train.epochs: 0`) needs none".into()
+        });
         let decay = self.weight_decay.unwrap_or(0.0);
         checks.require(decay.is_finite() && decay >= 0.0, "train.weight_decay", || format!("{decay}: at least 0"));
         self.sparsity.iter().for_each(|sparsity| sparsity.check(checks));

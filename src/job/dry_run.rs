@@ -1,11 +1,11 @@
 //! `--dry-run`: everything that can be known without computing. Opens the headers of the inputs, allocates nothing.
 
+mod train;
+
 use std::collections::BTreeSet;
 
 use crate::archive::{Archive, Box4, ElementType, Source, Variable};
-use crate::config::{
-    Assimilate, Compress, Evaluate, Generate, Job, MethodName, ModelName, Observer, Reduction, Stage, Train,
-};
+use crate::config::{Assimilate, Compress, Evaluate, Generate, Job, MethodName, Stage};
 use crate::dataset::generate;
 use crate::dataset::{Split, Window};
 use crate::model::{Cost, Graph, Shape, TrainedModel, zoo};
@@ -175,85 +175,6 @@ impl Plan {
             self.others += if file < declared { file } else { file.saturating_sub(coded) };
         }
         Ok(all)
-    }
-
-    fn train(
-        &mut self,
-        job: &Job,
-        train: &Train,
-        groups: &[(Group, [usize; 4])],
-        ranks: usize,
-    ) -> Result<(), JobError> {
-        for (group, [samples, z, y, x]) in groups {
-            let field = [*z, *y, *x];
-            let window = groups::window(&job.data).unwrap_or(Window::whole(field));
-            let shape = Shape { grid: window.grid(field), channels: group.variables.len() };
-            let graph = zoo::trained(train, shape)?;
-            let cost = Cost::of(&graph);
-            let split = Split::new(*samples * window.count(field), &job.data.split, job.job.seed)?;
-            let steps = split.train.len().div_ceil(train.batch) * train.epochs;
-            let at_once = match job.job.reduction {
-                Reduction::Reproducible => train.batch / train.shards(),
-                Reduction::Fast => train.batch.div_ceil(ranks),
-            };
-            let (trained, valid) = (split.train.len(), split.valid.len());
-            self.say(
-                "train",
-                &format!("{} of {}: samples {shape}, {trained} train, {valid} check", graph.name, group.name),
-            );
-            let latent = graph.latent();
-            self.say(
-                "",
-                &format!(
-                    "  {} parameters ({} in the decoder), latent {} values ({latent}), {} of a sample{}",
-                    cost.params,
-                    cost.decoder_params,
-                    latent.len(),
-                    share(latent.len(), shape.len()),
-                    train.model.keep.map_or_else(String::new, |keep| format!(", {keep} not zero"))
-                ),
-            );
-            let step_flops = cost.train_flops as f64 * train.batch.min(trained) as f64;
-            self.say(
-                "",
-                &format!("  {steps} steps of {}FLOP, {}FLOP in all", si(step_flops), si(step_flops * steps as f64)),
-            );
-            let rows = train.batch.min(trained).div_ceil(ranks);
-            let penalized = footprint::penalty(train, graph.latent().len());
-            let components = if train.model.name == ModelName::Pca { footprint::components(&cost) } else { 0 };
-            let training = footprint::train(&cost, [shape.len(), penalized], [rows, at_once.min(rows)]) + components;
-            self.memory.push((Stage::Train, training.max(footprint::statistics(shape.len(), ranks))));
-            // The model with its statistics; checkpoints hold the parameters and two moments.
-            let numbers = cost.params * (1 + 3 * train.checkpoints_kept) + 2 * shape.len();
-            self.written += (numbers * REAL_BYTES) as u64;
-            if let Some(observer) = &train.observer {
-                let seen = (observer, shape, trained.div_ceil(train.batch));
-                self.observer(train, seen, [rows, at_once.min(rows)])?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The training of an observation encoder of samples of `shape`, in so many steps of an epoch.
-    fn observer(
-        &mut self,
-        train: &Train,
-        (observer, shape, steps): (&Observer, Shape, usize),
-        rows: [usize; 2],
-    ) -> Result<(), JobError> {
-        let graph = zoo::observing(train, shape)?;
-        let cost = Cost::of(&graph.observing());
-        let count = observer.count.of(shape.len());
-        let own = graph.params.trainable().iter().filter(|spec| spec.name.starts_with("observer."));
-        let own: usize = own.map(|spec| spec.len()).sum();
-        let (steps, share) = (steps * train.observer_epochs(), share(count, shape.len()));
-        let flops = si(cost.train_flops as f64 * train.batch as f64 * steps as f64);
-        let text = format!("{own} parameters, sees {count} values, {share}; {steps} steps, {flops}FLOP in all");
-        self.say("", &format!("  observation encoder: {text}"));
-        // Twice the sample goes in: values, and where they are.
-        self.memory.push((Stage::Train, footprint::train(&cost, [2 * shape.len(), 0], rows)));
-        self.written += (cost.params * (1 + 3 * train.checkpoints_kept) * REAL_BYTES) as u64;
-        Ok(())
     }
 
     fn compress(

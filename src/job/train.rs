@@ -109,10 +109,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let fast = job.reduction == Reduction::Fast;
         let shards = if fast { section.shards().max(ctx.world.size()) } else { section.shards() };
         let rows = section.batch.div_ceil(shards);
-        let lone = |program: &Program| program.batch_norms().any(|(node, _)| rows * node.shape.points() == 1);
-        if lone(&graph.encoder) || lone(&graph.decoder) {
-            return Err(TrainError::LoneValues { rows, shards }.into());
-        }
+        check_norms(&graph, (rows, shards))?;
         let bucket_bytes = (section.bucket_mb * 1.0e6) as usize;
         let steps = (section.epochs * split.train.len().div_ceil(section.batch)) as u64;
         let penalty = penalty(&section, job.seed, steps);
@@ -173,30 +170,36 @@ impl<B: Backend<Real = f32>> Fit<B> {
     /// Tries the learning rates of the section, if there are some, and takes the best; what they reached. Collective.
     fn search(&mut self, ctx: &Context) -> Result<serde_json::Value, JobError> {
         let Some(search) = self.section.learning_rate_search.take() else { return Ok(json!(null)) };
-        let (mut tried, mut best) = (Vec::new(), (f64::INFINITY, search.rates[0]));
+        let (mut tried, mut best, mut left_out) = (Vec::new(), None, None);
         for &rate in &search.rates {
             let trial = self.trial(ctx, (rate, search.epochs))?;
             let loss = match trial.fit(ctx) {
-                Ok((_, at)) => at.epochs.last().map_or(f64::INFINITY, |epoch| epoch.loss_train),
-                Err(JobError::Train(error @ TrainError::NotFinite { .. })) => {
-                    ctx.report.log(format_args!("train {}: {error}", trial.name));
-                    f64::INFINITY
+                Ok((_, at)) => {
+                    at.epochs.last().map(|e| if e.loss_valid.is_nan() { e.loss_train } else { e.loss_valid })
+                }
+                Err(JobError::Train(e @ (TrainError::NotFinite { .. } | TrainError::Validation { .. }))) => {
+                    ctx.report.log(format_args!("train {}: left out: {e}", trial.name));
+                    left_out = Some(e);
+                    None
                 }
                 Err(error) => return Err(error),
             };
             self.earlier += trial.steps;
-            tried.push(json!({"learning_rate": rate, "loss_train": loss.is_finite().then_some(loss)}));
-            best = if loss < best.0 { (loss, rate) } else { best };
+            tried.push(json!({"learning_rate": rate, "loss": loss}));
+            best = best.into_iter().chain(loss.map(|loss| (loss, rate))).min_by(|a, b| a.0.total_cmp(&b.0));
         }
+        let best = best.ok_or_else(|| left_out.expect("one of them ends, or fails"))?;
         self.section.learning_rate = search.times * best.1;
         ctx.report.log(format_args!("train {}: learning rate {}", self.name, self.section.learning_rate));
         self.identify(ctx)?;
         Ok(json!(tried))
     }
 
-    /// The training with this learning rate for so many epochs, of which nothing stays.
+    /// The training with this learning rate for so many epochs, of which the last checkpoint stays.
     fn trial(&self, ctx: &Context, (learning_rate, epochs): (f64, usize)) -> Result<Self, JobError> {
-        let section = Train { learning_rate, epochs, schedule: Schedule::Constant, ..self.section.clone() };
+        let (schedule, validate_every, checkpoints_kept) = (Schedule::Constant, epochs, 1);
+        let section =
+            Train { learning_rate, epochs, schedule, validate_every, checkpoints_kept, ..self.section.clone() };
         let name = format!("{}-rate-{learning_rate:e}", self.name);
         let checkpoints = self.checkpoints.join(format!("rate-{learning_rate:e}"));
         ctx.make_folder(&checkpoints)?;
@@ -433,11 +436,21 @@ pub(super) fn check(job: &Job, section: &Train, inputs: &[Input]) -> Result<(), 
         if section.start.is_some() {
             start_values(section, (&graph, &group), job)?;
         }
+        if job.job.reduction == Reduction::Reproducible {
+            check_norms(&graph, (section.batch.div_ceil(section.shards()), section.shards()))?;
+        }
         if let Some(observer) = &section.observer {
             start::fits(observer, graph.sample().len(), &group)?;
         }
     }
     Ok(())
+}
+
+/// Refuses batch norms over a single value.
+fn check_norms(graph: &Graph, (rows, shards): (usize, usize)) -> Result<(), TrainError> {
+    let lone = |program: &Program| program.batch_norms().any(|(node, _)| rows * node.shape.points() == 1);
+    let any = lone(&graph.encoder) || lone(&graph.decoder);
+    if any { Err(TrainError::LoneValues { rows, shards }) } else { Ok(()) }
 }
 
 /// What the latent values cost in a training of so many steps.

@@ -34,7 +34,7 @@ pub fn run_training<B: Backend>(
     x: &Var<B>,
     noise: &Stream,
 ) -> (Var<B>, Vec<Statistic<B>>) {
-    let mut training = Training { met: Vec::new(), noise };
+    let mut training = Training { met: Vec::new(), noise, dropouts: 0 };
     (interpret(tape, program, (params, Some(&mut training)), x), training.met)
 }
 
@@ -42,6 +42,8 @@ pub fn run_training<B: Backend>(
 struct Training<'a, B: Backend> {
     met: Vec<Statistic<B>>,
     noise: &'a Stream,
+    /// Dropouts so far.
+    dropouts: usize,
 }
 
 fn interpret<B: Backend>(
@@ -63,7 +65,10 @@ fn interpret<B: Backend>(
                 training.met.push((norm.running, statistic));
                 y
             }
-            (&Op::Dropout(part), Some(training)) => layers::dropout(tape, part, (training.noise, i), &inputs[0]),
+            (&Op::Dropout(part), Some(training)) => {
+                training.dropouts += 1;
+                layers::dropout(tape, part, (training.noise, training.dropouts), &inputs[0])
+            }
             _ => run_op(tape, node, params, inputs),
         });
     }

@@ -80,10 +80,10 @@ pub(super) fn keep_largest<B: Backend>(tape: &Tape<B>, count: usize, x: &Var<B>)
     tape.mul(x, &tape.constant(backend.activate(Activation::Square, 0, &sign), x.shape()))
 }
 
-/// x `(n, d, h, w, c)` with every channel of a sample 0 or over 1 - part, by the numbers of node `node`.
-pub(super) fn dropout<B: Backend>(tape: &Tape<B>, part: f64, (noise, node): (&Stream, usize), x: &Var<B>) -> Var<B> {
+/// x `(n, d, h, w, c)` with every channel of a sample 0 or over 1 - part, by the numbers of dropout `number` of a program.
+pub(super) fn dropout<B: Backend>(tape: &Tape<B>, part: f64, (noise, number): (&Stream, usize), x: &Var<B>) -> Var<B> {
     let (n, c) = (x.shape()[0], x.shape().channels());
-    let first = u32::try_from(node << 20).expect("a program has fewer than 2^12 ops");
+    let first = u32::try_from(number << 20).expect("a program has fewer than 2^12 dropouts");
     let pairs = (0..n * c).step_by(2).zip(first..).flat_map(|(_, block)| noise.uniforms(block));
     let factor = |u: f64| B::Real::from_f64(if u < part { 0.0 } else { 1.0 / (1.0 - part) });
     let factors: Vec<B::Real> = pairs.map(factor).take(n * c).collect();

@@ -86,8 +86,9 @@ fn backbone(params: &mut ParamTable, model: &config::Model, sample: Shape) -> (P
     let mut b = Builder::new(params, ENCODER, activation(model), sample);
     let mut x = if grdn { grouped_network(&mut b, model, 0) } else { 0 };
     for (layer, &to) in channels.iter().enumerate() {
+        x = if layer > 0 { ablated(&mut b, model, x) } else { x };
         x = b.conv(x, &at(&axes, layer), to);
-        x = if layer < last { activated(&mut b, model, x) } else { x };
+        x = if layer < last { b.activate(x) } else { x };
         x = if layer + 1 == BEFORE_BLOCKS { optional_layers(&mut b, model, x) } else { x };
     }
     let encoder = b.finish();
@@ -96,9 +97,10 @@ fn backbone(params: &mut ParamTable, model: &config::Model, sample: Shape) -> (P
     let mut x = 0;
     for layer in (0..=last).rev() {
         x = if layer + 1 == BEFORE_BLOCKS { optional_layers(&mut b, model, x) } else { x };
+        x = ablated(&mut b, model, x);
         x = b.conv_transpose(x, &at(&axes, layer), if layer > 0 { channels[layer - 1] } else { sample.channels });
         // The published program, meaning to drop the last activation of the decoder, drops its GRDN.
-        x = if layer > 0 || grdn && published { activated(&mut b, model, x) } else { x };
+        x = if layer > 0 || grdn && published { b.activate(x) } else { x };
     }
     if grdn && !published {
         grouped_network(&mut b, model, x);
@@ -106,13 +108,11 @@ fn backbone(params: &mut ParamTable, model: &config::Model, sample: Shape) -> (P
     (encoder, b.finish())
 }
 
-/// An activation, and behind it the ablations of the paper: a norm, channels that are dropped.
-fn activated(b: &mut Builder, model: &config::Model, x: Value) -> Value {
-    let mut x = b.activate(x);
-    if model.batch_norm == Some(true) {
-        x = b.batch_norm(x, NORM_MOMENTUM);
-    }
-    b.dropout(x, model.dropout.unwrap_or(0.0))
+/// What a convolution of the backbone reads in the ablations of the paper: channels are dropped, then normalized (VarDACAE,
+/// NNBuilder.conv); not what the network reads.
+fn ablated(b: &mut Builder, model: &config::Model, x: Value) -> Value {
+    let x = b.dropout(x, model.dropout.unwrap_or(0.0));
+    if model.batch_norm == Some(true) { b.batch_norm(x, NORM_MOMENTUM) } else { x }
 }
 
 /// The layers of each axis for strides 1, 1, 2, 2, ...

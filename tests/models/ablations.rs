@@ -66,7 +66,7 @@ fn dropout_is_other_in_every_step_has_its_derivatives_and_is_gone_from_the_model
 fn dropped_channels_are_as_many_as_asked_and_the_others_larger() {
     // A convolution that copies: the output tells which of 600 channels of a sample were dropped.
     const CHANNELS: usize = 600;
-    let model = Model { channels: Some(Channels::Each(vec![CHANNELS, 2])), dropout: Some(0.25), ..Model::default() };
+    let model = Model { channels: Some(Channels::Each(vec![CHANNELS, 2, 2])), dropout: Some(0.25), ..Model::default() };
     let graph = zoo::build(&model, Shape { grid: [1, 1, 1], channels: 1 }).unwrap();
     let mut program = graph.encoder.clone();
     program.nodes.truncate(3); // convolution, activation, dropout
@@ -86,10 +86,10 @@ fn dropped_channels_are_as_many_as_asked_and_the_others_larger() {
 }
 
 #[test]
-fn batch_norms_stand_behind_the_activations_of_the_backbone() {
+fn batch_norms_stand_before_the_convolutions_of_the_backbone_but_the_first() {
     let [plain, normed] = [false, true].map(|norm| graph(norm, None));
     let norms = |graph: &Graph| graph.encoder.batch_norms().chain(graph.decoder.batch_norms()).count();
-    assert_eq!((norms(&plain), norms(&normed)), (0, 4));
-    // Scale and shift of 3 + 6 channels in the encoder, 6 + 3 in the decoder.
-    assert_eq!(normed.params.trainable_len() - plain.params.trainable_len(), 2 * (3 + 6 + 6 + 3));
+    assert_eq!((norms(&plain), norms(&normed)), (0, 5));
+    // Scale and shift of 3 + 6 channels in the encoder, 4 + 6 + 3 in the decoder.
+    assert_eq!(normed.params.trainable_len() - plain.params.trainable_len(), 2 * (3 + 6 + 4 + 6 + 3));
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::check::Checks;
 
-/// Short trainings from the same start values, one for each step size; the one with the least `loss_train` is taken, times a
-/// factor (VarDACAE, lr_opt). A rate with which training diverges is left out.
+/// Short trainings from the same start values, one for each step size; the one that ends with the least validation loss, or without
+/// a validation part training loss (VarDACAE: always that), tells the rate, times a factor. Those that diverge are left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LearningRateSearch {

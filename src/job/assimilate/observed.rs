@@ -81,10 +81,18 @@ impl Observed {
 
     /// Test states of which nothing is observed.
     pub(super) fn unseen(&self, states: &States) -> usize {
+        let moves = |row: usize| states.normalizer.at(row).1 > 0.0;
         match self {
-            Self::Twin { .. } => 0,
+            Self::Twin { rows, .. } => {
+                if rows.iter().any(|&row| moves(row)) {
+                    0
+                } else {
+                    states.test.len()
+                }
+            }
             Self::File { list, .. } => {
-                let seen = |position: &usize| list.iter().any(|o| o.position.is_none_or(|own| own == *position));
+                let of = |o: &Placed, position: usize| o.position.is_none_or(|own| own == position);
+                let seen = |position: &usize| list.iter().any(|o| of(o, *position) && moves(o.nearest.0));
                 (0..states.test.len()).filter(|position| !seen(position)).count()
             }
         }

@@ -68,7 +68,7 @@ pub(super) fn start_values(
         };
         return refused(format!(
             "{shown} holds {}, this job trains {}: give the same model, widths, activation and grid; only `keep`, \
-             sparsity and rate may differ",
+             dropout, sparsity and rate may differ",
             of(theirs),
             of(graph)
         ));
