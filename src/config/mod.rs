@@ -213,7 +213,9 @@ impl Job {
                 o.places == Places::Drawn || file.is_none() && count == o.count && seeds[0] == seeds[1]
             };
             checks.require(train.observer.as_ref().is_none_or(same), "assimilate.observations", || {
-                "others than the fixed places of `train.observer`: give both the same count and seed, or train with `places: drawn`".into()
+                "others than the fixed places of `train.observer`: give both the same count and seed, or train with \
+                 `places: drawn`"
+                    .into()
             });
         }
     }

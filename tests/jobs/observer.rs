@@ -211,7 +211,20 @@ fn cells_that_never_move_are_not_seen_and_an_observation_is_of_its_nearest_cell(
         assert!((found[state] / background[state] - 1.0).abs() < 0.2, "{found:?} {background:?}");
     }
 
-    // 4. A network that stays keeps its statistics, whatever the data.
+    // 4. In an archive of latents alone they come back as they are.
+    let coded =
+        ["assimilate=null", "train.observer=null", "compress={error_bound: {}}", "decompress={}", "job.output=coded"];
+    run_set(&here, BLOCK, (1, ""), &coded).answer();
+    let source = sci_hpc::archive::Source::open(&here.join("coded/decompressed/block.nc")).unwrap();
+    let variable = source.variable("s").unwrap().clone();
+    let back = source.read_field64(&variable, &sci_hpc::archive::Box4::whole(variable.shape)).unwrap().values;
+    let off = |still: bool| {
+        let cells = back.iter().zip(&values).enumerate().filter(|(i, _)| (i % CELLS[2] < 3) == still);
+        cells.map(|(_, (back, value))| (back - f64::from(*value)).abs()).fold(0.0, f64::max)
+    };
+    assert!(off(true) == 0.0 && off(false) > 0.1, "{} {}", off(true), off(false));
+
+    // 5. A network that stays keeps its statistics, whatever the data.
     block(&here, 5.0);
     let stays = ["train.start=out/model.h5", "train.epochs=0", "assimilate=null", "job.output=stays"];
     run_set(&here, BLOCK, (1, ""), &stays).answer();

@@ -19,3 +19,17 @@ mod sparsity;
 mod torch;
 mod weights;
 mod zoo;
+
+/// A step as most tests want it: the squared loss in one shard.
+fn method() -> sci_hpc::train::Method {
+    sci_hpc::train::Method {
+        loss: sci_hpc::config::Loss::Squared,
+        penalty: None,
+        principal: false,
+        shards: 1,
+        bucket_bytes: 1 << 20,
+        fast: false,
+        observing: None,
+        seed: 7,
+    }
+}

@@ -4,7 +4,7 @@ use faer::{Mat, Side};
 use ndarray::Array5;
 use sci_hpc::backend::optimize::Adam;
 use sci_hpc::backend::{Backend, Cpu};
-use sci_hpc::config::{self, Loss};
+use sci_hpc::config;
 use sci_hpc::dataset::{Batch, Cursor};
 use sci_hpc::model::{Autoencoder, Graph, Shape, init, zoo};
 use sci_hpc::train::{Method, Optimizer, Trainer};
@@ -56,16 +56,7 @@ impl Case {
     fn pass<B: Backend<Real = f32>>(&self, backend: &B, passes: u32) -> (Vec<f32>, f64) {
         let (world, graph, [d, h, w]) = (World::serial(), self.graph(), self.grid);
         let (samples, valid) = self.samples();
-        let method = Method {
-            loss: Loss::Squared,
-            penalty: None,
-            principal: true,
-            shards: 2,
-            bucket_bytes: 1 << 20,
-            fast: false,
-            observing: None,
-            seed: 7,
-        };
+        let method = Method { principal: true, shards: 2, ..crate::method() };
         let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(1.0e-3));
         let mut trainer = Trainer::new(&world, backend, (&graph, &init::start_values(&graph, 7)), (method, optimizer));
         let mut left = f64::NAN;

@@ -5,10 +5,10 @@ use ndarray::Array5;
 use sci_hpc::backend::gpu::{Driver, Emulated, Gpu, Math};
 use sci_hpc::backend::optimize::Adam;
 use sci_hpc::backend::{Backend, Cpu};
-use sci_hpc::config::{self, Loss};
+use sci_hpc::config;
 use sci_hpc::dataset::{Batch, Cursor};
 use sci_hpc::model::{Graph, Shape, init, zoo};
-use sci_hpc::train::{Method, Optimizer, Trainer};
+use sci_hpc::train::{Optimizer, Trainer};
 use sci_hpc::world::World;
 
 use crate::common::{assert_close, noise};
@@ -39,19 +39,9 @@ fn batch(number: usize) -> Batch {
 /// Losses of six steps and the parameters after them; `after` is called after each step.
 fn train<B: Backend<Real = f32>>(backend: &B, ahead: bool, mut after: impl FnMut()) -> (Vec<f64>, Vec<f64>) {
     let (world, graph) = (World::serial(), graph());
-    let method = Method {
-        loss: Loss::Squared,
-        penalty: None,
-        principal: false,
-        shards: 1,
-        bucket_bytes: 1 << 20,
-        fast: false,
-        observing: None,
-        seed: 7,
-    };
     let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(1.0e-3));
     let params = init::start_values(&graph, 7);
-    let mut trainer = Trainer::new(&world, backend, (&graph, &params), (method, optimizer));
+    let mut trainer = Trainer::new(&world, backend, (&graph, &params), (crate::method(), optimizer));
     let mut losses = Vec::new();
     for number in 0..6 {
         let next = batch(number + 1);

@@ -147,7 +147,8 @@ fn weights(graph: &Graph) -> impl Iterator<Item = (&str, &[usize])> {
     specs.map(|spec| (&spec.name[..], &spec.shape[..]))
 }
 
-/// The ops of a network, but for the choice of the values that stay or are dropped, and the places of statistics, which follow a prior.
+/// The ops of a network, but for the choice of the values that stay or are dropped, and the places of statistics, which follow
+/// a prior.
 fn programs(graph: &Graph) -> impl Iterator<Item = Op> {
     let all = graph.encoder.nodes.iter().chain(&graph.decoder.nodes);
     let placed = |op: &Op| match op {
