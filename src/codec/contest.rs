@@ -1,6 +1,8 @@
 //! Which coder a tile is given to: all compete on a part of it. Encoder only.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
 
 use super::container::Method;
 use super::field::{Cell, Field};
@@ -116,14 +118,16 @@ pub(super) fn rivals<W: Work>(fields: &[Field<W>], predictor: Predictor, aim: Ai
     let is_whole = |parts: &[Part<W>]| parts[0].shape == fields[0].shape;
     // 1. Options.
     let sieve = Sieve::new(fields, aim, allowed(Predictor::Linear));
-    let mut tuned = Vec::new();
-    if allowed(Predictor::Interpolation) {
+    let interpolation = || {
         let first = sieve.pass(interpolations(fields[0].shape, aim));
-        tuned.extend(first.map(|first| grown(&sieve.small, first, aim)));
-    }
-    if allowed(Predictor::Lorenzo) {
-        tuned.extend(sieve.pass(lorenzo::Options::candidates(fields[0].shape).into_iter().map(Coder::Lorenzo)));
-    }
+        first.map(|first| grown(&sieve.small, first, aim))
+    };
+    let neighbors = || sieve.pass(lorenzo::Options::candidates(fields[0].shape).into_iter().map(Coder::Lorenzo));
+    let tuned = rayon::join(
+        || allowed(Predictor::Interpolation).then(interpolation).flatten(),
+        || allowed(Predictor::Lorenzo).then(neighbors).flatten(),
+    );
+    let tuned: Vec<_> = tuned.0.into_iter().chain(tuned.1).collect();
     // 2. The transform alone: its step, unless that is found later, where a mean is the aim.
     let Sieve { small, linear, .. } = sieve;
     if let (true, Some((_, choice))) = (tuned.is_empty(), linear) {
@@ -132,15 +136,17 @@ pub(super) fn rivals<W: Work>(fields: &[Field<W>], predictor: Predictor, aim: Ai
         return if known { vec![choice] } else { best().into_iter().collect() };
     }
     // 3. Coders, on a larger part if there is one.
-    let (large, mut found) = if is_whole(&small) {
-        (small, tuned)
-    } else {
-        let large = parts(fields, CONTEST_VALUES, Place::Middle);
-        let tuned = tuned.into_iter().map(|(_, choice)| Choice { bound: aim.bound, ..choice });
-        let found = tuned.filter_map(|choice| shortest(&large, std::iter::once(choice), aim.rmse)).collect();
-        (large, found)
+    let tried = is_whole(&small);
+    let large = if tried { small } else { parts(fields, CONTEST_VALUES, Place::Middle) };
+    let again = |(bits, choice): (f64, Choice)| {
+        let anew = || shortest(&large, std::iter::once(Choice { bound: aim.bound, ..choice }), aim.rmse);
+        if tried { Some((bits, choice)) } else { anew() }
     };
-    found.extend(linear.and_then(|_| transform(&large, aim)));
+    let (mut found, transform) = rayon::join(
+        || tuned.into_par_iter().filter_map(again).collect::<Vec<_>>(),
+        || linear.and_then(|_| transform(&large, aim)),
+    );
+    found.extend(transform);
     let whole = is_whole(&large);
     near(found, |coder| match coder {
         _ if whole => ESTIMATE_OFF,
@@ -162,14 +168,14 @@ struct Sieve<'f, W> {
     /// The transform with the step that is tried first, if it is allowed, and its bits there.
     linear: Option<(f64, Choice)>,
     /// The second part, and the most bits there.
-    corner: OnceCell<(Vec<Part<W>>, f64)>,
+    corner: OnceLock<(Vec<Part<W>>, f64)>,
 }
 
 impl<'f, W: Work> Sieve<'f, W> {
     fn new(fields: &'f [Field<'f, W>], aim: Aim, linear: bool) -> Self {
         let small = parts(fields, OPTIONS_VALUES, Place::Middle);
         let linear = if linear { transforms(&small, aim, EIGHTHS[EIGHTHS_FIRST]) } else { None };
-        Self { fields, aim, small, linear, corner: OnceCell::new() }
+        Self { fields, aim, small, linear, corner: OnceLock::new() }
     }
 
     /// The best of `coders` on any field, if it passes; of the first two, one with time and one without, where these are so
@@ -276,17 +282,20 @@ fn of_all<W>(parts: &[Part<W>], coders: impl Iterator<Item = Coder> + Clone, aim
         .flat_map(move |field| coders.clone().map(move |coder| Choice { field, coder, shrink, bound: aim.bound }))
 }
 
-/// The choice with the fewest bits, and these; with the step that leads to `rmse`, if it is given.
+/// The choice with the fewest bits, the first of equals, and these; with the step that leads to `rmse`, if it is given. Threads
+/// that have no tile of their own help.
 fn shortest<W: Work>(
     parts: &[Part<W>],
     choices: impl Iterator<Item = Choice>,
     rmse: Option<f64>,
 ) -> Option<(f64, Choice)> {
-    let tried = choices.map(|choice| {
+    let choices: Vec<Choice> = choices.collect();
+    let tried = choices.into_par_iter().map(|choice| {
         let (bits, factor) = parts[choice.field].trial(choice, rmse);
         (bits, Choice { bound: choice.bound * factor, ..choice })
     });
-    tried.min_by(|a, b| a.0.total_cmp(&b.0))
+    let tried: Vec<(f64, Choice)> = tried.collect();
+    tried.into_iter().min_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 /// Where a part is cut out.

@@ -6,10 +6,15 @@
 //!
 //! Only the encoder runs this: what it decides is stored as integers.
 
+use super::lines::wide;
+
 /// Rounds of reweighting.
 const ROUNDS: usize = 2;
 /// Pull towards the prior, in parts of the mean diagonal of the normal matrix.
 const RIDGE: f64 = 1.0e-4;
+/// Rows whose products are summed together, and sums side by side.
+const ROWS: usize = 128;
+const LANES: usize = 8;
 
 /// Rows of a linear model: `columns` numbers each, and the target.
 #[derive(Debug, Default)]
@@ -70,21 +75,63 @@ impl Samples {
         let n = self.columns;
         let mut matrix = vec![0.0; n * n];
         let mut right = vec![0.0; n];
-        for (row, &target) in self.rows.chunks_exact(n).zip(&self.targets) {
-            let importance = scale.map_or(1.0, |s| {
-                let residual: f64 = target - row.iter().zip(weights).map(|(a, w)| a * w).sum::<f64>();
-                s / residual.abs().max(s)
-            });
-            for i in 0..n {
-                let a = importance * row[i];
-                right[i] += a * target;
-                for (m, &b) in matrix[i * n..i * n + i + 1].iter_mut().zip(row) {
-                    *m += a * b;
-                }
+        // Numbers by column, rows of zeros behind the last; then the targets.
+        let mut columns = vec![[0.0; ROWS]; n + 1];
+        for (rows, targets) in self.rows.chunks(n * ROWS).zip(self.targets.chunks(ROWS)) {
+            if targets.len() < ROWS {
+                columns.fill([0.0; ROWS]);
             }
+            for (r, (row, &target)) in rows.chunks_exact(n).zip(targets).enumerate() {
+                columns.iter_mut().zip(row.iter().chain([&target])).for_each(|(column, &x)| column[r] = x);
+            }
+            add_products(&columns, weights, scale, &mut matrix, &mut right);
         }
         (matrix, right)
     }
+}
+
+wide! {
+    fn add_products(columns: &[[f64; ROWS]], weights: &[f64], scale: Option<f64>, matrix: &mut [f64], right: &mut [f64])
+        = add_products_lanes
+}
+
+/// Adds the products of some rows, weighted by s / max(|residual|, s) if there is a scale s, to the normal equations.
+#[inline(always)]
+fn add_products_lanes(
+    columns: &[[f64; ROWS]],
+    weights: &[f64],
+    scale: Option<f64>,
+    matrix: &mut [f64],
+    right: &mut [f64],
+) {
+    let (targets, columns) = columns.split_last().expect("the targets are the last column");
+    let mut importance = [1.0; ROWS];
+    if let Some(s) = scale {
+        let mut residuals = *targets;
+        for (column, w) in columns.iter().zip(weights) {
+            residuals.iter_mut().zip(column).for_each(|(residual, x)| *residual -= x * w);
+        }
+        importance = residuals.map(|residual| s / residual.abs().max(s));
+    }
+    for (i, column) in columns.iter().enumerate() {
+        let weighted: [f64; ROWS] = std::array::from_fn(|r| importance[r] * column[r]);
+        right[i] += product(&weighted, targets);
+        for (m, other) in matrix[i * columns.len()..][..=i].iter_mut().zip(columns) {
+            *m += product(&weighted, other);
+        }
+    }
+}
+
+/// a . b, in the same order on every machine.
+#[inline(always)]
+fn product(a: &[f64; ROWS], b: &[f64; ROWS]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
+        for (lane, (a, b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += a * b;
+        }
+    }
+    lanes.iter().sum()
 }
 
 /// Solves (M + k I) w = b + k prior with k = RIDGE x mean diagonal; M is given by its lower triangle.
@@ -123,6 +170,33 @@ fn solve_ridge(mut matrix: Vec<f64>, mut right: Vec<f64>, prior: &[f64]) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn normal_equations_are_the_sums_over_all_rows() {
+        let number = |i: usize| ((i as f64 * 0.731).sin() * 977.0).fract();
+        for (n, rows) in [(1, 5), (3, ROWS), (7, 3 * ROWS + 19)] {
+            let mut samples = Samples::new(n);
+            (0..rows).for_each(|r| samples.push((0..n).map(|i| number(r * (n + 1) + i)), number(r * (n + 1) + n)));
+            let weights: Vec<f64> = (0..n).map(|i| number(1000 + i)).collect();
+            for scale in [None, Some(0.1)] {
+                let (matrix, right) = samples.normal_equations(&weights, scale);
+                let importance = |r: usize| {
+                    let row = &samples.rows[r * n..(r + 1) * n];
+                    let residual = samples.targets[r] - row.iter().zip(&weights).map(|(x, w)| x * w).sum::<f64>();
+                    scale.map_or(1.0, |s: f64| s / residual.abs().max(s))
+                };
+                let close = |found: f64, x: &dyn Fn(usize) -> f64| {
+                    let sum: f64 = (0..rows).map(|r| importance(r) * x(r)).sum();
+                    assert!((found - sum).abs() < 1e-10 * rows as f64, "{found} {sum}");
+                };
+                let at = |r: usize, i: usize| samples.rows[r * n + i];
+                for i in 0..n {
+                    close(right[i], &|r| at(r, i) * samples.targets[r]);
+                    (0..=i).for_each(|j| close(matrix[i * n + j], &|r| at(r, i) * at(r, j)));
+                }
+            }
+        }
+    }
 
     fn line(noise: impl Fn(usize) -> f64) -> Samples {
         let mut samples = Samples::new(2);

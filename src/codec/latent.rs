@@ -6,10 +6,13 @@
 //! steps       varint   samples of the tile
 //! cells       varint   latent positions of a sample
 //! channels    varint
-//! form        u8       0: the symbols; 1: differences to the step before; 2: gaps, see `sparse`, and nothing else follows
-//! scales      deflated per channel the mean magnitude in 1/8, cut at 8191, u16
-//! expectation 5 bytes  3 x 12 bits, see `context`: near = scale of the channel; before = magnitudes at the cell
-//!                      before and the step before, same channel
+//! form        u8       0: the symbols; 1: differences to the step before; 2: gaps, see `sparse`, and nothing else follows;
+//!                      3, 4: as 0, 1, with scales that hyper-latents tell
+//! scales      deflated forms 0, 1: per channel the mean magnitude in 1/8, cut at 8191, u16
+//! hyper       block    forms 3, 4: the latent stream of the hyper-latents, of as many steps; their decoder, which is not
+//!                      in the stream, makes of it a scale per symbol, u16
+//! expectation 5 bytes  3 x 12 bits, see `context`: near = scale of the channel, or of the symbol; before = magnitudes at the
+//!                      cell before and the step before, same channel
 //! residuals            see `context`
 //! ```
 
@@ -33,13 +36,33 @@ const ROWS: usize = 64;
 /// Most weights that a byte stands for.
 const WEIGHTS_PER_BYTE: usize = 64;
 
+/// So many make a magnitude of 1: scales of channels, and of symbols.
+const UNIT: usize = 8;
+const HYPER_UNIT: usize = 32;
+
 /// How symbols are written.
 #[derive(Clone, Copy)]
 enum Form {
     Symbols = 0,
     Changes = 1,
     Gaps = 2,
+    SymbolsUnderHyper = 3,
+    ChangesUnderHyper = 4,
 }
+
+/// Hyper-latents of a tile, and what their decoder makes of them.
+#[derive(Debug, Clone, Copy)]
+pub struct HyperLatents<'a> {
+    /// As many steps as the latents have.
+    pub shape: LatentShape,
+    /// Of at most 2^26 in magnitude.
+    pub symbols: &'a [i32],
+    /// A magnitude for every symbol of the latents, in 1/32.
+    pub scales: &'a [u16],
+}
+
+/// Where the scales of hyper-latents come from: their shape, and what their decoder makes of their symbols.
+pub type HyperDecoder<'a> = (LatentShape, &'a dyn Fn(&[i32]) -> Option<Vec<u16>>);
 
 /// Extents of the latents of a tile: symbols lie as (step, cell, channel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,13 +104,35 @@ pub fn encode_latent(symbols: &[i32], shape: LatentShape) -> Vec<u8> {
         Some(gaps) if symbols.len() >= SPARSEST * nonzero => return gaps,
         gaps => gaps,
     };
-    let frame = shape.frame();
-    let direct = encode_as(symbols, shape, false);
-    let changes: Vec<i32> =
-        (0..symbols.len()).map(|i| symbols[i] - i.checked_sub(frame).map_or(0, |j| symbols[j])).collect();
-    let codable = shape.steps > 1 && changes.iter().all(|s| s.unsigned_abs() <= RESIDUAL_MAX.unsigned_abs());
-    let changed = codable.then(|| encode_as(&changes, shape, true));
+    let direct = encode_by_channel(symbols, shape, Form::Symbols);
+    let changed = changes(symbols, shape).map(|changes| encode_by_channel(&changes, shape, Form::Changes));
     [Some(direct), changed, gaps].into_iter().flatten().min_by_key(Vec::len).expect("one form at least")
+}
+
+/// The same under scales that hyper-latents tell, which lie in the stream.
+///
+/// # Panics
+/// As [`encode_latent`], and if there is not one scale per symbol.
+pub fn encode_latent_under(symbols: &[i32], shape: LatentShape, hyper: HyperLatents) -> Vec<u8> {
+    assert_eq!((symbols.len(), hyper.shape.steps), (hyper.scales.len(), shape.steps), "hyper-latents of {shape:?}");
+    let stream = encode_latent(hyper.symbols, hyper.shape);
+    let encode = |symbols: &[i32], form| {
+        let mut out = head(shape, form);
+        out.block(&stream);
+        encode_by(symbols, shape, (HYPER_UNIT, |i| u32::from(hyper.scales[i])), &mut out);
+        out.bytes
+    };
+    let direct = encode(symbols, Form::SymbolsUnderHyper);
+    let changed = changes(symbols, shape).map(|changes| encode(&changes, Form::ChangesUnderHyper));
+    changed.into_iter().chain([direct]).min_by_key(Vec::len).expect("one form at least")
+}
+
+/// Differences to the step before, if there are steps and they can be coded.
+fn changes(symbols: &[i32], shape: LatentShape) -> Option<Vec<i32>> {
+    let change = |i: usize| symbols[i] - i.checked_sub(shape.frame()).map_or(0, |j| symbols[j]);
+    let changes: Vec<i32> = (0..symbols.len()).map(change).collect();
+    let codable = shape.steps > 1 && changes.iter().all(|s| s.unsigned_abs() <= RESIDUAL_MAX.unsigned_abs());
+    codable.then_some(changes)
 }
 
 /// Magnitudes that are known before symbol `i`: at the cell before and at the step before.
@@ -106,34 +151,54 @@ fn head(shape: LatentShape, form: Form) -> Writer {
     out
 }
 
-fn encode_as(symbols: &[i32], shape: LatentShape, change: bool) -> Vec<u8> {
-    let magnitudes: Vec<u16> = symbols.iter().map(|&s| context::magnitude(s)).collect();
+fn encode_by_channel(symbols: &[i32], shape: LatentShape, form: Form) -> Vec<u8> {
     let mut sums = vec![0u64; shape.channels];
     symbols.iter().enumerate().for_each(|(i, s)| sums[i % shape.channels] += u64::from(s.unsigned_abs()));
     let per_channel = (shape.steps * shape.cells).max(1) as u64;
-    let scales: Vec<u16> = sums.iter().map(|s| (s * 8 / per_channel).min(8191) as u16).collect();
-    let row = |i: usize| {
-        [f64::from(scales[i % shape.channels]), f64::from(before(&magnitudes, i, shape)), f64::from(magnitudes[i])]
-    };
+    let scales: Vec<u16> = sums.iter().map(|s| (s * UNIT as u64 / per_channel).min(8191) as u16).collect();
+    let mut out = head(shape, form);
+    out.deflated(&scales.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>());
+    encode_by(symbols, shape, (UNIT, |i| u32::from(scales[i % shape.channels])), &mut out);
+    out.bytes
+}
+
+/// Expectation and residuals of symbols of these scales, so many of which make a magnitude of 1.
+fn encode_by(
+    symbols: &[i32],
+    shape: LatentShape,
+    (unit, scale): (usize, impl Fn(usize) -> u32),
+    out: &mut Writer,
+) {
+    let magnitudes: Vec<u16> = symbols.iter().map(|&s| context::magnitude(s)).collect();
+    let row =
+        |i: usize| [f64::from(scale(i)), f64::from(before(&magnitudes, i, shape)), f64::from(magnitudes[i])];
     let rows: Vec<[f64; 3]> = (0..symbols.len()).step_by(symbols.len().div_ceil(20_000).max(1)).map(row).collect();
-    let expectation = Expectation::fit(&rows, [8, 2]);
+    let expectation = Expectation::fit(&rows, [unit, 2]);
     let mut residuals = Residuals::with_capacity(symbols.len());
     for (i, &symbol) in symbols.iter().enumerate() {
-        residuals.push(symbol, expectation.bin(u32::from(scales[i % shape.channels]), before(&magnitudes, i, shape)));
+        residuals.push(symbol, expectation.bin(scale(i), before(&magnitudes, i, shape)));
     }
-    let mut out = head(shape, if change { Form::Changes } else { Form::Symbols });
-    out.deflated(&scales.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>());
     let mut bits = BitWriter::default();
     expectation.write(&mut bits);
     out.bytes.extend(bits.finish());
-    residuals.write(&mut out);
-    out.bytes
+    residuals.write(out);
 }
 
 /// Decodes a latent stream that was checked against its hash.
 ///
 /// Errors: a damaged stream, or one of another shape.
 pub fn decode_latent(bytes: &[u8], shape: LatentShape) -> Result<Vec<i32>, CodecError> {
+    decode_latent_under(bytes, shape, None)
+}
+
+/// The same of streams with or without hyper-latents, of which the decoder is given.
+///
+/// Errors: as [`decode_latent`], and hyper-latents without a decoder, or that it refuses.
+pub fn decode_latent_under(
+    bytes: &[u8],
+    shape: LatentShape,
+    hyper: Option<HyperDecoder>,
+) -> Result<Vec<i32>, CodecError> {
     let mut reader = Reader::new(bytes, STREAM);
     let version = reader.u8("version")?;
     if version != VERSION {
@@ -152,28 +217,48 @@ pub fn decode_latent(bytes: &[u8], shape: LatentShape) -> Result<Vec<i32>, Codec
         }
         return sparse::decode(&mut reader, shape);
     }
-    if form > Form::Gaps as u8 {
-        return Err(reader.out_of_range("form", u64::from(form), Form::Gaps as u64));
+    let last = if hyper.is_some() { Form::ChangesUnderHyper } else { Form::Gaps };
+    if form > last as u8 {
+        return Err(reader.out_of_range("form", u64::from(form), last as u64));
     }
-    let change = form == Form::Changes as u8;
-    let scales = reader.deflated(2 * shape.channels, "scales")?;
-    if scales.len() != 2 * shape.channels {
-        return Err(reader.out_of_range("bytes of scales", scales.len() as u64, 2 * shape.channels as u64));
-    }
-    let scales: Vec<u32> =
-        scales.as_chunks::<2>().0.iter().map(|&b| u32::from(u16::from_le_bytes(b).min(8191))).collect();
+    let change = [Form::Changes as u8, Form::ChangesUnderHyper as u8].contains(&form);
+    let scales = match hyper.filter(|_| form > Form::Gaps as u8) {
+        Some(hyper) => scales_of(&mut reader, shape, hyper)?,
+        None => scales_by_channel(&mut reader, shape.channels)?,
+    };
     let expectation = Expectation::read(&mut BitReader::new(reader.take(5, "expectation")?));
     let mut residuals = ResidualReader::new(&mut reader)?;
     let (mut symbols, mut magnitudes) = (Vec::new(), Vec::new());
     let frame = shape.frame();
     for i in 0..shape.count() {
-        let q = residuals.next(expectation.bin(scales[i % shape.channels], before(&magnitudes, i, shape)));
+        let q = residuals.next(expectation.bin(u32::from(scales[i % scales.len()]), before(&magnitudes, i, shape)));
         magnitudes.push(context::magnitude(q));
         let base = if change { i.checked_sub(frame).map_or(0, |j| symbols[j]) } else { 0 };
         symbols.push(q.wrapping_add(base));
     }
     residuals.finish(&reader)?;
     Ok(symbols)
+}
+
+/// Scales of channels.
+fn scales_by_channel(reader: &mut Reader, channels: usize) -> Result<Vec<u16>, CodecError> {
+    let scales = reader.deflated(2 * channels, "scales")?;
+    if scales.len() != 2 * channels {
+        return Err(reader.out_of_range("bytes of scales", scales.len() as u64, 2 * channels as u64));
+    }
+    Ok(scales.as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b).min(8191)).collect())
+}
+
+/// Scales of symbols.
+fn scales_of(
+    reader: &mut Reader,
+    shape: LatentShape,
+    (hyper, decode): HyperDecoder,
+) -> Result<Vec<u16>, CodecError> {
+    let symbols = decode_latent(reader.block("hyper-latents")?, hyper)?;
+    let scales = decode(&symbols).unwrap_or_default();
+    let fit = scales.len() == shape.count();
+    if fit { Ok(scales) } else { Err(reader.out_of_range("scales", scales.len() as u64, shape.count() as u64)) }
 }
 
 /// Codes the integer weights (row, channel) of a network, of at most 2^26 in magnitude, like latents with a step for a row.

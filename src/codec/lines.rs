@@ -26,16 +26,16 @@ pub(super) fn weighted<W: Work>(
 /// Defines a function that runs `$plain`, an `#[inline(always)]` one, with four f64 side by side where the processor has
 /// AVX2, eight where it has AVX-512. Lanes never mix and nothing is fused, so the bits are the same.
 macro_rules! wide {
-    (fn $name:ident<W>($($argument:ident: $kind:ty),*) = $plain:ident) => {
-        fn $name<W: Work>($($argument: $kind),*) {
+    (fn $name:ident$(<$w:ident>)?($($argument:ident: $kind:ty),*) = $plain:ident) => {
+        fn $name$(<$w: Work>)?($($argument: $kind),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2")]
-                fn four<W: Work>($($argument: $kind),*) {
+                fn four$(<$w: Work>)?($($argument: $kind),*) {
                     $plain($($argument),*);
                 }
                 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
-                fn eight<W: Work>($($argument: $kind),*) {
+                fn eight$(<$w: Work>)?($($argument: $kind),*) {
                     $plain($($argument),*);
                 }
                 if $crate::codec::lines::has_eight() {

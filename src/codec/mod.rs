@@ -66,7 +66,10 @@ mod weights;
 pub use bound::{Bound, Limits};
 pub use container::{Hash, Method, check, hash};
 pub use error::CodecError;
-pub use latent::{LatentShape, decode_latent, decode_weights, encode_latent, encode_weights};
+pub use latent::{
+    HyperDecoder, HyperLatents, LatentShape, decode_latent, decode_latent_under, decode_weights, encode_latent,
+    encode_latent_under, encode_weights,
+};
 pub use mask::Mask;
 pub use rings::RingError;
 pub use tile::{CodedTile, Predictor, TileFrame, TileReport, TileSpec};

@@ -37,7 +37,7 @@ pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;
 pub use template::{TEMPLATES, Template};
 pub use train::{
-    Activation, Block, Channels, LatentMap, LearningRateSearch, Loss, Model, ModelName, Observer, Places, Quirks, Rate,
+    Activation, Block, Channels, LatentMap, LearningRateSearch, Loss, Model, ModelName, Observer, Places, Quirks, Rate, RatePrior,
     Schedule, Sparsity, Train,
 };
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Checks;
 pub use observer::{Observer, Places};
-pub use penalty::{LatentMap, Rate, Sparsity};
+pub use penalty::{LatentMap, Rate, RatePrior, Sparsity};
 pub use search::LearningRateSearch;
 
 /// Section `train`: one model per group of variables.

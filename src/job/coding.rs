@@ -6,12 +6,14 @@ pub(super) mod region;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rayon::prelude::*;
+
 use crate::archive::{Box4, Field, IndexRecord, Source, Stored, Values, Variable};
-use crate::codec::{self, CodecError, LatentShape, Mask, Method, RingError, TileFrame, TileSpec};
+use crate::codec::{self, CodecError, Mask, Method, RingError, TileFrame, TileSpec};
 use crate::report::metrics::Quality;
 
 use super::JobError;
-use super::prediction::space;
+use super::prediction::{Latents, space};
 pub(super) use plan::{Plan, VariablePlan};
 
 /// Classes of predictors in the metrics.
@@ -48,7 +50,7 @@ pub(super) struct CodedVariable {
 /// A coded tile of a group, both ways where both are allowed.
 pub(super) struct CodedTile {
     variables: Vec<(Option<CodedVariable>, Option<CodedVariable>)>,
-    latents: Option<Vec<u8>>,
+    latents: Option<Latents>,
     /// Of what was read.
     pub key: u64,
 }
@@ -95,7 +97,7 @@ pub(super) struct Tile {
     stored: Vec<Stored>,
     /// The learned prediction as the reader will have it, by variable.
     predictions: Vec<Option<Vec<f32>>>,
-    latents: Option<Vec<u8>>,
+    latents: Option<Latents>,
 }
 
 impl Tile {
@@ -123,7 +125,7 @@ impl Tile {
         let physical = model.reader().fields(&symbols, &seen, &region);
         let predictions =
             physical.iter().zip(&plan.variables).map(|(x, v)| Some(stored_units(v.variable, x))).collect();
-        let latents = codec::encode_latent(&symbols, latent_shape(&region, model.reader().latent()));
+        let latents = model.latents(&symbols);
         Ok(Self { path, region, touched, stored, predictions, latents: Some(latents) })
     }
 
@@ -176,15 +178,10 @@ impl Tile {
             let learned = given.map(|p| code(Some(p))).transpose()?;
             Ok((classical, learned))
         };
-        let variables = plans.iter().zip(&self.stored).zip(&self.predictions).map(code);
-        let variables = variables.collect::<Result<_, JobError>>()?;
+        let variables: Vec<_> = plans.par_iter().zip(&self.stored).zip(&self.predictions).map(code).collect();
+        let variables = variables.into_iter().collect::<Result<_, JobError>>()?;
         Ok(CodedTile { variables, latents: self.latents.clone(), key: self.key() })
     }
-}
-
-/// Extents of the latents of a tile: the grid of the latent as cells, its channels as channels.
-pub(super) fn latent_shape(region: &Box4, latent: crate::model::Shape) -> LatentShape {
-    LatentShape { steps: region.len[0], cells: latent.points(), channels: latent.channels }
 }
 
 /// Codes one variable of a tile; with a prediction, nothing but that.
@@ -296,20 +293,20 @@ impl CodedTile {
         let ways: Vec<_> = self.variables.iter().flat_map(|(classical, learned)| [classical, learned]).collect();
         let told: Vec<_> =
             ways.iter().map(|way| way.as_ref().map(|v| (v.coded.report, v.quality, v.regions))).collect();
-        let told = serde_json::to_vec(&(plan, self.key, self.latents.is_some(), told)).expect("plain data");
+        let told = serde_json::to_vec(&(plan, self.key, told)).expect("plain data");
         let masks: Vec<_> = ways.iter().map(|way| way.as_ref().and_then(CodedVariable::mask)).collect();
         let streams = ways
             .iter()
             .zip(&masks)
             .filter_map(|(way, mask)| way.as_ref().map(|way| [way.stream(), mask.as_deref().unwrap_or(&[])]));
-        pack(std::iter::once(&told[..]).chain(streams.flatten()).chain(self.latents.as_deref()))
+        pack(std::iter::once(&told[..]).chain(streams.flatten()).chain(self.latents.iter().flat_map(Latents::parts)))
     }
 
     /// What [`CodedTile::to_bytes`] gave; `None` if it is not, or was coded by another plan.
     pub fn from_bytes(bytes: &[u8], plan: u64) -> Option<Self> {
-        type Told = (u64, u64, bool, Vec<Option<(codec::TileReport, Quality, u64)>>);
+        type Told = (u64, u64, Vec<Option<(codec::TileReport, Quality, u64)>>);
         let mut parts = unpack(bytes);
-        let (by, key, latents, told): Told = serde_json::from_slice(parts.next()?).ok()?;
+        let (by, key, told): Told = serde_json::from_slice(parts.next()?).ok()?;
         if by != plan {
             return None;
         }
@@ -328,12 +325,12 @@ impl CodedTile {
         }
         let mut ways = ways.into_iter();
         let variables = std::iter::from_fn(|| Some((ways.next()?, ways.next()?))).collect();
-        Some(Self { variables, latents: if latents { Some(parts.next()?.to_vec()) } else { None }, key })
+        Some(Self { variables, latents: Latents::of_parts(parts), key })
     }
 
     /// Bytes (with the share of the latents) and quality of variable `v` coded one way.
     pub fn cost(&self, v: usize, way: Way) -> Option<(f64, Quality)> {
-        let latents = self.latents.as_ref().map_or(0, Vec::len) as f64 / self.variables.len() as f64;
+        let latents = self.latents.as_ref().map_or(0, Latents::len) as f64 / self.variables.len() as f64;
         let (coded, shared) = match (way, &self.variables[v]) {
             (Way::Classical, (classical, _)) => (classical, 0.0),
             (Way::Learned, (_, learned)) => (learned, latents),
@@ -352,13 +349,18 @@ impl CodedTile {
         gains.saturating_sub(latents.len() + size_of::<IndexRecord>()) as u64
     }
 
+    /// Bytes that hyper-latents save in this tile, if its latents are needed.
+    pub fn saved_by_hyper(&self) -> u64 {
+        self.latents.as_ref().map_or(0, Latents::saved)
+    }
+
     /// Whether a variable is there only as the learned prediction leaves it.
     pub fn is_learned_only(&self) -> bool {
         self.variables.iter().any(|(classical, _)| classical.is_none())
     }
 
-    /// The cheapest way; `learned`: whether the archive has the decoder.
-    pub fn choose(self, learned: bool) -> Chosen {
+    /// The cheapest way; whether the archive has the decoder, and that of hyper-latents.
+    pub fn choose(self, [learned, hyper]: [bool; 2]) -> Chosen {
         let use_learned = learned && (self.is_learned_only() || self.saved() > 0);
         let pick = |(classical, learned): (Option<CodedVariable>, Option<CodedVariable>)| match (classical, learned) {
             (Some(c), Some(l)) if use_learned && l.len() < c.len() => l,
@@ -367,7 +369,8 @@ impl CodedTile {
         };
         let variables: Vec<CodedVariable> = self.variables.into_iter().map(pick).collect();
         let needed = |v: &CodedVariable| v.coded.report.predicted || v.coded.report.method == Method::Bare;
-        Chosen { latents: self.latents.filter(|_| variables.iter().any(needed)), variables, key: self.key }
+        let latents = self.latents.filter(|_| variables.iter().any(needed)).map(|latents| latents.choose(hyper));
+        Chosen { latents, variables, key: self.key }
     }
 }
 

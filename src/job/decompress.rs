@@ -11,10 +11,9 @@ use serde_json::{Map, Value, json};
 use crate::archive::{Archive, Box4, ElementType, IndexRecord, Piece, Restorer, Values, Variable, names_of_text};
 use crate::codec::{self, CodecError, Mask, TileFrame};
 use crate::config::Stage;
-use crate::model::integer::SYMBOL_MAX;
 use crate::world::{World, shard};
 
-use super::coding::{Stream, latent_shape, mask_number, stored_units};
+use super::coding::{Stream, mask_number, stored_units};
 use super::prediction::{Prediction, space};
 use super::teams::Team;
 use super::{Context, Input, JobError, failure, smoke};
@@ -250,12 +249,10 @@ impl<'a> GroupDecoder<'a> {
             return Err(missing());
         }
         let bytes = self.archive.read_stream(self.name, record)?;
-        let symbols = codec::decode_latent(&bytes, latent_shape(region, prediction.latent()));
+        let symbols = prediction.symbols(&bytes, region.len[0]);
         let symbols =
             symbols.map_err(|source| undecodable(self.archive, &format!("latents of {}", self.name), source))?;
-        if symbols.iter().any(|q| q.unsigned_abs() > SYMBOL_MAX.unsigned_abs()) {
-            return Err(missing());
-        }
+        let symbols = symbols.ok_or_else(missing)?;
         Ok(prediction.fields(&symbols, &seen, region))
     }
 }

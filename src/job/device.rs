@@ -1,5 +1,7 @@
 //! The device of the job, chosen once; the stages are generic over it.
 
+use std::sync::Arc;
+
 #[cfg(feature = "emulate")]
 use crate::backend::gpu::Emulated;
 use crate::backend::gpu::{Cuda, Driver, Gpu, GpuError, Math};
@@ -37,6 +39,8 @@ pub(super) use on_device;
 
 /// Normalized samples to latents; those below a threshold, if it is given, are 0.
 pub(super) type Encode = Box<dyn Fn(&[f32], Option<f64>) -> Vec<f32> + Send + Sync>;
+/// Symbols of latents to hyper-latents.
+pub(super) type EncodeHyper = Box<dyn Fn(&[f32]) -> Vec<f32> + Send + Sync>;
 
 impl Device {
     /// The device that the job asks for, and what is to be said about it. GPUs of a node are dealt out to its ranks in
@@ -102,10 +106,21 @@ impl Device {
         on_device!(self, backend => backend.release());
     }
 
-    /// The encoder of a model on this device; of each sample the `keep` largest latent values stay.
-    pub(super) fn encoder(&self, model: &TrainedModel, keep: Option<usize>) -> Result<Encode, ModelError> {
-        fn encode<B: crate::backend::Backend<Real = f32>>(network: Autoencoder<B>, keep: Option<usize>) -> Encode {
-            Box::new(move |samples, threshold| network.encode_sparse(samples, keep, threshold))
+    /// The encoder of a model on this device, of each sample the `keep` largest latent values stay; and that of its hyperprior,
+    /// if it has one.
+    pub(super) fn encoder(
+        &self,
+        model: &TrainedModel,
+        keep: Option<usize>,
+    ) -> Result<(Encode, Option<EncodeHyper>), ModelError> {
+        fn encode<B>(network: Autoencoder<B>, keep: Option<usize>) -> (Encode, Option<EncodeHyper>)
+        where
+            B: crate::backend::Backend<Real = f32>,
+        {
+            let network = Arc::new(network);
+            let again = network.graph().hyper.is_some().then(|| network.clone());
+            let hyper = again.map(|network| Box::new(move |symbols: &[f32]| network.encode_hyper(symbols)) as _);
+            (Box::new(move |samples, threshold| network.encode_sparse(samples, keep, threshold)), hyper)
         }
         Ok(on_device!(self, backend => encode(model.on(backend)?, keep)))
     }

@@ -222,7 +222,7 @@ impl Plan {
         let mut tile = section.tile_of(group.iter().map(|v| v.name.as_str()), space(shape));
         tile.cells = model.as_ref().map(|(window, _)| window.cells).or(tile.cells);
         let tiles = tiles(shape, &tile);
-        let largest = tiles.first().copied().unwrap_or(Box4::whole([0; 4]));
+        let largest = tiles.iter().max_by_key(|tile| tile.count()).copied().unwrap_or(Box4::whole([0; 4]));
         let seen = model.as_ref().map_or(largest.count(), |(window, _)| {
             largest.len[0] * window.grid(space(shape)).iter().product::<usize>()
         });

@@ -146,7 +146,7 @@ impl<'a> Samples<'a> {
         }
         let split = ctx.split(extent.samples)?;
         let test = if split.test.is_empty() { split.valid } else { split.test };
-        let encode = ctx.device.encoder(&model, None)?;
+        let (encode, _) = ctx.device.encoder(&model, None)?;
         Ok(Self { group, source, model, encode, labels: Vec::new(), train: split.train, test })
     }
 

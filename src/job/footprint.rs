@@ -3,7 +3,7 @@
 
 use crate::archive::ElementType;
 use crate::codec;
-use crate::config::Train;
+use crate::config::{RatePrior, Train};
 use crate::model::Cost;
 
 use super::assimilate::BATCH_VALUES;
@@ -59,7 +59,14 @@ pub(super) fn penalty(section: &Train, latent: usize) -> usize {
     const NORM: usize = 3;
     /// Measured: noise, noisy values, both edges of symbols, what the prior makes of them.
     const BITS: usize = 8;
-    latent * if section.rate.is_some() { BITS } else { NORM * usize::from(section.sparsity.is_some()) }
+    /// The same with what the networks of a hyperprior make, p of every value and its cotangents.
+    const BITS_UNDER_HYPER: usize = 20;
+    latent
+        * match &section.rate {
+            Some(rate) if rate.prior == RatePrior::Hyperprior => BITS_UNDER_HYPER,
+            Some(_) => BITS,
+            None => NORM * usize::from(section.sparsity.is_some()),
+        }
 }
 
 /// Training with `rows` samples of `values` values on this rank, `at_once` of them on the tape, and of each so many numbers of
@@ -106,9 +113,11 @@ pub(super) fn code(tiles: &Tiles, learned: Option<&Cost>) -> u64 {
     // Parameters as they are read and on the device; the exact decoder's as they are, and while they are packed.
     let weights = |cost: &Cost| 2 * REAL * cost.params as u64 + 2 * DOUBLE * cost.decoder_params as u64;
     let [values, seen] = tiles.values.map(|n| n * tiles.elements.len());
-    let (of_one, threads) = (tiles.values[0], tiles.threads.min(tiles.count));
+    let (of_one, at_once) = (tiles.values[0], tiles.threads.min(tiles.count));
+    // Variables of a tile are coded side by side.
+    let threads = tiles.threads.min(tiles.count * tiles.elements.len());
     let prediction = if learned.is_some() { size_of::<f32>() * values } else { 0 };
-    let held = threads * (tiles.bytes() + prediction);
+    let held = at_once * (tiles.bytes() + prediction);
     let work = |e: &ElementType| {
         let bytes = codec::work_bytes(*e) + MASK + if learned.is_some() { PREDICTION } else { 0 };
         (bytes * of_one) as f64 * holes((e.size() * of_one) as u64)

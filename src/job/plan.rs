@@ -117,7 +117,7 @@ impl Trial {
         let coded = tile.code(&plan.variables)?;
         let encoded = started.elapsed().as_secs_f64();
         let (size, quality) = coded.cost(0, Way::Classical).expect("there is no model");
-        let chosen = coded.choose(false);
+        let chosen = coded.choose([false; 2]);
         let started = Instant::now();
         let (stored, _) = tile.pair(0, &chosen)?;
         self.decode_s += started.elapsed().as_secs_f64();

@@ -10,6 +10,8 @@
 //! and standard deviation that travel are coded like a field, within 1/2048 of their range: a prediction need not be
 //! sharper, and per voxel they would otherwise outweigh the network.
 
+mod latents;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use ndarray::Axis;
 
 use crate::archive::{Archive, ArchiveError, Box4, ElementType, Field, Source, Values};
 use crate::backend::Cpu;
-use crate::codec::{self, CodecError, Limits, Mask, TileFrame, TileSpec};
+use crate::codec::{self, CodecError, LatentShape, Limits, Mask, TileFrame, TileSpec};
 use crate::config::{self, Compress, Data, Scale};
 use crate::dataset::Window;
 use crate::model::integer::{Quantization, SYMBOL_MAX};
@@ -27,10 +29,12 @@ use crate::model::weights::TrainedModel;
 use crate::model::{IntegerDecoder, ModelError, Shape};
 use crate::world::shard;
 
-use super::device::Encode;
+use super::device::{Encode, EncodeHyper};
 use super::groups::{Group, names, of, reading};
 use super::tiling::places;
 use super::{Context, Input, JobError};
+pub(super) use latents::Latents;
+use latents::Scales;
 
 /// Samples that calibrate the scales of the exact decoder.
 pub(super) const CALIBRATION_SAMPLES: usize = 16;
@@ -48,6 +52,7 @@ const STATISTIC_ERROR: f64 = 1.0 / 2048.0;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Prediction {
     decoder: IntegerDecoder,
+    scales: Option<Scales>,
     window: Window,
     scale: Scale,
     mean: Statistic,
@@ -66,6 +71,7 @@ pub(super) struct Predictor {
 struct Network {
     model: TrainedModel,
     encode: Encode,
+    encode_hyper: Option<EncodeHyper>,
 }
 
 impl Network {
@@ -179,7 +185,7 @@ impl Predictor {
     /// `None` if no input has the model's variables on a grid that the model can see. The ranks share the samples that
     /// calibrate it. Collective.
     fn new(ctx: &Context, section: &Compress, model: TrainedModel) -> Result<Option<Self>, JobError> {
-        let encode = ctx.device.encoder(&model, section.latent.keep)?;
+        let (encode, encode_hyper) = ctx.device.encoder(&model, section.latent.keep)?;
         let Some(Calibration { count, owned, latents }) = calibration(ctx, &model, &encode)? else { return Ok(None) };
         // The root mean square of what is not zero.
         let squares = |z: &Vec<f32>| {
@@ -220,13 +226,23 @@ impl Predictor {
         let how = Quantization { step, weight_bits, calibration, largest };
         // The work of the encoder: the decoder needs the memory.
         ctx.release_memory();
-        let decoder = (&model.graph.decoder, &model.graph.params, &model.params[..]);
-        let decoder = IntegerDecoder::quantize(&Cpu::<f64>::new(), decoder, &how)?;
+        let exact = |program, how: &Quantization| {
+            IntegerDecoder::quantize(&Cpu::<f64>::new(), (program, &model.graph.params, &model.params[..]), how)
+        };
+        let decoder = exact(&model.graph.decoder, &how)?;
+        let scales = match model.graph.hyper.as_ref().zip(encode_hyper.as_ref()) {
+            Some((hyper, encode)) => {
+                let calibration = &hyper_symbols(encode, calibration);
+                let decoder = exact(&hyper.decoder, &Quantization { step: 1.0, calibration, ..how })?;
+                Some(Scales { decoder })
+            }
+            None => None,
+        };
         let sample = model.graph.sample();
         let mean = Statistic::code(&model.normalizer.mean, sample)?;
         let std = Statistic::code(&model.normalizer.std, sample)?;
-        let reader = Prediction { decoder, window: model.window, scale: model.normalizer.scale, mean, std };
-        Ok(Some(Self { network: Arc::new(Network { model, encode }), threshold, reader }))
+        let reader = Prediction { decoder, scales, window: model.window, scale: model.normalizer.scale, mean, std };
+        Ok(Some(Self { network: Arc::new(Network { model, encode, encode_hyper }), threshold, reader }))
     }
 
     /// The same network with the reader's half that an archive has of it, so that its tiles stay; `None` unless it is of
@@ -261,13 +277,26 @@ impl Predictor {
     /// Symbols of the steps of `fields`, one field per channel, all of what is seen of one tile.
     pub fn symbols(&self, fields: &[Field<f64>]) -> Vec<i32> {
         let steps: Vec<usize> = (0..fields[0].values.dim().0).collect();
-        let Network { model, encode } = &*self.network;
+        let Network { model, encode, .. } = &*self.network;
         let symbols = |steps: &[usize]| {
             let samples: Vec<f32> = steps.iter().flat_map(|&step| normalized(model, fields, step)).collect();
             IntegerDecoder::symbols(&encode(&samples, self.threshold), self.reader.decoder.step())
         };
         steps.chunks(at_once(model.graph.sample())).flat_map(symbols).collect()
     }
+
+    /// These, coded.
+    pub fn latents(&self, symbols: &[i32]) -> Latents {
+        let hyper = self.reader.scales.as_ref().zip(self.network.encode_hyper.as_ref());
+        let hyper = hyper.map(|(scales, encode)| (scales, hyper_symbols(encode, symbols)));
+        Latents::encode(symbols, self.reader.latents(symbols.len() / self.reader.latent().len()), hyper)
+    }
+}
+
+/// Symbols of hyper-latents of symbols of latents.
+fn hyper_symbols(encode: &EncodeHyper, symbols: &[i32]) -> Vec<i32> {
+    let symbols: Vec<f32> = symbols.iter().map(|&q| q as f32).collect();
+    if symbols.is_empty() { Vec::new() } else { IntegerDecoder::symbols(&encode(&symbols), 1.0) }
 }
 
 /// Latents of samples, shared by the ranks.
@@ -344,6 +373,20 @@ impl Prediction {
         self.decoder.latent()
     }
 
+    /// Extents of the latents of so many steps: the grid of the latent as cells, its channels as channels.
+    fn latents(&self, steps: usize) -> LatentShape {
+        LatentShape { steps, cells: self.latent().points(), channels: self.latent().channels }
+    }
+
+    /// The latent symbols of a tile of so many steps, of [`Latents`]; `None` if they are too large for its network.
+    ///
+    /// Errors: a damaged stream.
+    pub fn symbols(&self, bytes: &[u8], steps: usize) -> Result<Option<Vec<i32>>, CodecError> {
+        let symbols = latents::decode(bytes, self.latents(steps), self.scales.as_ref())?;
+        let fit = symbols.iter().all(|q| q.unsigned_abs() <= SYMBOL_MAX.unsigned_abs());
+        Ok(fit.then_some(symbols))
+    }
+
     /// Most f32 bytes of values alive at once in its network.
     pub fn inference_bytes(&self) -> u64 {
         self.decoder.inference_bytes()
@@ -387,13 +430,16 @@ impl Prediction {
     /// The parts an archive keeps of it: name and bytes.
     pub fn to_parts(&self, group: &str) -> Vec<(String, Vec<u8>)> {
         let name = |part: &str| format!("decoder/{group}/{part}");
-        vec![
+        let mut parts = vec![
             (name("network"), self.decoder.to_bytes(&codec::encode_weights)),
             (name("mean"), self.mean.stream.clone()),
             (name("std"), self.std.stream.clone()),
             (name("window"), serde_json::to_vec(&self.window).expect("plain data")),
             (name("scale"), serde_json::to_vec(&self.scale).expect("plain data")),
-        ]
+        ];
+        let scales = self.scales.as_ref().map(|scales| scales.decoder.to_bytes(&codec::encode_weights));
+        parts.extend(scales.map(|bytes| (hyper_part(group), bytes)));
+        parts
     }
 
     /// Reads the parts of [`Prediction::to_parts`] from an archive; `None` if the group has none.
@@ -428,8 +474,22 @@ impl Prediction {
             Some(Scale::None)
         };
         let Some(scale) = scale else { return damaged(format!("scale of group {group}: not one that is known")) };
-        Ok(Some(Self { decoder, window, scale, mean, std }))
+        let scales = if archive.has_part(&hyper_part(group)) {
+            let hyper = IntegerDecoder::from_bytes(&archive.blob(&hyper_part(group))?, &codec::decode_weights)?;
+            if hyper.sample() != decoder.latent() {
+                return damaged(format!("hyperprior of group {group}: made for another latent"));
+            }
+            Some(Scales { decoder: hyper })
+        } else {
+            None
+        };
+        Ok(Some(Self { decoder, scales, window, scale, mean, std }))
     }
+}
+
+/// The part of an archive with the decoder of hyper-latents.
+pub(super) fn hyper_part(group: &str) -> String {
+    format!("decoder/{group}/hyper")
 }
 
 impl Statistic {

@@ -1,5 +1,7 @@
 //! Rate and distortion around the bound of a job: what another bound would cost, measured on a sample.
 
+use rayon::prelude::*;
+
 use crate::archive::{Box4, Source, Variable};
 use crate::codec::CodecError;
 use crate::report::Figure;
@@ -7,13 +9,15 @@ use crate::report::figure::{Lines, Series};
 use crate::report::metrics::Quality;
 use crate::world::World;
 
-use super::coding::{Plan, Tile, Way};
+use super::coding::{Plan, Tile, VariablePlan, Way};
 use super::{Context, JobError, groups};
 
 /// Multiples of the bound that are tried.
 const FACTORS: [f64; 6] = [8.0, 4.0, 2.0, 1.0, 0.5, 0.25];
-/// Values of a variable in the sample.
+/// Values of a variable in the sample: at most a part of what the archive has of it, and not too few to tell.
 const SAMPLE_VALUES: usize = 1 << 20;
+const SAMPLE_PART: usize = 16;
+const SAMPLE_VALUES_MIN: usize = 1 << 16;
 /// What is told of one coded sample: bits per value and PSNR.
 const NUMBERS: usize = 2;
 
@@ -28,16 +32,19 @@ pub(super) fn figures(
     // 1. The sample.
     let mut sample = *region;
     let step = region.len[1..].iter().product::<usize>().max(1);
-    sample.len[0] = region.len[0].min((SAMPLE_VALUES / step).max(1));
+    let most = reached.iter().map(|(_, quality, _)| quality.n as usize / SAMPLE_PART).max().unwrap_or(0);
+    sample.len[0] = region.len[0].min((most.clamp(SAMPLE_VALUES_MIN, SAMPLE_VALUES) / step).max(1));
     // 2. This rank's multiples; sums with zero join them.
     let row = reached.len() * Way::ALL.len() * NUMBERS;
     let mut table = vec![0.0; FACTORS.len() * row];
     let tile = if world.rank() < FACTORS.len() { Some(Tile::read(source, plan, &sample)?) } else { None };
-    let mut progress = ctx.report.progress("rate and distortion of a sample", FACTORS.len() as u64);
-    for (i, factor) in FACTORS.into_iter().enumerate().filter(|(i, _)| i % world.size() == world.rank()) {
-        progress.advance(world.size() as u64);
-        let Some((tile, plan)) = tile.as_ref().zip(plan.scaled(factor)) else { continue };
-        let coded = match tile.code(&plan.variables) {
+    let owned = FACTORS.into_iter().enumerate().filter(|(i, _)| i % world.size() == world.rank());
+    let plans: Vec<(usize, Plan)> = owned.filter_map(|(i, factor)| Some((i, plan.scaled(factor)?))).collect();
+    let plans: Vec<(usize, &[VariablePlan])> = plans.iter().map(|(i, plan)| (*i, &plan.variables[..])).collect();
+    let code = |&(i, variables): &(usize, &[VariablePlan])| Some((i, tile.as_ref()?.code(variables)));
+    let coded: Vec<_> = plans.par_iter().filter_map(code).collect();
+    for (i, coded) in coded {
+        let coded = match coded {
             // So few bits are no rate for it.
             Err(JobError::Uncodable { source: CodecError::RateNotReachable { .. }, .. }) => continue,
             coded => coded?,

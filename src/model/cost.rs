@@ -9,7 +9,7 @@ use super::graph::{Graph, Op, Program};
 pub struct Cost {
     /// Trainable values.
     pub params: usize,
-    /// Trainable values of the decoder: what an archive carries.
+    /// Trainable values of the decoder, and of that of a hyperprior: what an archive carries.
     pub decoder_params: usize,
     /// Trainable values of the largest array of them.
     pub largest_param: usize,
@@ -38,19 +38,24 @@ impl Cost {
         // The gradient by the sample itself is never taken.
         let first = graph.encoder.nodes.iter().position(|n| !matches!(n.op, Op::Reshape));
         let skipped = first.map_or(0, |i| node_flops(&graph.encoder, i));
-        let of_decoder = graph.params.trainable().iter().filter(|spec| spec.name.starts_with("decoder."));
+        let of_decoder = graph.params.trainable().iter().filter(|spec| decodes(&spec.name));
+        let hyper = graph.hyper.iter().map(|hyper| flops(&hyper.encoder) + flops(&hyper.decoder)).sum::<u64>();
         Self {
             params: graph.params.trainable_len(),
             decoder_params: of_decoder.map(|spec| spec.len()).sum(),
             largest_param: graph.params.trainable().iter().map(|spec| spec.range().len()).max().unwrap_or(0),
             encode_flops,
             decode_flops,
-            train_flops: 3 * (encode_flops + decode_flops) - skipped,
+            train_flops: 3 * (encode_flops + decode_flops + hyper) - skipped,
             tape_bytes: REAL_BYTES * Trained::of(graph).peak(),
             inference_bytes: inference_bytes(&graph.encoder).max(inference_bytes(&graph.decoder)),
             largest_bytes: REAL_BYTES * largest(&graph.encoder).max(largest(&graph.decoder)),
         }
     }
+}
+
+fn decodes(name: &str) -> bool {
+    ["decoder.", "hyper.decoder."].iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn node_flops(program: &Program, i: usize) -> u64 {

@@ -175,6 +175,13 @@ impl<B: Backend> Autoencoder<B> {
         self.backend.download(&self.infer(&observer.program, observed))
     }
 
+    /// Hyper-latents of symbols of whole latents. Panics if there is no hyperprior or the number of values is not a multiple of
+    /// the latent (program error).
+    pub fn encode_hyper(&self, symbols: &[B::Real]) -> Vec<B::Real> {
+        let hyper = self.graph.hyper.as_ref().expect("asked of a model with a hyperprior");
+        self.backend.download(&self.infer(&hyper.encoder, symbols))
+    }
+
     /// Samples of whole latents. Panics if the number of values is not a multiple of the latent (program error).
     pub fn decode(&self, latents: &[B::Real]) -> Vec<B::Real> {
         self.backend.download(&self.infer(&self.graph.decoder, latents))

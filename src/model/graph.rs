@@ -262,6 +262,9 @@ pub struct Graph {
     /// How its latent values are distributed, if it was trained to be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior: Option<Prior>,
+    /// Hyper-latent values that tell how wide it is, if they were trained too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hyper: Option<Hyper>,
     /// From few observations to the latent, if that was trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observer: Option<Observer>,
@@ -277,13 +280,22 @@ pub struct Observer {
     pub fixed: Option<(usize, u64)>,
 }
 
-/// A factorized prior of rounded latent values: the symbol q = z / step of a channel has the probability
+/// A scale hyperprior, see [`super::hyper`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hyper {
+    /// Symbols of a latent to hyper-latent values.
+    pub encoder: Program,
+    /// Hyper-latent symbols, of step 1, to p of every latent value.
+    pub decoder: Program,
+}
+
+/// A factorized prior of rounded latent values, or, under a scale hyperprior, of the hyper-latent ones: the symbol q = z / step of a channel has the probability
 /// F(q + 1/2) - F(q - 1/2), F(q) = 1 / (1 + e^(-d q)) the logistic distribution of width 1 / d, d = ln(1 + e^-p).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prior {
     /// Place of p / [`Prior::FOLLOWS`] `(c)`.
     pub width: usize,
-    /// Width of a symbol.
+    /// Width of a symbol of the latent; of a hyper-latent one it is 1.
     pub step: f64,
 }
 
@@ -323,10 +335,19 @@ impl Graph {
         self.params.check().map_err(|reason| bad((0, reason)))?;
         self.encoder.check(&self.params).map_err(bad)?;
         self.decoder.check(&self.params).map_err(bad)?;
+        let stored = self.hyper.as_ref().map_or(self.latent(), |hyper| hyper.decoder.input);
         let fits = |prior: Prior| {
             let widths = self.params.trainable().get(prior.width).map(|spec| &spec.shape[..]);
-            widths == Some(&[self.latent().channels]) && prior.step.is_finite() && prior.step > 0.0
+            widths == Some(&[stored.channels]) && prior.step.is_finite() && prior.step > 0.0
         };
+        if let Some(Hyper { encoder, decoder }) = &self.hyper {
+            encoder.check(&self.params).map_err(bad)?;
+            decoder.check(&self.params).map_err(bad)?;
+            let ends = [encoder.input, decoder.output()] == [self.latent(); 2] && encoder.output() == decoder.input;
+            if !ends || self.prior.is_none() {
+                return Err(bad((0, "the hyperprior does not fit")));
+            }
+        }
         if !self.prior.is_none_or(fits) {
             return Err(bad((0, "the prior does not fit the latent")));
         }

@@ -19,7 +19,9 @@ const GDN_GAMMA: f64 = 0.1;
 /// The flat start values of a graph: a pure function of the seed and the graph.
 pub fn start_values(graph: &Graph, seed: u64) -> Vec<f32> {
     let mut values = vec![0f32; graph.params.len()];
-    for program in [&graph.encoder, &graph.decoder].into_iter().chain(graph.observer.as_ref().map(|o| &o.program)) {
+    let hyper = graph.hyper.iter().flat_map(|hyper| [&hyper.encoder, &hyper.decoder]);
+    let beside = hyper.chain(graph.observer.as_ref().map(|o| &o.program));
+    for program in [&graph.encoder, &graph.decoder].into_iter().chain(beside) {
         for i in 0..program.nodes.len() {
             fill_op(graph, program, i, (&mut values, seed));
         }

@@ -20,6 +20,7 @@ pub mod graph;
 pub mod init;
 pub mod integer;
 mod layers;
+pub mod hyper;
 mod observer;
 pub mod params;
 pub mod scheduler;

@@ -3,24 +3,24 @@
 use super::blocks::{self, Mask, RDB3, Style};
 use super::builder::{self, Builder, DECODER, ENCODER, NORM_MOMENTUM, Value};
 use super::graph::{Graph, Node, Observer, Op, Prior, Program, SCHEMA, Shape};
-use super::observer;
+use super::{hyper, observer};
 use super::params::ParamTable;
 use super::scheduler::{self, AxisStep, HalvingAxis};
 use super::{Cost, ModelError};
-use crate::config::{self, Activation, Channels, ModelName};
+use crate::config::{self, Activation, Channels, ModelName, Rate, RatePrior};
 
 /// The graph that is trained for samples of this shape: of its architecture, with a prior, of step 1, where bits cost something.
 ///
 /// Errors: as [`build`].
 pub fn trained(section: &config::Train, sample: Shape) -> Result<Graph, ModelError> {
-    network(&section.model, sample, (section.rate.is_some(), false))
+    network(&section.model, sample, (section.rate.as_ref(), false))
 }
 
 /// The same with an observation encoder, for any places.
 ///
 /// Errors: as [`build`].
 pub fn observing(section: &config::Train, sample: Shape) -> Result<Graph, ModelError> {
-    network(&section.model, sample, (section.rate.is_some(), true))
+    network(&section.model, sample, (section.rate.as_ref(), true))
 }
 
 /// The graph of an architecture for samples of this shape.
@@ -28,10 +28,14 @@ pub fn observing(section: &config::Train, sample: Shape) -> Result<Graph, ModelE
 /// Errors: [`ModelError::EmptyGrid`], [`ModelError::EmptyLatent`], [`ModelError::Strides`], [`ModelError::KeepsAll`],
 /// [`ModelError::Components`].
 pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> {
-    network(model, sample, (false, false))
+    network(model, sample, (None, false))
 }
 
-fn network(model: &config::Model, sample: Shape, (stored, observes): (bool, bool)) -> Result<Graph, ModelError> {
+fn network(
+    model: &config::Model,
+    sample: Shape,
+    (rate, observes): (Option<&Rate>, bool),
+) -> Result<Graph, ModelError> {
     if sample.is_empty() {
         return Err(ModelError::EmptyGrid { grid: sample.grid, channels: sample.channels });
     }
@@ -51,13 +55,15 @@ fn network(model: &config::Model, sample: Shape, (stored, observes): (bool, bool
         }
         encoder.nodes.push(Node { op: Op::KeepLargest(keep), inputs: vec![z], shape });
     }
-    let width = |params: &mut ParamTable| params.push("prior.width".into(), vec![encoder.output().channels]);
-    let prior = stored.then(|| Prior { width: width(&mut params), step: 1.0 });
+    let hyper = rate.filter(|rate| rate.prior == RatePrior::Hyperprior);
+    let hyper = hyper.map(|_| hyper::programs(&mut params, encoder.output()));
+    let stored = hyper.as_ref().map_or(encoder.output(), |hyper| hyper.decoder.input);
+    let prior = rate.map(|_| Prior { width: params.push("prior.width".into(), vec![stored.channels]), step: 1.0 });
     let program = observes.then(|| observer::program(&mut params, activation(model), &encoder));
     let mut observer = program.map(|program| Observer { program, fixed: None });
     let programs = [&mut encoder, &mut decoder].into_iter().chain(observer.as_mut().map(|o| &mut o.program));
     builder::place_statistics(&mut params, programs);
-    Ok(Graph { schema: SCHEMA, name: model.name.as_str().into(), params, encoder, decoder, prior, observer })
+    Ok(Graph { schema: SCHEMA, name: model.name.as_str().into(), params, encoder, decoder, prior, hyper, observer })
 }
 
 fn activation(model: &config::Model) -> Activation {

@@ -4,9 +4,12 @@ use super::{rate, sparsity};
 use crate::backend::Backend;
 use crate::backend::random::{Purpose, Stream};
 use crate::config::Sparsity;
-use crate::model::Graph;
+use crate::model::{Graph, forward};
 use crate::model::graph::Prior;
 use crate::tape::{Tape, Var};
+
+/// Number of the first stream of noise on hyper-latents: behind those of all shards.
+const HYPER: u64 = 1 << 32;
 
 /// What is added, and how it grows.
 #[derive(Clone, Debug)]
@@ -37,8 +40,8 @@ pub struct Penalized<'a> {
     on: &'a On,
     /// So many times.
     pub weight: f64,
-    /// The noise of these samples; `None`: they are rounded.
-    noise: Option<Stream>,
+    /// The noise of these samples, on the latent and on the hyper-latent; `None`: they are rounded.
+    noise: Option<[Stream; 2]>,
 }
 
 impl Penalty {
@@ -48,7 +51,7 @@ impl Penalty {
         let noise = match (&self.on, shard) {
             (On::Bits { seed }, Some(shard)) => {
                 let step = u32::try_from(step).expect("fewer than 2^32 steps");
-                Some(Stream::new(*seed, Purpose::Model, shard as u64, step))
+                Some([0, HYPER].map(|half| Stream::new(*seed, Purpose::Model, half + shard as u64, step)))
             }
             _ => None,
         };
@@ -61,8 +64,7 @@ impl Penalized<'_> {
     pub fn received<B: Backend>(&self, tape: &Tape<B>, graph: &Graph, z: Var<B>) -> Var<B> {
         match (self.on, &self.noise) {
             (On::Norm(_), _) => z,
-            (On::Bits { .. }, Some(noise)) => rate::noisy(tape, prior(graph), &z, noise),
-            (On::Bits { .. }, None) => rate::rounded(tape, prior(graph), &z),
+            (On::Bits { .. }, noise) => noisy(tape, prior(graph).step, &z, noise.as_ref().map(|noise| &noise[0])),
         }
     }
 
@@ -70,9 +72,24 @@ impl Penalized<'_> {
     pub fn of<B: Backend>(&self, tape: &Tape<B>, (graph, leaves): (&Graph, &[Var<B>]), z: &Var<B>) -> Var<B> {
         match self.on {
             On::Norm(sparsity) => sparsity::norm(tape, sparsity, z),
-            On::Bits { .. } => rate::bits(tape, (prior(graph), &leaves[prior(graph).width]), z),
+            On::Bits { .. } => self.bits(tape, (graph, leaves), z),
         }
     }
+
+    fn bits<B: Backend>(&self, tape: &Tape<B>, (graph, leaves): (&Graph, &[Var<B>]), z: &Var<B>) -> Var<B> {
+        let Prior { width, step } = *prior(graph);
+        let p = tape.scale(&leaves[width], Prior::FOLLOWS);
+        let Some(hyper) = &graph.hyper else { return rate::bits(tape, (step, &p), z) };
+        let w = forward::run(tape, &hyper.encoder, leaves, &tape.scale(z, 1.0 / step));
+        let w = noisy(tape, 1.0, &w, self.noise.as_ref().map(|noise| &noise[1]));
+        let told = forward::run(tape, &hyper.decoder, leaves, &w);
+        tape.add(&rate::bits(tape, (step, &told), z), &rate::bits(tape, (1.0, &p), &w))
+    }
+}
+
+/// With noise, or rounded.
+fn noisy<B: Backend>(tape: &Tape<B>, step: f64, z: &Var<B>, noise: Option<&Stream>) -> Var<B> {
+    noise.map_or_else(|| rate::rounded(tape, step, z), |noise| rate::noisy(tape, step, z, noise))
 }
 
 /// Panics where there is none (program error).

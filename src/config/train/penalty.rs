@@ -23,7 +23,7 @@ pub struct Sparsity {
 }
 
 /// lambda x bits beside the loss: the bits of the latent values as the archive rounds them, under a prior that is learned with
-/// the network, a logistic distribution around 0 for every channel. In training noise stands for the rounding. The losses of log
+/// the network, logistic distributions around 0. In training noise stands for the rounding. The losses of log
 /// and metrics contain it; `compress.latent.step` is by default the step that the network was trained for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -32,6 +32,19 @@ pub struct Rate {
     pub weight: f64,
     /// Part of the steps in which lambda grows from 0. Default: 0.
     pub warmup: f64,
+    /// What tells how wide a distribution is. Default: `factorized`.
+    pub prior: RatePrior,
+}
+
+/// What tells how wide the distribution of a latent symbol is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RatePrior {
+    /// Its channel.
+    #[default]
+    Factorized,
+    /// A second, smaller latent that is stored beside the first, and small networks there and back (Balle et al. 2018).
+    Hyperprior,
 }
 
 /// What the penalty sees of the latent values of a sample.

@@ -7,6 +7,7 @@ use crate::report::metrics::Quality;
 use crate::report::physics::Physics;
 
 use super::super::coding::{self, CodedTile};
+use super::super::prediction::hyper_part;
 use super::super::total::{OfRegion, Total};
 use super::super::{JobError, rate, slices};
 use super::{ChosenGroup, CodedGroup, File, known, masks};
@@ -16,13 +17,19 @@ impl File<'_, '_> {
     /// Collective over the team.
     pub(super) fn choose<'g>(&self, coded: CodedGroup<'g>) -> ChosenGroup<'g> {
         let CodedGroup { group, variables, plan, boxes, owned, tiles } = coded;
-        let decoder = plan.model.map_or_else(Vec::new, |m| m.to_parts(&group.name));
+        let mut decoder = plan.model.map_or_else(Vec::new, |m| m.to_parts(&group.name));
         let needed = tiles.values().filter(|tile| tile.is_learned_only()).count() as u64;
-        let mut sums = [tiles.values().map(CodedTile::saved).sum::<u64>(), needed];
+        let saved = [CodedTile::saved, CodedTile::saved_by_hyper].map(|saved| tiles.values().map(saved).sum::<u64>());
+        let mut sums = [saved[0], saved[1], needed];
         self.team.sum(&mut sums);
-        let [saved, needed] = sums;
+        let [saved, saved_by_hyper, needed] = sums;
+        // The decoder of hyper-latents has to pay for itself.
+        let hyper = hyper_part(&group.name);
+        let pays = |bytes: &[u8]| saved_by_hyper > bytes.len() as u64;
+        let keep_hyper = decoder.iter().any(|(name, bytes)| *name == hyper && pays(bytes));
+        decoder.retain(|(name, _)| *name != hyper || keep_hyper);
         let keep = !decoder.is_empty() && (saved > size(&decoder) || needed > 0 || plan.learned_only);
-        let tiles = tiles.into_values().map(|tile| tile.choose(keep)).collect();
+        let tiles = tiles.into_values().map(|tile| tile.choose([keep, keep_hyper])).collect();
         ChosenGroup { group, variables, plan, boxes, owned, tiles, decoder: if keep { decoder } else { Vec::new() } }
     }
 

@@ -140,9 +140,9 @@ pub(super) fn observer_values(graph: &Graph, path: &Path, seed: u64) -> Result<V
     Ok(values)
 }
 
-/// Names and shapes of the parameters of a network, without those of a prior and an observation encoder.
+/// Names and shapes of the parameters of a network, without those of priors and an observation encoder.
 fn weights(graph: &Graph) -> impl Iterator<Item = (&str, &[usize])> {
-    let others = ["prior.", "observer."];
+    let others = ["prior.", "hyper.", "observer."];
     let specs = graph.params.specs().iter().filter(move |s| !others.iter().any(|other| s.name.starts_with(other)));
     specs.map(|spec| (&spec.name[..], &spec.shape[..]))
 }

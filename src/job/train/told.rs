@@ -26,7 +26,8 @@ pub(super) fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
         fit.split.valid.len()
     ));
     if let Some(prior) = fit.graph.prior.filter(|_| fit.after.is_none()) {
-        ctx.report.log(format_args!("train {}: latent values are stored in steps of {:.3e}", fit.name, prior.step));
+        let under = if fit.graph.hyper.is_some() { ", their scales told by hyper-latents" } else { "" };
+        ctx.report.log(format_args!("train {}: latent values are stored in steps of {:.3e}{under}", fit.name, prior.step));
     }
 }
 

@@ -1,0 +1,89 @@
+//! Latent symbols of a tile as bytes: by themselves, and with hyper-latents that tell their scales, where that is shorter.
+
+use crate::backend::Cpu;
+use crate::codec::{self, CodecError, HyperLatents, LatentShape};
+use crate::model::IntegerDecoder;
+use crate::model::hyper;
+use crate::model::integer::SYMBOL_MAX;
+
+/// Hyper-latent symbols to the scales of latent symbols: the reader's half of a hyperprior.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scales {
+    pub decoder: IntegerDecoder,
+}
+
+impl Scales {
+    /// Extents of the hyper-latents of so many steps.
+    fn shape(&self, steps: usize) -> LatentShape {
+        let latent = self.decoder.latent();
+        LatentShape { steps, cells: latent.points(), channels: latent.channels }
+    }
+
+    /// A magnitude for every latent symbol; `None` of hyper-latents that are none of its.
+    fn of(&self, symbols: &[i32]) -> Option<Vec<u16>> {
+        let fit = symbols.iter().all(|q| q.unsigned_abs() <= SYMBOL_MAX.unsigned_abs());
+        fit.then(|| hyper::magnitudes(self.decoder.decode(&Cpu::<f64>::new(), symbols).into_iter()))
+    }
+}
+
+/// The coded latents of a tile.
+#[derive(Debug, Clone)]
+pub(in super::super) struct Latents {
+    alone: Vec<u8>,
+    /// With hyper-latents, if that is shorter.
+    under: Option<Vec<u8>>,
+}
+
+impl Latents {
+    /// Codes symbols; `hyper`: the reader's half of a hyperprior, and what its encoder makes of them.
+    pub(super) fn encode(symbols: &[i32], shape: LatentShape, hyper: Option<(&Scales, Vec<i32>)>) -> Self {
+        let alone = codec::encode_latent(symbols, shape);
+        let under = hyper.map(|(scales, w)| {
+            let told = scales.of(&w).expect("symbols of the hyper-latents are cut");
+            codec::encode_latent_under(
+                symbols,
+                shape,
+                HyperLatents { shape: scales.shape(shape.steps), symbols: &w, scales: &told },
+            )
+        });
+        Self { under: under.filter(|under| under.len() < alone.len()), alone }
+    }
+
+    /// Its parts, one or two.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&self.alone[..]).chain(self.under.as_deref())
+    }
+
+    /// Of these parts; `None` without one.
+    pub fn of_parts<'p>(mut parts: impl Iterator<Item = &'p [u8]>) -> Option<Self> {
+        Some(Self { alone: parts.next()?.to_vec(), under: parts.next().map(<[u8]>::to_vec) })
+    }
+
+    /// Bytes of the shorter way.
+    pub fn len(&self) -> usize {
+        self.under.as_ref().unwrap_or(&self.alone).len()
+    }
+
+    /// Bytes that hyper-latents save.
+    pub fn saved(&self) -> u64 {
+        (self.alone.len() - self.len()) as u64
+    }
+
+    /// The bytes; `hyper`: whether the archive has the decoder of hyper-latents.
+    pub fn choose(self, hyper: bool) -> Vec<u8> {
+        self.under.filter(|_| hyper).unwrap_or(self.alone)
+    }
+}
+
+/// What [`Latents::choose`] gave, as symbols.
+///
+/// Errors: a damaged stream.
+pub(super) fn decode(bytes: &[u8], shape: LatentShape, scales: Option<&Scales>) -> Result<Vec<i32>, CodecError> {
+    match scales {
+        Some(scales) => {
+            let told = |symbols: &[i32]| scales.of(symbols);
+            codec::decode_latent_under(bytes, shape, Some((scales.shape(shape.steps), &told)))
+        }
+        None => codec::decode_latent(bytes, shape),
+    }
+}
