@@ -163,15 +163,9 @@ fn encode_by_channel(symbols: &[i32], shape: LatentShape, form: Form) -> Vec<u8>
 }
 
 /// Expectation and residuals of symbols of these scales, so many of which make a magnitude of 1.
-fn encode_by(
-    symbols: &[i32],
-    shape: LatentShape,
-    (unit, scale): (usize, impl Fn(usize) -> u32),
-    out: &mut Writer,
-) {
+fn encode_by(symbols: &[i32], shape: LatentShape, (unit, scale): (usize, impl Fn(usize) -> u32), out: &mut Writer) {
     let magnitudes: Vec<u16> = symbols.iter().map(|&s| context::magnitude(s)).collect();
-    let row =
-        |i: usize| [f64::from(scale(i)), f64::from(before(&magnitudes, i, shape)), f64::from(magnitudes[i])];
+    let row = |i: usize| [f64::from(scale(i)), f64::from(before(&magnitudes, i, shape)), f64::from(magnitudes[i])];
     let rows: Vec<[f64; 3]> = (0..symbols.len()).step_by(symbols.len().div_ceil(20_000).max(1)).map(row).collect();
     let expectation = Expectation::fit(&rows, [unit, 2]);
     let mut residuals = Residuals::with_capacity(symbols.len());
@@ -250,11 +244,7 @@ fn scales_by_channel(reader: &mut Reader, channels: usize) -> Result<Vec<u16>, C
 }
 
 /// Scales of symbols.
-fn scales_of(
-    reader: &mut Reader,
-    shape: LatentShape,
-    (hyper, decode): HyperDecoder,
-) -> Result<Vec<u16>, CodecError> {
+fn scales_of(reader: &mut Reader, shape: LatentShape, (hyper, decode): HyperDecoder) -> Result<Vec<u16>, CodecError> {
     let symbols = decode_latent(reader.block("hyper-latents")?, hyper)?;
     let scales = decode(&symbols).unwrap_or_default();
     let fit = scales.len() == shape.count();

@@ -5,7 +5,7 @@
 //! symbols q = z / step --h_a--> w --round--> symbols --h_s--> p: of a logistic distribution of width 1 / ln(1 + e^-p)
 //! ```
 //!
-//! Three convolutions each way, two of which halve the grid. h_a reads the symbols as they are stored, so that who has them has w;
+//! Three convolutions each way, two of which halve the grid, without overlap where they can: h_s travels in the archive. h_a reads the symbols as they are stored, so that who has them has w;
 //! the paper's reads the magnitudes of what they are rounded from.
 
 use super::builder::{Builder, Value};
@@ -38,7 +38,7 @@ pub(super) fn programs(params: &mut ParamTable, latent: Shape) -> Hyper {
     let mut halved = Vec::new();
     for to in [between, between / PART] {
         x = b.activate(x);
-        let steps = b.shape(x).grid.map(AxisStep::half);
+        let steps = b.shape(x).grid.map(AxisStep::pairs);
         x = b.conv(x, &steps, to);
         halved.push(steps);
     }

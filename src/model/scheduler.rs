@@ -41,6 +41,11 @@ impl AxisStep {
         }
     }
 
+    /// The same, where the points are even in number, by pairs of them.
+    pub fn pairs(extent: usize) -> Self {
+        if extent.is_multiple_of(2) { Self::of(extent, (2, 2, 0)) } else { Self::half(extent) }
+    }
+
     /// A layer of these numbers.
     fn of(extent: usize, (kernel, stride, padding): (usize, usize, usize)) -> Self {
         Self { extent, kernel, stride, padding, out: (extent + 2 * padding - kernel) / stride + 1 }

@@ -3,10 +3,10 @@
 use super::blocks::{self, Mask, RDB3, Style};
 use super::builder::{self, Builder, DECODER, ENCODER, NORM_MOMENTUM, Value};
 use super::graph::{Graph, Node, Observer, Op, Prior, Program, SCHEMA, Shape};
-use super::{hyper, observer};
 use super::params::ParamTable;
 use super::scheduler::{self, AxisStep, HalvingAxis};
 use super::{Cost, ModelError};
+use super::{hyper, observer};
 use crate::config::{self, Activation, Channels, ModelName, Rate, RatePrior};
 
 /// The graph that is trained for samples of this shape: of its architecture, with a prior, of step 1, where bits cost something.
@@ -31,11 +31,7 @@ pub fn build(model: &config::Model, sample: Shape) -> Result<Graph, ModelError> 
     network(model, sample, (None, false))
 }
 
-fn network(
-    model: &config::Model,
-    sample: Shape,
-    (rate, observes): (Option<&Rate>, bool),
-) -> Result<Graph, ModelError> {
+fn network(model: &config::Model, sample: Shape, (rate, observes): (Option<&Rate>, bool)) -> Result<Graph, ModelError> {
     if sample.is_empty() {
         return Err(ModelError::EmptyGrid { grid: sample.grid, channels: sample.channels });
     }

@@ -4,8 +4,8 @@ use super::{rate, sparsity};
 use crate::backend::Backend;
 use crate::backend::random::{Purpose, Stream};
 use crate::config::Sparsity;
-use crate::model::{Graph, forward};
 use crate::model::graph::Prior;
+use crate::model::{Graph, forward};
 use crate::tape::{Tape, Var};
 
 /// Number of the first stream of noise on hyper-latents: behind those of all shards.

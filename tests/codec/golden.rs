@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use sci_hpc::archive::{ElementType, Values};
 use sci_hpc::codec::{
-    Bound, LatentShape, Limits, Mask, Predictor, TileFrame, TileSpec, decode_latent, decode_tile, encode_latent,
-    encode_tile, hash,
+    Bound, HyperLatents, LatentShape, Limits, Mask, Predictor, TileFrame, TileSpec, decode_latent_under, decode_tile,
+    encode_latent, encode_latent_under, encode_tile, hash,
 };
 
 use crate::fields::{IMAGES, images, spec, stored, wave, within};
@@ -13,6 +13,7 @@ use crate::fields::{IMAGES, images, spec, stored, wave, within};
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/codec_v1.txt");
 const SHAPE: [usize; 4] = [3, 4, 9, 14];
 const LATENTS: LatentShape = LatentShape { steps: 3, cells: 4, channels: 5 };
+const HYPER_LATENTS: LatentShape = LatentShape { steps: 3, cells: 4, channels: 1 };
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -80,12 +81,20 @@ fn lines() -> Vec<String> {
     for name in ["latent", "sparse"] {
         lines.push(format!("{name} {}", hex(&encode_latent(&symbols(name), LATENTS))));
     }
+    let w: Vec<i32> = (0..HYPER_LATENTS.count()).map(|i| (i * 5 % 9) as i32).collect();
+    let hyper = HyperLatents { shape: HYPER_LATENTS, symbols: &w, scales: &scales(&w) };
+    lines.push(format!("hyper {}", hex(&encode_latent_under(&symbols("latent"), LATENTS, hyper))));
     lines
+}
+
+/// What a decoder of hyper-latents makes of them: 40 in 32 parts times each, for five symbols.
+fn scales(w: &[i32]) -> Vec<u16> {
+    w.iter().flat_map(|&w| [40 * u16::try_from(w).unwrap(); 5]).collect()
 }
 
 /// Symbols of latents, of which `sparse` has few that are not zero: in every step another number.
 fn symbols(name: &str) -> Vec<i32> {
-    let listed = |i: i32| name == "latent" || [0, 7, 8, 33, 59].contains(&i);
+    let listed = |i: i32| name != "sparse" || [0, 7, 8, 33, 59].contains(&i);
     (0..60).map(|i| if listed(i) { i * i % 23 - 11 } else { 0 }).collect()
 }
 
@@ -111,14 +120,16 @@ fn golden_streams_of_version_1_decode_to_the_same_bits() {
     let mut methods = BTreeSet::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();
-        if let ["latent" | "sparse", bytes] = words[..] {
-            assert_eq!(decode_latent(&unhex(bytes), LATENTS), Ok(symbols(words[0])));
+        if let ["latent" | "sparse" | "hyper", bytes] = words[..] {
+            let told = |w: &[i32]| Some(scales(w));
+            let decoded = decode_latent_under(&unhex(bytes), LATENTS, Some((HYPER_LATENTS, &told)));
+            assert_eq!(decoded, Ok(symbols(words[0])));
         } else {
             assert_eq!(hex(&hash(read(line).bytes())), words[5], "{}", words[0]);
             methods.insert(words[3][2..4].to_owned());
         }
     }
-    assert_eq!((text.lines().count(), methods.len()), (19, 9), "{methods:?}");
+    assert_eq!((text.lines().count(), methods.len()), (20, 9), "{methods:?}");
 }
 
 #[test]

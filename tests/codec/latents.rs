@@ -1,6 +1,8 @@
 //! Latents: they come back; gaps of those that are mostly zero cost what their entropy says, and far less than indices.
 
-use sci_hpc::codec::{LatentShape, decode_latent, encode_latent};
+use sci_hpc::codec::{
+    HyperLatents, LatentShape, decode_latent, decode_latent_under, encode_latent, encode_latent_under,
+};
 
 /// Latents of which channel c is non-zero with a probability of its own.
 fn sparse(shape: LatentShape, density: impl Fn(usize) -> f64, seed: u64) -> Vec<i32> {
@@ -130,4 +132,47 @@ fn latents_of_another_shape_are_refused() {
     let bytes = encode_latent(&symbols(shape, false), shape);
     assert!(decode_latent(&bytes, LatentShape { steps: 3, ..shape }).is_err());
     assert!(decode_latent(&bytes[..bytes.len() - 1], shape).is_err());
+}
+
+/// What a decoder of hyper-latents might make of one symbol for every four latent ones.
+fn told(symbols: &[i32]) -> Vec<u16> {
+    symbols.iter().flat_map(|w| [32 * w.unsigned_abs() as u16; 4]).collect()
+}
+
+#[test]
+fn latents_under_scales_that_are_told_come_back_and_are_shorter_where_neighbors_tell_nothing() {
+    let shape = LatentShape { steps: 40, cells: 64, channels: 8 };
+    let hyper = LatentShape { channels: 2, ..shape };
+    let bits = |seed: u64, i: usize| {
+        let z = (i as u64 + seed * 7_919_113).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (z ^ z >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33
+    };
+    // One in four is wide: which, is told.
+    let w: Vec<i32> = (0..hyper.count()).map(|i| if bits(1, i).is_multiple_of(4) { 20 } else { 0 }).collect();
+    for still in [false, true] {
+        let width = |i: usize| w[if still { i % shape.frame() } else { i } / 4];
+        let noise = |i: usize| (bits(2, i) % (2 * width(i) as u64 + 1)) as i32 - width(i);
+        let symbols: Vec<i32> = (0..shape.count()).map(noise).collect();
+        let w: Vec<i32> = (0..hyper.count()).map(|i| width(4 * i)).collect();
+        let scales = told(&w);
+        let coded = encode_latent_under(&symbols, shape, HyperLatents { shape: hyper, symbols: &w, scales: &scales });
+        let decode = |bytes: &[u8], shape| decode_latent_under(bytes, shape, Some((hyper, &|w: &[i32]| Some(told(w)))));
+        assert_eq!(decode(&coded, shape), Ok(symbols.clone()));
+        let alone = encode_latent(&symbols, shape);
+        assert_eq!(decode(&alone, shape), Ok(symbols.clone()));
+        assert!(coded.len() as f64 <= 0.93 * alone.len() as f64, "{still}: {} for {}", coded.len(), alone.len());
+        // Without the decoder, with one of another latent, one that refuses, or cut short.
+        assert!(decode_latent(&coded, shape).is_err());
+        assert!(decode(&coded, LatentShape { cells: 63, ..shape }).is_err());
+        assert!(decode_latent_under(&coded, shape, Some((hyper, &|_: &[i32]| None))).is_err());
+        assert!(decode_latent_under(&coded, shape, Some((hyper, &|w: &[i32]| Some(told(&w[1..]))))).is_err());
+        (0..coded.len()).step_by(61).for_each(|n| assert!(decode(&coded[..n], shape).is_err(), "{n}"));
+        for i in (0..coded.len()).step_by(37) {
+            let mut changed = coded.clone();
+            changed[i] ^= 0x41;
+            if let Ok(symbols) = decode(&changed, shape) {
+                assert_eq!(symbols.len(), shape.count());
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The codec from outside: round trips, the promise on every value, golden bytes, damage.
 //!
-//! Golden bytes are in `tests/data/codec_v1.txt`, written by `golden_bytes_rewrite` (ignored; run it only together with
-//! a new format version).
+//! Golden bytes are in `tests/data/codec_v1.txt`, written by `golden_bytes_append` (ignored: it adds cases, and what is there
+//! stays).
 
 mod damage;
 mod fields;

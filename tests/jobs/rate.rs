@@ -3,8 +3,11 @@
 
 use std::path::Path;
 
+use sci_hpc::archive::{Archive, Box4, Source};
+
 use super::process::{Run, folder};
-use super::toy::{assert_same_on_ranks_and_after, run_set};
+use super::toy::{assert_same_on_ranks_and_after, run_set, write_field};
+use crate::common;
 
 const JOB: &str = "\
 job: {name: rate, output: out}
@@ -64,6 +67,7 @@ fn training_goes_on_to_fewer_bits_from_a_network_without_a_prior_and_back() {
     run(&here, &[flow, "train.start=out/model.h5", "train.rate=null", "job.output=back", half]).answer();
     assert!(told(&here.join("back"), "loss_train")[19] < told(&here.join("out"), "loss_train")[39]);
     for (set, message) in [
+        ("train.rate.prior=gaussian", "prior"),
         ("train.rate.weight=0", "train.rate.weight"),
         ("train.rate.warmup=2", "train.rate.warmup"),
         ("train.model.keep=9", "train.rate: not with train.model.keep"),
@@ -71,6 +75,63 @@ fn training_goes_on_to_fewer_bits_from_a_network_without_a_prior_and_back() {
     ] {
         run(&here, &[flow, set, "job.output=refused"]).refused(2, &[message]);
     }
+}
+
+/// Noise that is strong in one eighth of the box, in every step in another: nothing but a hyper-latent tells where.
+fn write_patches(path: &Path) {
+    let cells = [8, 16, 16];
+    let noise = common::noise(3, 300 * 2048);
+    let place = |i: usize| [i % 2048 / 1024, i % 256 / 128, i % 16 / 8];
+    let strong = |i: usize| {
+        let patch = common::bits(4, i as u64 / 2048);
+        (0..3).all(|a| place(i)[a] as u64 == patch >> a & 1)
+    };
+    let value = |i: usize| noise[i] as f32 * if strong(i) { 2.0 } else { 0.04 };
+    write_field(path, cells, &(0..noise.len()).map(value).collect::<Vec<f32>>());
+}
+
+#[test]
+fn hyper_latents_are_kept_where_they_pay_and_come_back() {
+    let data = folder("rate-patches").join("patches.nc");
+    write_patches(&data);
+    let job = format!(
+        "\
+job: {{name: hyper, output: out}}
+data: {{inputs: ['{}'], variables: [s], normalize: global, split: {{train: 0.8}}}}
+train: {{model: {{name: overcomplete, channels: [8, 4]}}, rate: {{weight: 0.05, prior: hyperprior}}, epochs: 12, batch: 8,
+  shards: 4, learning_rate: 6.0e-3, schedule: cosine, checkpoint_every: 4, validate_every: 12}}
+compress: {{error_bound: {{}}, tile: {{steps: 100}}}}
+decompress: {{}}
+",
+        data.display()
+    );
+    let stops = ["stop:stage=train:step=100", "stop:stage=compress:step=1000001"];
+    let one = assert_same_on_ranks_and_after("rate-hyper", &job, &stops);
+    let archive = Archive::open(&one.join("out/archive/patches.nc.sci.h5")).unwrap();
+    assert!(archive.has_part("decoder/s/hyper"));
+    // What comes back is what the metrics say: the reader makes the same scales of the hyper-latents as the writer.
+    let values = |path: &Path| {
+        let source = Source::open(path).unwrap();
+        let variable = source.variable("s").unwrap().clone();
+        source.read_field64(&variable, &Box4::whole(variable.shape)).unwrap().values
+    };
+    let (made, back) = (values(&data), values(&one.join("out/decompressed/patches.nc")));
+    let norm = |x: ndarray::Array4<f64>| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let metrics: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(one.join("out/metrics.json")).unwrap()).unwrap();
+    let promised = metrics["compress"]["variables"]["s"]["rel_l2"].as_f64().unwrap();
+    let error = norm(&back - &made) / norm(made);
+    assert!((error - promised).abs() < 1e-6 * promised && promised < 0.9, "{error} {promised}");
+    // The widths of channels alone take more bits, and the archive more bytes; the loss is higher.
+    let factorized = ["train.rate.prior=factorized", "job.output=factorized"];
+    run_set(&one, &job, (1, ""), &factorized).answer();
+    for key in ["bits_valid", "loss_valid"] {
+        let [hyper, factorized] = ["out", "factorized"].map(|output| *told(&one.join(output), key).last().unwrap());
+        assert!(hyper < 0.97 * factorized, "{key} {hyper} {factorized}");
+    }
+    // A network that was trained under one prior starts one under the other.
+    let start = ["train.start=out/model.h5", "train.epochs=1", "job.output=back", "train.rate.prior=factorized"];
+    run_set(&one, &job, (1, ""), &start).answer();
 }
 
 #[cfg(feature = "emulate")]

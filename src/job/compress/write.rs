@@ -25,9 +25,16 @@ impl File<'_, '_> {
         let [saved, saved_by_hyper, needed] = sums;
         // The decoder of hyper-latents has to pay for itself.
         let hyper = hyper_part(&group.name);
-        let pays = |bytes: &[u8]| saved_by_hyper > bytes.len() as u64;
-        let keep_hyper = decoder.iter().any(|(name, bytes)| *name == hyper && pays(bytes));
+        let cost = decoder.iter().find(|(name, _)| *name == hyper).map(|(_, bytes)| bytes.len() as u64);
+        let keep_hyper = cost.is_some_and(|cost| saved_by_hyper > cost);
         decoder.retain(|(name, _)| *name != hyper || keep_hyper);
+        if let Some(cost) = cost {
+            let so = if keep_hyper { "kept" } else { "left out" };
+            let name = &group.name;
+            self.ctx
+                .report
+                .log(format_args!("compress {name}: hyper-latents save {saved_by_hyper} bytes and cost {cost}: {so}"));
+        }
         let keep = !decoder.is_empty() && (saved > size(&decoder) || needed > 0 || plan.learned_only);
         let tiles = tiles.into_values().map(|tile| tile.choose([keep, keep_hyper])).collect();
         ChosenGroup { group, variables, plan, boxes, owned, tiles, decoder: if keep { decoder } else { Vec::new() } }

@@ -77,10 +77,12 @@ pub(super) fn start_values(
     if (theirs.scale, theirs.scope) != ours {
         return refused(format!("{shown} was trained under another data.scale or data.normalize: give the same"));
     }
-    for (ours, theirs) in
-        graph.params.specs().iter().filter_map(|ours| Some((ours, model.graph.params.named(&ours.name)?)))
-    {
-        values[ours.range()].copy_from_slice(&model.params[theirs.range()]);
+    for ours in graph.params.specs() {
+        // Widths of another prior are of other latents.
+        let theirs = model.graph.params.named(&ours.name).filter(|theirs| theirs.shape == ours.shape);
+        if let Some(theirs) = theirs {
+            values[ours.range()].copy_from_slice(&model.params[theirs.range()]);
+        }
     }
     Ok((values, model.graph.prior.map(|prior| prior.step)))
 }

@@ -27,7 +27,8 @@ pub(super) fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
     ));
     if let Some(prior) = fit.graph.prior.filter(|_| fit.after.is_none()) {
         let under = if fit.graph.hyper.is_some() { ", their scales told by hyper-latents" } else { "" };
-        ctx.report.log(format_args!("train {}: latent values are stored in steps of {:.3e}{under}", fit.name, prior.step));
+        ctx.report
+            .log(format_args!("train {}: latent values are stored in steps of {:.3e}{under}", fit.name, prior.step));
     }
 }
 
