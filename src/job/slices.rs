@@ -128,7 +128,7 @@ fn slices(variable: &Variable, pair: &Pair, (slow, fast, cut): (&str, &str, &Cut
     ];
     let colors = if bounded { " The colors of the error end at the bound." } else { "" };
     let caption = format!("A cut through the middle of the first file.{colors}");
-    Slices { title: format!("{} and its reconstruction", variable.title()), caption, panels }
+    Slices { title: format!("{} and its reconstruction", variable.title()), caption, panels, per_row: None }
 }
 
 fn lines(variable: &Variable, pair: &Pair, axis: &str) -> Lines {

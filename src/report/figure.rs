@@ -49,7 +49,7 @@ fn finite<S: Serializer>(points: &[(f64, f64)], to: S) -> Result<S::Ok, S::Error
     to.collect_seq(points.iter().filter(|(x, y)| x.is_finite() && y.is_finite()))
 }
 
-/// Cuts through fields, one row of panels; each panel has its own color bar.
+/// Cuts through fields in rows of panels; each panel has its own color bar.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Slices {
     /// Heading.
@@ -58,6 +58,9 @@ pub struct Slices {
     pub caption: String,
     /// The panels, from left to right.
     pub panels: Vec<Panel>,
+    /// Panels of a row; as many as the page has room for, if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_row: Option<usize>,
 }
 
 /// One cut, `rows x columns`, row 0 at the bottom.

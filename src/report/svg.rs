@@ -93,9 +93,10 @@ pub(super) fn number(v: f64) -> String {
 pub(super) fn slices(figure: &Slices) -> String {
     let (mut x, mut y, mut width, mut height): (f32, f32, f32, f32) = Default::default();
     let mut body = String::new();
-    for panel in &figure.panels {
+    for (i, panel) in figure.panels.iter().enumerate() {
         let (text, (w, h)) = slice(panel);
-        if x > 0.0 && x + w > PAGE_WIDTH {
+        let full = figure.per_row.map_or(x + w > PAGE_WIDTH, |n| i.is_multiple_of(n));
+        if x > 0.0 && full {
             (x, y) = (0.0, height);
         }
         let _ = write!(body, r#"<g transform="translate({x:.0} {y:.0})">{text}</g>"#);
@@ -103,7 +104,7 @@ pub(super) fn slices(figure: &Slices) -> String {
         (width, height) = (width.max(x), height.max(y + h));
     }
     format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" font-family="sans-serif" font-size="12">{body}</svg>"#
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" style="max-width:100%;height:auto" font-family="sans-serif" font-size="12">{body}</svg>"#
     )
 }
 
@@ -190,6 +191,8 @@ pub(super) fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::report::figure::Series;
 
@@ -211,6 +214,24 @@ mod tests {
         assert!(text.contains("first") && text.contains("second") && text.contains("polyline"), "{text}");
         let nothing = lines(&Lines { series: vec![curve("only", vec![(1.0, f64::NAN)])], ..Lines::default() });
         assert!(nothing.contains("</svg>") && !nothing.contains("only"));
+    }
+
+    #[test]
+    fn rows_have_as_many_panels_as_asked_for_or_as_fit() {
+        let panel = Panel { columns: 40, values: vec![Some(1.0); 1600], ..Panel::default() };
+        let rows = |count: usize, per_row: Option<usize>| -> Vec<usize> {
+            let text = slices(&Slices { panels: vec![panel.clone(); count], per_row, ..Slices::default() });
+            let mut rows = BTreeMap::<i64, usize>::new();
+            for place in text.split("translate(").skip(1) {
+                let y = place.split([' ', ')']).nth(1).unwrap();
+                *rows.entry(y.parse().unwrap()).or_default() += 1;
+            }
+            rows.into_values().collect()
+        };
+        assert_eq!(rows(6, Some(3)), [3, 3]);
+        assert_eq!(rows(7, Some(3)), [3, 3, 1]);
+        let fitting = rows(20, None);
+        assert!(fitting.len() > 1 && fitting[0] > 1 && fitting.iter().sum::<usize>() == 20, "{fitting:?}");
     }
 
     #[test]

@@ -84,5 +84,5 @@ pub(super) fn picture(caption: String, cuts: Vec<(String, Vec<f64>, usize)>, [x,
         range: None,
         diverging: true,
     };
-    Slices { title: "Generated flow".into(), caption, panels: cuts.into_iter().map(panel).collect() }
+    Slices { title: "Generated flow".into(), caption, panels: cuts.into_iter().map(panel).collect(), per_row: None }
 }

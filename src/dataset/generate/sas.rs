@@ -270,7 +270,7 @@ impl Simulation for Sas {
         let panels = (0..shown).map(|i| self.panel(world, (i + 1) * self.images / shown - 1)).collect();
         let caption =
             "log10(1 + counts) of some images. Beam stop, gap between modules and dead pixels are blank.".into();
-        Slices { title: "Generated scattering".into(), caption, panels }
+        Slices { title: "Generated scattering".into(), caption, panels, per_row: None }
     }
 
     fn metrics(&self, _: &World) -> Map<String, Value> {

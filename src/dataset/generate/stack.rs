@@ -239,7 +239,7 @@ impl Simulation for Stack {
     }
 
     fn picture(&self, _: &World) -> Slices {
-        Slices { title: String::new(), caption: String::new(), panels: Vec::new() }
+        Slices::default()
     }
 
     fn metrics(&self, _: &World) -> Map<String, Value> {

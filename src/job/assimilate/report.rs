@@ -197,6 +197,7 @@ impl GroupReport {
             title: "First test state".into(),
             caption: format!("Middle plane along {}.", states.coordinates[1].name),
             panels,
+            per_row: Some(3),
         }
     }
 

@@ -213,6 +213,7 @@ impl Simulation for UrbanFlow {
             title: "Generated flow".into(),
             caption: format!("Last snapshot, {time_s:.0} s after the start. Buildings are blank."),
             panels,
+            per_row: None,
         }
     }
 
