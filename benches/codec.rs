@@ -55,6 +55,7 @@ struct Total {
 
 fn main() {
     memory::reuse_freed();
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the first pool of this process");
     let arguments = Arguments::parse();
     let source = Source::open(&arguments.file).unwrap_or_else(|e| fail(&e));
     let variable = source.variable(&arguments.variable).unwrap_or_else(|e| fail(&e));

@@ -55,6 +55,7 @@ struct Arguments {
 
 fn main() {
     memory::reuse_freed();
+    rayon::ThreadPoolBuilder::new().num_threads(1).build_global().expect("the first pool of this process");
     let arguments = Arguments::parse();
     let work = std::env::temp_dir().join(format!("sci-hpc-seq-{}", std::process::id()));
     std::fs::create_dir_all(&work).unwrap_or_else(|e| fail(&work, &e));

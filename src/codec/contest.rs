@@ -311,6 +311,8 @@ struct Part<W> {
     targets: Vec<W>,
     cells: Option<Vec<Cell>>,
     lattice: Lattice,
+    /// Its transform, once it was needed: trials differ in their steps.
+    transformed: OnceLock<Vec<W>>,
 }
 
 impl<W: Work> Part<W> {
@@ -335,7 +337,7 @@ impl<W: Work> Part<W> {
         }
         let targets = indices.iter().map(|&p| field.targets[p]).collect();
         let cells = field.cells.map(|cells| indices.iter().map(|&p| cells[p]).collect());
-        Self { shape, targets, cells, lattice: field.lattice }
+        Self { shape, targets, cells, lattice: field.lattice, transformed: OnceLock::new() }
     }
 
     /// Bits of a choice, and the factor of the step: 1, or what leads to this root mean square of the error.
@@ -354,7 +356,10 @@ impl<W: Work> Part<W> {
     fn estimate(&self, choice: Choice, factor: f64) -> (f64, f64) {
         let (cells, lattice) = (self.cells.as_deref(), self.lattice.finer(1.0 / factor));
         let (shape, targets) = (self.shape, &self.targets[..]);
-        let field = Field { shape, targets, cells, lattice, shrink: choice.shrink, gains: &[], transformed: None };
+        let mut field = Field { shape, targets, cells, lattice, shrink: choice.shrink, gains: &[], transformed: None };
+        if let Coder::Linear(_) = choice.coder {
+            field.transformed = Some(self.transformed.get_or_init(|| linear::transformed(&field)));
+        }
         let (bits, values) = choice.coder.estimate_bits(&field);
         let (mut sum, mut n) = (0.0, 0usize);
         for (p, (target, value)) in self.targets.iter().zip(&values).enumerate() {

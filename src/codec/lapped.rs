@@ -21,6 +21,8 @@ use super::lines;
 
 /// Lines that are transformed side by side.
 const LANES: usize = 16;
+/// Rows of a product that are computed together: their sums stay in registers.
+const TOGETHER: usize = 2;
 /// Longest block of which rows of zeros are looked for, most coefficients being 0: the longest that is read.
 const USED_MAX: usize = 64;
 /// Numbers of matrices are in this many parts of one.
@@ -178,26 +180,35 @@ impl<'a> Axis<'a> {
 /// `output` = `matrix` x `input`, line by line.
 #[inline(always)]
 fn multiply(matrix: &[f64], input: &[Row], output: &mut [Row]) {
-    for (weights, output) in matrix.chunks_exact(input.len().max(1)).zip(output) {
-        let mut sums = [0.0; LANES];
-        for (weight, input) in weights.iter().zip(input) {
-            for (sum, value) in sums.iter_mut().zip(input) {
-                *sum += weight * value;
-            }
-        }
-        *output = sums;
-    }
+    multiply_by(matrix, input, 0..input.len(), output);
 }
 
 /// The same where all rows of the input but those `used` are zero: sums that begin at 0 are the same bits without them.
 #[inline(always)]
 fn multiply_some(matrix: &[f64], input: &[Row], used: &[usize], output: &mut [Row]) {
-    for (weights, output) in matrix.chunks_exact(input.len().max(1)).zip(output) {
-        let mut sums = [0.0; LANES];
-        for &i in used {
-            for (sum, value) in sums.iter_mut().zip(&input[i]) {
-                *sum += weights[i] * value;
+    multiply_by(matrix, input, used.iter().copied(), output);
+}
+
+/// Some rows of the output at once: each row of the input is read once for them. Every sum is in the order of `used`.
+#[inline(always)]
+fn multiply_by(matrix: &[f64], input: &[Row], used: impl Iterator<Item = usize> + Clone, output: &mut [Row]) {
+    let n = input.len().max(1);
+    let (together, rest) = output.as_chunks_mut::<TOGETHER>();
+    let done = together.len() * TOGETHER * n;
+    for (weights, output) in matrix.chunks_exact(TOGETHER * n).zip(together) {
+        let mut sums = [[0.0; LANES]; TOGETHER];
+        for i in used.clone() {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let weight = weights[row * n + i];
+                sums.iter_mut().zip(&input[i]).for_each(|(sum, value)| *sum += weight * value);
             }
+        }
+        *output = sums;
+    }
+    for (weights, output) in matrix[done..].chunks_exact(n).zip(rest) {
+        let mut sums = [0.0; LANES];
+        for i in used.clone() {
+            sums.iter_mut().zip(&input[i]).for_each(|(sum, value)| *sum += weights[i] * value);
         }
         *output = sums;
     }
