@@ -36,9 +36,10 @@ const ROWS: usize = 64;
 /// Most weights that a byte stands for.
 const WEIGHTS_PER_BYTE: usize = 64;
 
-/// So many make a magnitude of 1: scales of channels, and of symbols.
+/// A scale of a channel of so much is a magnitude of 1.
 const UNIT: usize = 8;
-const HYPER_UNIT: usize = 32;
+/// The same of a symbol, see [`HyperLatents`].
+pub const HYPER_UNIT: usize = 32;
 
 /// How symbols are written.
 #[derive(Clone, Copy)]
@@ -57,7 +58,7 @@ pub struct HyperLatents<'a> {
     pub shape: LatentShape,
     /// Of at most 2^26 in magnitude.
     pub symbols: &'a [i32],
-    /// A magnitude for every symbol of the latents, in 1/32.
+    /// A magnitude for every symbol of the latents, in parts of one, [`HYPER_UNIT`] of them.
     pub scales: &'a [u16],
 }
 

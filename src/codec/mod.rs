@@ -67,8 +67,8 @@ pub use bound::{Bound, Limits};
 pub use container::{Hash, Method, check, hash};
 pub use error::CodecError;
 pub use latent::{
-    HyperDecoder, HyperLatents, LatentShape, decode_latent, decode_latent_under, decode_weights, encode_latent,
-    encode_latent_under, encode_weights,
+    HYPER_UNIT, HyperDecoder, HyperLatents, LatentShape, decode_latent, decode_latent_under, decode_weights,
+    encode_latent, encode_latent_under, encode_weights,
 };
 pub use mask::Mask;
 pub use rings::RingError;

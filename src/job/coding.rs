@@ -330,7 +330,8 @@ impl CodedTile {
 
     /// Bytes (with the share of the latents) and quality of variable `v` coded one way.
     pub fn cost(&self, v: usize, way: Way) -> Option<(f64, Quality)> {
-        let latents = self.latents.as_ref().map_or(0, Latents::len) as f64 / self.variables.len() as f64;
+        let latents =
+            self.latents.as_ref().map_or(0, |latents| latents.len(false)) as f64 / self.variables.len() as f64;
         let (coded, shared) = match (way, &self.variables[v]) {
             (Way::Classical, (classical, _)) => (classical, 0.0),
             (Way::Learned, (_, learned)) => (learned, latents),
@@ -338,20 +339,22 @@ impl CodedTile {
         coded.as_ref().map(|coded| (coded.len() as f64 + shared, coded.quality))
     }
 
-    /// Bytes that the learned prediction saves in this tile, latents paid; 0 if it costs.
-    pub fn saved(&self) -> u64 {
+    /// Bytes that the learned prediction saves in this tile, latents paid, if the archive has the decoder of hyper-latents or
+    /// if not; 0 if it costs.
+    pub fn saved(&self, hyper: bool) -> u64 {
         let Some(latents) = &self.latents else { return 0 };
         let gain = |(classical, learned): &(Option<CodedVariable>, Option<CodedVariable>)| match (classical, learned) {
             (Some(c), Some(l)) => c.len().saturating_sub(l.len()),
             _ => 0,
         };
         let gains: usize = self.variables.iter().map(gain).sum();
-        gains.saturating_sub(latents.len() + size_of::<IndexRecord>()) as u64
+        gains.saturating_sub(latents.len(hyper) + size_of::<IndexRecord>()) as u64
     }
 
     /// Bytes that hyper-latents save in this tile, if its latents are needed.
     pub fn saved_by_hyper(&self) -> u64 {
-        self.latents.as_ref().map_or(0, Latents::saved)
+        let needed = self.latents.as_ref().filter(|_| self.is_learned_only() || self.saved(true) > 0);
+        needed.map_or(0, |latents| (latents.len(false) - latents.len(true)) as u64)
     }
 
     /// Whether a variable is there only as the learned prediction leaves it.
@@ -361,7 +364,7 @@ impl CodedTile {
 
     /// The cheapest way; whether the archive has the decoder, and that of hyper-latents.
     pub fn choose(self, [learned, hyper]: [bool; 2]) -> Chosen {
-        let use_learned = learned && (self.is_learned_only() || self.saved() > 0);
+        let use_learned = learned && (self.is_learned_only() || self.saved(hyper) > 0);
         let pick = |(classical, learned): (Option<CodedVariable>, Option<CodedVariable>)| match (classical, learned) {
             (Some(c), Some(l)) if use_learned && l.len() < c.len() => l,
             (Some(c), _) => c,

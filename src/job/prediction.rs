@@ -224,9 +224,15 @@ impl Predictor {
         let decoder = exact(&model.graph.decoder, &how)?;
         let scales = match model.graph.hyper.as_ref().zip(encode_hyper.as_ref()) {
             Some((hyper, encode)) => {
-                let calibration = &hyper_symbols(encode, calibration);
-                let decoder = exact(&hyper.decoder, &Quantization { step: 1.0, calibration, ..how })?;
-                Some(Scales { decoder })
+                let calibration = &hyper_symbols(encode, model.graph.latent(), calibration);
+                match exact(&hyper.decoder, &Quantization { step: 1.0, calibration, ..how }) {
+                    Err(error @ ModelError::NotExact { .. }) => {
+                        let names = model.variables.join(", ");
+                        ctx.report.log(format_args!("compress {names}: hyper-latents are left out: {error}"));
+                        None
+                    }
+                    decoder => Some(Scales { decoder: decoder? }),
+                }
             }
             None => None,
         };
@@ -280,15 +286,18 @@ impl Predictor {
     /// These, coded.
     pub fn latents(&self, symbols: &[i32]) -> Latents {
         let hyper = self.reader.scales.as_ref().zip(self.network.encode_hyper.as_ref());
-        let hyper = hyper.map(|(scales, encode)| (scales, hyper_symbols(encode, symbols)));
+        let hyper = hyper.map(|(scales, encode)| (scales, hyper_symbols(encode, self.reader.latent(), symbols)));
         Latents::encode(symbols, self.reader.latents(symbols.len() / self.reader.latent().len()), hyper)
     }
 }
 
 /// Symbols of hyper-latents of symbols of latents.
-fn hyper_symbols(encode: &EncodeHyper, symbols: &[i32]) -> Vec<i32> {
-    let symbols: Vec<f32> = symbols.iter().map(|&q| q as f32).collect();
-    if symbols.is_empty() { Vec::new() } else { IntegerDecoder::symbols(&encode(&symbols), 1.0) }
+fn hyper_symbols(encode: &EncodeHyper, latent: Shape, symbols: &[i32]) -> Vec<i32> {
+    let encode = |symbols: &[i32]| {
+        let symbols: Vec<f32> = symbols.iter().map(|&q| q as f32).collect();
+        IntegerDecoder::symbols(&encode(&symbols), 1.0)
+    };
+    symbols.chunks(latent.len() * at_once(latent)).flat_map(encode).collect()
 }
 
 /// Latents of samples, shared by the ranks.

@@ -289,8 +289,9 @@ pub struct Hyper {
     pub decoder: Program,
 }
 
-/// A factorized prior of rounded latent values, or, under a scale hyperprior, of the hyper-latent ones: the symbol q = z / step of a channel has the probability
-/// F(q + 1/2) - F(q - 1/2), F(q) = 1 / (1 + e^(-d q)) the logistic distribution of width 1 / d, d = ln(1 + e^-p).
+/// A factorized prior of rounded latent values, or, under a scale hyperprior, of the hyper-latent ones: the symbol q = z / step
+/// of a channel has the probability F(q + 1/2) - F(q - 1/2), F(q) = 1 / (1 + e^(-d q)) the logistic distribution of width
+/// 1 / d, d = ln(1 + e^-p).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prior {
     /// Place of p / [`Prior::FOLLOWS`] `(c)`.

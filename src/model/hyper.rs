@@ -1,12 +1,13 @@
-//! The scale hyperprior of latent values (Balle et al. 2018, "Variational image compression with a scale hyperprior"): hyper-latent
-//! values beside the latent, from which its decoder tells how wide the distribution of every symbol is.
+//! The scale hyperprior of latent values (Balle et al. 2018, "Variational image compression with a scale hyperprior"):
+//! hyper-latent values beside the latent, from which its decoder tells how wide the distribution of every symbol is.
 //!
 //! ```text
 //! symbols q = z / step --h_a--> w --round--> symbols --h_s--> p: of a logistic distribution of width 1 / ln(1 + e^-p)
 //! ```
 //!
-//! Three convolutions each way, two of which halve the grid, without overlap where they can: h_s travels in the archive. h_a reads the symbols as they are stored, so that who has them has w;
-//! the paper's reads the magnitudes of what they are rounded from.
+//! Three convolutions each way, two of which halve the grid, without overlap where they can: h_s travels in the archive. h_a
+//! reads the symbols as they are stored, so that who has them has w; the paper's reads the magnitudes of what they are
+//! rounded from.
 
 use super::builder::{Builder, Value};
 use super::graph::{Hyper, Shape};
@@ -21,8 +22,6 @@ const PART: usize = 4;
 /// Prefixes of the parameters.
 const PREFIXES: [&str; 2] = ["hyper.encoder", "hyper.decoder"];
 
-/// One of 32 is an expected magnitude of 1/32.
-const UNIT: f64 = 32.0;
 /// p is told apart in steps of this, e^PLACE, from -PLACES / 2 steps on.
 const PLACE: f64 = 0.125;
 const PLACES: i32 = 128;
@@ -59,14 +58,15 @@ fn same(b: &mut Builder, x: Value, channels: usize) -> Value {
     b.conv(x, &steps, channels)
 }
 
-/// Magnitudes of rounded symbols that are expected where h_s says p, in 1/32; the same on every machine.
+/// Magnitudes of rounded symbols that are expected where h_s says p, in so many parts of one; the same on every machine.
 ///
 /// With t = e^p, about the width of the distribution: 2 ln 2 t + 2 / 3 where that is wide, 2 sqrt(t) where it is narrow.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-pub fn magnitudes(p: impl Iterator<Item = f64>) -> Vec<u16> {
-    let magnitude = |t: f64| (2.0 * std::f64::consts::LN_2 * t + 2.0 * t.sqrt() / (1.0 + 3.0 * t.sqrt())) * UNIT;
+pub fn magnitudes(parts: usize, p: impl Iterator<Item = f64>) -> Vec<u16> {
+    let magnitude = |t: f64| 2.0 * std::f64::consts::LN_2 * t + 2.0 * t.sqrt() / (1.0 + 3.0 * t.sqrt());
+    let rounded = |t: f64| (magnitude(t) * parts as f64).round().min(65535.0) as u16;
     let widths = std::iter::successors(Some(FIRST), |t| Some(t * GROWTH));
-    let table: Vec<u16> = widths.take(PLACES as usize).map(|t| magnitude(t).round().min(65535.0) as u16).collect();
+    let table: Vec<u16> = widths.take(PLACES as usize).map(rounded).collect();
     let place = |p: f64| ((p / PLACE).round() as i32).saturating_add(PLACES / 2).clamp(0, PLACES - 1);
     p.map(|p| table[place(p) as usize]).collect()
 }
@@ -82,9 +82,9 @@ mod tests {
             let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
             // The probabilities of at least q summed, q = 1, 2, ..
             let mean: f64 = (1..200_000).map(|q| 2.0 * logistic(-d * (f64::from(q) - 0.5))).sum();
-            let found = f64::from(magnitudes(std::iter::once(p))[0]) / UNIT;
-            assert!((found - mean).abs() < 0.12 * mean + 0.5 / UNIT, "{p}: {found} for {mean}");
+            let found = f64::from(magnitudes(32, std::iter::once(p))[0]) / 32.0;
+            assert!((found - mean).abs() < 0.12 * mean + 0.5 / 32.0, "{p}: {found} for {mean}");
         }
-        assert_eq!(magnitudes([-1e300, f64::NAN, 1e300].into_iter()), [1, 60, 65535]);
+        assert_eq!(magnitudes(32, [-1e300, f64::NAN, 1e300].into_iter()), [1, 60, 65535]);
     }
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use sci_hpc::archive::{Archive, Box4, Source};
+use sci_hpc::model::TrainedModel;
 
 use super::process::{Run, folder};
 use super::toy::{assert_same_on_ranks_and_after, run_set, write_field};
@@ -129,9 +130,27 @@ decompress: {{}}
         let [hyper, factorized] = ["out", "factorized"].map(|output| *told(&one.join(output), key).last().unwrap());
         assert!(hyper < 0.97 * factorized, "{key} {hyper} {factorized}");
     }
-    // A network that was trained under one prior starts one under the other.
-    let start = ["train.start=out/model.h5", "train.epochs=1", "job.output=back", "train.rate.prior=factorized"];
-    run_set(&one, &job, (1, ""), &start).answer();
+    // Where the classical predictors win there are no latents, and nothing is said of them.
+    let bounded =
+        ["train=null", "compress.model=out/model.h5", "compress.error_bound={rel: 0.02}", "job.output=bounded"];
+    let said = run_set(&one, &job, (1, ""), &bounded).answer().to_owned();
+    let archive = Archive::open(&one.join("bounded/archive/patches.nc.sci.h5")).unwrap();
+    assert!(!archive.has_part("decoder/s/network") && !said.contains("hyper-latents save"), "{said}");
+    // A network that was trained under one prior starts one under the other, but for the widths, also where both have as many.
+    let two = ["train.model.channels=[8, 2]", "train.epochs=1", "compress=null", "decompress=null"];
+    let trained = |set: &[&str], output: &str| {
+        run_set(&one, &job, (1, ""), &[&two[..], set, &[&format!("job.output={output}")]].concat()).answer();
+        let model = TrainedModel::read(&one.join(output).join("model.h5")).unwrap();
+        let of = |name: &str| model.params[model.graph.params.named(name).unwrap().range()].to_vec();
+        [of("prior.width"), of("decoder.conv1.weight")]
+    };
+    let first = trained(&["train.rate.prior=factorized"], "first");
+    let second = trained(&["train.start=first/model.h5", "train.learning_rate=1.0e-12"], "second");
+    let far = |i: usize| first[i].iter().zip(&second[i]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(first[0].len() == second[0].len() && far(0) > 1e-3 && far(1) < 1e-6, "{} {}", far(0), far(1));
+    let still = ["train.start=out/model.h5", "train.epochs=0", "train.observer={epochs: 1}", "job.output=still"];
+    let still = [&still[..], &["train.rate.prior=factorized"]].concat();
+    run_set(&one, &job, (1, ""), &still).refused(2, &["train.start", "has not the prior"]);
 }
 
 #[cfg(feature = "emulate")]

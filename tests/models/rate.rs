@@ -119,14 +119,17 @@ fn a_network_that_is_to_be_stored_has_a_prior_beside_its_parameters_and_ends_wit
     }
 }
 
+fn section(prior: RatePrior) -> Train {
+    Train {
+        model: Model { name: ModelName::Overcomplete, channels: Some(Channels::Each(vec![4, 3])), ..Model::default() },
+        rate: Some(Rate { weight: 0.1, prior, ..Rate::default() }),
+        ..Train::default()
+    }
+}
+
 /// A small network under a hyperprior, and start values whose hyper-latents are not all 0.
 fn under_hyper() -> (Graph, Vec<f64>) {
-    let section = Train {
-        model: Model { name: ModelName::Overcomplete, channels: Some(Channels::Each(vec![4, 3])), ..Model::default() },
-        rate: Some(Rate { weight: 0.1, prior: RatePrior::Hyperprior, ..Rate::default() }),
-        ..Train::default()
-    };
-    let graph = zoo::trained(&section, Shape { grid: [6, 8, 10], channels: 1 }).unwrap();
+    let graph = zoo::trained(&section(RatePrior::Hyperprior), Shape { grid: [6, 8, 10], channels: 1 }).unwrap();
     graph.check().unwrap();
     let mut params: Vec<f64> = init::start_values(&graph, 3).iter().map(|&p| 2.0 * f64::from(p)).collect();
     params[graph.params.range(graph.prior.unwrap().width)].copy_from_slice(&[0.02, -0.05]);
@@ -219,7 +222,10 @@ fn hyperpriors_that_do_not_fit_are_refused() {
         assert!(matches!(bad.check(), Err(ModelError::BadGraph { .. })));
     }
     // What an archive carries grows by the decoder of hyper-latents.
-    let without = Graph { hyper: None, ..graph.clone() };
-    assert_eq!(Cost::of(&without).decoder_params, Cost::of(&graph).decoder_params);
+    let without = zoo::trained(&section(RatePrior::Factorized), graph.sample()).unwrap();
+    let of_hyper = graph.params.specs().iter().filter(|spec| spec.name.starts_with("hyper.decoder."));
+    let grown: usize = of_hyper.map(|spec| spec.len()).sum();
+    assert!(grown > 27 * 8 * 3);
+    assert_eq!(Cost::of(&without).decoder_params + grown, Cost::of(&graph).decoder_params);
     assert!(Cost::of(&without).train_flops < Cost::of(&graph).train_flops);
 }

@@ -19,23 +19,25 @@ impl File<'_, '_> {
         let CodedGroup { group, variables, plan, boxes, owned, tiles } = coded;
         let mut decoder = plan.model.map_or_else(Vec::new, |m| m.to_parts(&group.name));
         let needed = tiles.values().filter(|tile| tile.is_learned_only()).count() as u64;
-        let saved = [CodedTile::saved, CodedTile::saved_by_hyper].map(|saved| tiles.values().map(saved).sum::<u64>());
-        let mut sums = [saved[0], saved[1], needed];
+        let sum = |saved: &dyn Fn(&CodedTile) -> u64| tiles.values().map(saved).sum::<u64>();
+        let saved = [false, true].map(|hyper| sum(&|tile| tile.saved(hyper)));
+        let mut sums = [saved[0], saved[1], sum(&CodedTile::saved_by_hyper), needed];
         self.team.sum(&mut sums);
-        let [saved, saved_by_hyper, needed] = sums;
+        let [without, under, saved_by_hyper, needed] = sums;
         // The decoder of hyper-latents has to pay for itself.
         let hyper = hyper_part(&group.name);
         let cost = decoder.iter().find(|(name, _)| *name == hyper).map(|(_, bytes)| bytes.len() as u64);
         let keep_hyper = cost.is_some_and(|cost| saved_by_hyper > cost);
         decoder.retain(|(name, _)| *name != hyper || keep_hyper);
-        if let Some(cost) = cost {
-            let so = if keep_hyper { "kept" } else { "left out" };
-            let name = &group.name;
-            self.ctx
-                .report
-                .log(format_args!("compress {name}: hyper-latents save {saved_by_hyper} bytes and cost {cost}: {so}"));
-        }
+        let saved = if keep_hyper { under } else { without };
         let keep = !decoder.is_empty() && (saved > size(&decoder) || needed > 0 || plan.learned_only);
+        if let Some(cost) = cost.filter(|_| keep) {
+            let so = if keep_hyper { "kept" } else { "left out" };
+            self.ctx.report.log(format_args!(
+                "compress {}: hyper-latents save {saved_by_hyper} bytes, their decoder takes {cost}: {so}",
+                group.name
+            ));
+        }
         let tiles = tiles.into_values().map(|tile| tile.choose([keep, keep_hyper])).collect();
         ChosenGroup { group, variables, plan, boxes, owned, tiles, decoder: if keep { decoder } else { Vec::new() } }
     }

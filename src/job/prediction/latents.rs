@@ -6,6 +6,8 @@ use crate::model::IntegerDecoder;
 use crate::model::hyper;
 use crate::model::integer::SYMBOL_MAX;
 
+use super::at_once;
+
 /// Hyper-latent symbols to the scales of latent symbols: the reader's half of a hyperprior.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scales {
@@ -22,7 +24,12 @@ impl Scales {
     /// A magnitude for every latent symbol; `None` of hyper-latents that are none of its.
     fn of(&self, symbols: &[i32]) -> Option<Vec<u16>> {
         let fit = symbols.iter().all(|q| q.unsigned_abs() <= SYMBOL_MAX.unsigned_abs());
-        fit.then(|| hyper::magnitudes(self.decoder.decode(&Cpu::<f64>::new(), symbols).into_iter()))
+        let together = self.decoder.latent().len() * at_once(self.decoder.sample());
+        let told = |symbols| {
+            let p = self.decoder.decode(&Cpu::<f64>::new(), symbols);
+            hyper::magnitudes(codec::HYPER_UNIT, p.into_iter())
+        };
+        fit.then(|| symbols.chunks(together).flat_map(told).collect())
     }
 }
 
@@ -59,17 +66,12 @@ impl Latents {
         Some(Self { alone: parts.next()?.to_vec(), under: parts.next().map(<[u8]>::to_vec) })
     }
 
-    /// Bytes of the shorter way.
-    pub fn len(&self) -> usize {
-        self.under.as_ref().unwrap_or(&self.alone).len()
+    /// Bytes; `hyper`: whether the archive has the decoder of hyper-latents.
+    pub fn len(&self, hyper: bool) -> usize {
+        self.under.as_ref().filter(|_| hyper).unwrap_or(&self.alone).len()
     }
 
-    /// Bytes that hyper-latents save.
-    pub fn saved(&self) -> u64 {
-        (self.alone.len() - self.len()) as u64
-    }
-
-    /// The bytes; `hyper`: whether the archive has the decoder of hyper-latents.
+    /// The bytes that go into the archive.
     pub fn choose(self, hyper: bool) -> Vec<u8> {
         self.under.filter(|_| hyper).unwrap_or(self.alone)
     }

@@ -77,10 +77,13 @@ pub(super) fn start_values(
     if (theirs.scale, theirs.scope) != ours {
         return refused(format!("{shown} was trained under another data.scale or data.normalize: give the same"));
     }
-    for ours in graph.params.specs() {
-        // Widths of another prior are of other latents.
-        let theirs = model.graph.params.named(&ours.name).filter(|theirs| theirs.shape == ours.shape);
-        if let Some(theirs) = theirs {
+    // Widths under another prior are of other latents.
+    let same_prior = graph.hyper.is_some() == model.graph.hyper.is_some();
+    if section.epochs == 0 && graph.prior.is_some() && !(same_prior && model.graph.prior.is_some()) {
+        return refused(format!("{shown} has not the prior of train.rate, and with train.epochs: 0 none is trained"));
+    }
+    for ours in graph.params.specs().iter().filter(|spec| same_prior || !spec.name.starts_with("prior.")) {
+        if let Some(theirs) = model.graph.params.named(&ours.name) {
             values[ours.range()].copy_from_slice(&model.params[theirs.range()]);
         }
     }
