@@ -25,6 +25,7 @@ use crate::backend::Cpu;
 use crate::codec::{self, CodecError, LatentShape};
 use crate::config::{self, Compress, Data, Scale};
 use crate::dataset::Window;
+use crate::model::graph::Program;
 use crate::model::integer::{Quantization, SYMBOL_MAX};
 use crate::model::weights::TrainedModel;
 use crate::model::{IntegerDecoder, ModelError, Shape};
@@ -35,7 +36,7 @@ use super::groups::{Group, names, of, reading};
 use super::tiling::places;
 use super::{Context, Input, JobError};
 pub(super) use latents::Latents;
-use latents::Scales;
+use latents::{Scales, hyper_symbols};
 use statistic::Statistic;
 
 /// Samples that calibrate the scales of the exact decoder.
@@ -218,24 +219,8 @@ impl Predictor {
         let how = Quantization { step, weight_bits, calibration, largest };
         // The work of the encoder: the decoder needs the memory.
         ctx.release_memory();
-        let exact = |program, how: &Quantization| {
-            IntegerDecoder::quantize(&Cpu::<f64>::new(), (program, &model.graph.params, &model.params[..]), how)
-        };
-        let decoder = exact(&model.graph.decoder, &how)?;
-        let scales = match model.graph.hyper.as_ref().zip(encode_hyper.as_ref()) {
-            Some((hyper, encode)) => {
-                let calibration = &hyper_symbols(encode, model.graph.latent(), calibration);
-                match exact(&hyper.decoder, &Quantization { step: 1.0, calibration, ..how }) {
-                    Err(error @ ModelError::NotExact { .. }) => {
-                        let names = model.variables.join(", ");
-                        ctx.report.log(format_args!("compress {names}: hyper-latents are left out: {error}"));
-                        None
-                    }
-                    decoder => Some(Scales { decoder: decoder? }),
-                }
-            }
-            None => None,
-        };
+        let decoder = exact(&model, &model.graph.decoder, &how)?;
+        let scales = Scales::of_model(ctx, (&model, encode_hyper.as_ref()), &how)?;
         let sample = model.graph.sample();
         let mean = Statistic::code(&model.normalizer.mean, sample)?;
         let std = Statistic::code(&model.normalizer.std, sample)?;
@@ -291,13 +276,9 @@ impl Predictor {
     }
 }
 
-/// Symbols of hyper-latents of symbols of latents.
-fn hyper_symbols(encode: &EncodeHyper, latent: Shape, symbols: &[i32]) -> Vec<i32> {
-    let encode = |symbols: &[i32]| {
-        let symbols: Vec<f32> = symbols.iter().map(|&q| q as f32).collect();
-        IntegerDecoder::symbols(&encode(&symbols), 1.0)
-    };
-    symbols.chunks(latent.len() * at_once(latent)).flat_map(encode).collect()
+/// The exact form of a decoder of a model. Collective.
+fn exact(model: &TrainedModel, decoder: &Program, how: &Quantization) -> Result<IntegerDecoder, ModelError> {
+    IntegerDecoder::quantize(&Cpu::<f64>::new(), (decoder, &model.graph.params, &model.params[..]), how)
 }
 
 /// Latents of samples, shared by the ranks.

@@ -438,6 +438,7 @@ pub(super) fn check(job: &Job, section: &Train, inputs: &[Input]) -> Result<(), 
         if section.start.is_some() {
             start_values(section, (&graph, &group), job)?;
         }
+        start::codable(job.compress.as_ref(), (&graph, &group))?;
         if job.job.reduction == Reduction::Reproducible {
             check_norms(&graph, (section.batch.div_ceil(section.shards()), section.shards()))?;
         }

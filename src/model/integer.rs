@@ -117,9 +117,7 @@ impl IntegerDecoder {
         (program, table, params): (&Program, &ParamTable, &[f32]),
         how: &Quantization,
     ) -> Result<Self, ModelError> {
-        if let Some(op) = program.nodes.iter().position(|node| !has_exact_form(&node.op)) {
-            return Err(ModelError::NotExact { op, reason: "an op without an exact form in integers" });
-        }
+        Self::check_forms(program)?;
         let (program, table, params) = compact(program, table, params);
         let last = program.nodes.iter().rposition(|node| affine_of(&node.op).is_some());
         let last = last.ok_or(ModelError::NotExact { op: 0, reason: "a decoder without weights" })?;
@@ -158,6 +156,15 @@ impl IntegerDecoder {
         }
         made.check()?;
         Ok(made)
+    }
+
+    /// Refuses a program of which an op has no exact form.
+    ///
+    /// Errors: [`ModelError::NotExact`].
+    pub fn check_forms(program: &Program) -> Result<(), ModelError> {
+        let without = program.nodes.iter().position(|node| !has_exact_form(&node.op));
+        let refused = |op| ModelError::NotExact { op, reason: "an op without an exact form in integers" };
+        without.map_or(Ok(()), |op| Err(refused(op)))
     }
 
     /// Width of one latent symbol, in latent units.

@@ -30,9 +30,22 @@ fn model_without_an_exact_decoder_assimilates_and_leaves_compression_to_the_clas
 }
 
 #[test]
-fn learned_compression_by_such_a_model_is_refused_naming_the_op() {
+fn learned_compression_by_such_a_model_is_refused_before_it_is_trained() {
     let here = folder("zoo-learned");
     write(&here, "job.yaml", JOB);
-    let learned = [&["--config", "job.yaml", "--set", "compress.predictor=learned"][..], &MODEL].concat();
-    mpirun(&here, 1, "", &learned).refused(4, &["exact decoder", "without an exact form"]);
+    for set in ["compress.predictor=learned", "compress.error_bound={}", "compress.variables.u.error_bound={}"] {
+        let learned = [&["--config", "job.yaml", "--set", set][..], &MODEL].concat();
+        mpirun(&here, 2, "", &learned)
+            .refused(2, &["train.model", "tucodec", "without an exact form", "predictor: auto"]);
+    }
+    // One that is there is refused where it is used.
+    let train =
+        ["--config", "job.yaml", "--set", "compress=null", "--set", "decompress=null", "--set", "assimilate=null"];
+    mpirun(&here, 1, "", &[&train[..], &MODEL].concat()).answer();
+    let given = ["--set", "train=null", "--set", "assimilate=null", "--set", "compress.predictor=learned"];
+    let given = [&["--config", "job.yaml", "--set", "job.output=given"][..], &given].concat();
+    let given =
+        [&given[..], &["--set", "compress.model=out/models", "--set", "data.inputs=[out/generate/urban-flow.nc]"]]
+            .concat();
+    mpirun(&here, 1, "", &given).refused(4, &["exact decoder", "without an exact form"]);
 }

@@ -2,11 +2,12 @@
 
 use crate::backend::Cpu;
 use crate::codec::{self, CodecError, HyperLatents, LatentShape};
-use crate::model::IntegerDecoder;
-use crate::model::hyper;
-use crate::model::integer::SYMBOL_MAX;
+use crate::model::integer::{Quantization, SYMBOL_MAX};
+use crate::model::{IntegerDecoder, ModelError, Shape, TrainedModel, hyper};
 
-use super::at_once;
+use super::super::device::EncodeHyper;
+use super::super::{Context, JobError};
+use super::{at_once, exact};
 
 /// Hyper-latent symbols to the scales of latent symbols: the reader's half of a hyperprior.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +16,26 @@ pub(super) struct Scales {
 }
 
 impl Scales {
+    /// Of a model with a hyperprior, if that has an exact form. Collective.
+    ///
+    /// Errors: of quantizing, but [`ModelError::NotExact`]: the model does its work without.
+    pub fn of_model(
+        ctx: &Context,
+        (model, encode): (&TrainedModel, Option<&EncodeHyper>),
+        how: &Quantization,
+    ) -> Result<Option<Self>, JobError> {
+        let Some((hyper, encode)) = model.graph.hyper.as_ref().zip(encode) else { return Ok(None) };
+        let calibration = &hyper_symbols(encode, model.graph.latent(), how.calibration);
+        match exact(model, &hyper.decoder, &Quantization { step: 1.0, calibration, ..*how }) {
+            Err(error @ ModelError::NotExact { .. }) => {
+                let names = model.variables.join(", ");
+                ctx.report.log(format_args!("compress {names}: hyper-latents are left out: {error}"));
+                Ok(None)
+            }
+            decoder => Ok(Some(Self { decoder: decoder? })),
+        }
+    }
+
     /// Extents of the hyper-latents of so many steps.
     fn shape(&self, steps: usize) -> LatentShape {
         let latent = self.decoder.latent();
@@ -31,6 +52,15 @@ impl Scales {
         };
         fit.then(|| symbols.chunks(together).flat_map(told).collect())
     }
+}
+
+/// Symbols of hyper-latents of symbols of latents.
+pub(super) fn hyper_symbols(encode: &EncodeHyper, latent: Shape, symbols: &[i32]) -> Vec<i32> {
+    let encode = |symbols: &[i32]| {
+        let symbols: Vec<f32> = symbols.iter().map(|&q| q as f32).collect();
+        IntegerDecoder::symbols(&encode(&symbols), 1.0)
+    };
+    symbols.chunks(latent.len() * at_once(latent)).flat_map(encode).collect()
 }
 
 /// The coded latents of a tile.

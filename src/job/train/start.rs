@@ -5,10 +5,10 @@ use std::path::Path;
 use super::super::prediction::files_of;
 use super::super::{Context, Group, JobError};
 use crate::backend::Cpu;
-use crate::config::{self, Job, Observer, Train};
+use crate::config::{self, Compress, Job, Observer, Train};
 use crate::dataset::{FieldSamples, Normalizer, Places, SampleSource};
 use crate::model::graph::{self, BatchNorm, Op};
-use crate::model::{Autoencoder, Graph, ModelError, TrainedModel, init, zoo};
+use crate::model::{Autoencoder, Graph, IntegerDecoder, ModelError, TrainedModel, init, zoo};
 use crate::world::shard;
 
 /// Samples that tell how large latent values are.
@@ -122,6 +122,22 @@ pub(super) fn fits(observer: &Observer, available: usize, group: &Group) -> Resu
     let reason = || format!("{count} of {available} values of {} that can be observed: ask for fewer", group.name);
     let refused = || JobError::Argument { argument: "train.observer.count".into(), reason: reason() };
     (count <= available).then_some(()).ok_or_else(refused)
+}
+
+/// Refuses a network that this job is to code with alone, and that has no exact decoder: before it is trained.
+pub(super) fn codable(compress: Option<&Compress>, (graph, group): (&Graph, &Group)) -> Result<(), JobError> {
+    let alone = |section: &&Compress| {
+        let alone =
+            |v: &String| section.predictor_of(v) == config::Predictor::Learned || section.error_bound_of(v).is_none();
+        section.model.is_none() && group.variables.iter().any(alone)
+    };
+    let Err(error) = IntegerDecoder::check_forms(&graph.decoder) else { return Ok(()) };
+    let reason = format!(
+        "{} codes nothing by itself, {error}: give compress.error_bound and `predictor: auto`, or train another model",
+        graph.name
+    );
+    let refused = || JobError::Argument { argument: "train.model".into(), reason };
+    compress.filter(alone).map_or(Ok(()), |_| Err(refused()))
 }
 
 /// The network with an observation encoder for these places.
