@@ -33,9 +33,9 @@ impl File<'_, '_> {
         let keep = !decoder.is_empty() && (saved > size(&decoder) || needed > 0 || plan.learned_only);
         if let Some(cost) = cost.filter(|_| keep) {
             let so = if keep_hyper { "kept" } else { "left out" };
-            self.ctx.report.log(format_args!(
-                "compress {}: hyper-latents save {saved_by_hyper} bytes, their decoder takes {cost}: {so}",
-                group.name
+            let (name, file) = (&group.name, self.input.path.display());
+            self.say(format!(
+                "compress {name}: hyper-latents save {saved_by_hyper} bytes of {file}, their decoder takes {cost}: {so}"
             ));
         }
         let tiles = tiles.into_values().map(|tile| tile.choose([keep, keep_hyper])).collect();
