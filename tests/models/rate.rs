@@ -50,18 +50,20 @@ fn bits_are_those_of_the_probabilities_of_symbols() {
     assert_close(&[far[2] - far[1]], &[far[1] - far[0]], 0.0, 1e-9);
 }
 
+/// By how much f grows with value `i`.
+fn slope(values: &[f64], i: usize, f: &dyn Fn(&[f64]) -> f64) -> f64 {
+    let moved = |by: f64| {
+        let mut values = values.to_vec();
+        values[i] += by;
+        f(&values)
+    };
+    (moved(1e-6) - moved(-1e-6)) / 2e-6
+}
+
 #[test]
 fn gradients_of_bits_are_finite_differences() {
     let (z, width) = case();
     let (_, by_z, by_width) = bits(&z, &width);
-    let slope = |values: &[f64], i: usize, f: &dyn Fn(&[f64]) -> f64| {
-        let moved = |by: f64| {
-            let mut values = values.to_vec();
-            values[i] += by;
-            f(&values)
-        };
-        (moved(1e-6) - moved(-1e-6)) / 2e-6
-    };
     let slopes: Vec<f64> = (0..z.len()).map(|i| slope(&z, i, &|z| bits(z, &width).0)).collect();
     assert_close(&by_z, &slopes, 1e-6, 1e-6);
     let slopes: Vec<f64> = (0..2).map(|i| slope(&width, i, &|width| bits(&z, width).0)).collect();
@@ -186,14 +188,6 @@ fn gradients_of_bits_under_a_hyperprior_are_finite_differences() {
     let (graph, params) = under_hyper();
     let z = latents(&graph);
     let (_, by_z, by_params) = bits_under(&graph, &params, &z, Some(1));
-    let slope = |values: &[f64], i: usize, f: &dyn Fn(&[f64]) -> f64| {
-        let moved = |by: f64| {
-            let mut values = values.to_vec();
-            values[i] += by;
-            f(&values)
-        };
-        (moved(1e-5) - moved(-1e-5)) / 2e-5
-    };
     for i in (0..z.len()).step_by(97) {
         let want = slope(&z, i, &|z| bits_under(&graph, &params, z, Some(1)).0);
         assert_close(&[by_z[i]], &[want], 1e-4, 1e-5);
