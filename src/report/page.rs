@@ -13,7 +13,8 @@ const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1180px;margin:2em a
 h1{font-size:1.6em}h2{font-size:1.2em;margin-top:2em;border-bottom:1px solid #ddd}\
 table{border-collapse:collapse;margin:.6em 0}td,th{padding:.2em .8em;border-bottom:1px solid #e4e4e4;text-align:right;\
 font-variant-numeric:tabular-nums}td:first-child,th:first-child{text-align:left}\
-figure{margin:1.5em 0;overflow-x:auto}figcaption{color:#555;max-width:46em}b.title{display:block;margin-bottom:.3em}";
+figure{margin:1.5em 0;overflow-x:auto}figure svg{max-width:100%;height:auto}\
+figcaption{color:#555;max-width:46em}b.title{display:block;margin-bottom:.3em}";
 
 /// The figures kept in `folder`, in the order of their file names.
 pub(super) fn read_figures(folder: &Path) -> Result<Vec<Figure>, ReportError> {

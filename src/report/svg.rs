@@ -104,7 +104,7 @@ pub(super) fn slices(figure: &Slices) -> String {
         (width, height) = (width.max(x), height.max(y + h));
     }
     format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" style="max-width:100%;height:auto" font-family="sans-serif" font-size="12">{body}</svg>"#
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" font-family="sans-serif" font-size="12">{body}</svg>"#
     )
 }
 
