@@ -272,7 +272,7 @@ impl Predictor {
     pub fn latents(&self, symbols: &[i32]) -> Latents {
         let hyper = self.reader.scales.as_ref().zip(self.network.encode_hyper.as_ref());
         let hyper = hyper.map(|(scales, encode)| (scales, hyper_symbols(encode, self.reader.latent(), symbols)));
-        Latents::encode(symbols, self.reader.latents(symbols.len() / self.reader.latent().len()), hyper)
+        Latents::encode(symbols, self.reader.latent_shape(symbols.len() / self.reader.latent().len()), hyper)
     }
 }
 
@@ -356,7 +356,7 @@ impl Prediction {
     }
 
     /// Extents of the latents of so many steps: the grid of the latent as cells, its channels as channels.
-    fn latents(&self, steps: usize) -> LatentShape {
+    fn latent_shape(&self, steps: usize) -> LatentShape {
         LatentShape { steps, cells: self.latent().points(), channels: self.latent().channels }
     }
 
@@ -364,7 +364,7 @@ impl Prediction {
     ///
     /// Errors: a damaged stream.
     pub fn symbols(&self, bytes: &[u8], steps: usize) -> Result<Option<Vec<i32>>, CodecError> {
-        let symbols = latents::decode(bytes, self.latents(steps), self.scales.as_ref())?;
+        let symbols = latents::decode(bytes, self.latent_shape(steps), self.scales.as_ref())?;
         let fit = symbols.iter().all(|q| q.unsigned_abs() <= SYMBOL_MAX.unsigned_abs());
         Ok(fit.then_some(symbols))
     }
@@ -409,7 +409,8 @@ impl Prediction {
         fields
     }
 
-    /// The parts an archive keeps of it: name and bytes.
+    /// The parts an archive keeps of it, `decoder/GROUP/NAME`, and their bytes: `network`, an exact decoder; `mean` and `std`, see
+    /// [`Statistic`]; `window` and `scale`, JSON; `hyper`, the exact decoder of hyper-latents, where they are kept.
     pub fn to_parts(&self, group: &str) -> Vec<(String, Vec<u8>)> {
         let name = |part: &str| format!("decoder/{group}/{part}");
         let mut parts = vec![

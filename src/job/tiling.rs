@@ -8,7 +8,7 @@ const TILE_VALUES: usize = 1 << 23;
 /// Steps of a tile when the job file does not say; most of what time correlation gives is reached by then.
 const TILE_STEPS: usize = 16;
 /// Values that a tile of small grids has at least, by more steps: tables and an index entry are paid per tile, and blocks that
-/// end at its sides. To decode one takes a tenth of a second, or less.
+/// end at its sides. Without a network one is decoded in a tenth of a second, or less.
 const TILE_VALUES_MIN: usize = 1 << 21;
 
 /// Tiles in order (t slowest), edges shorter. Cells default to the whole grid, halved along its longest axis until a

@@ -54,6 +54,7 @@ impl Cost {
     }
 }
 
+/// Whether a parameter is of a decoder.
 fn decodes(name: &str) -> bool {
     ["decoder.", "hyper.decoder."].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -22,7 +22,7 @@ const PART: usize = 4;
 /// Prefixes of the parameters.
 const PREFIXES: [&str; 2] = ["hyper.encoder", "hyper.decoder"];
 
-/// p is told apart in steps of this, e^PLACE, from -PLACES / 2 steps on.
+/// Width of the places in which p is told apart, and their number, half of them below 0.
 const PLACE: f64 = 0.125;
 const PLACES: i32 = 128;
 /// e^PLACE, and what the first place stands for, e^-8; products of them are the same on every machine, e^p is not.

@@ -23,8 +23,8 @@ pub struct Sparsity {
 }
 
 /// lambda x bits beside the loss: the bits of the latent values as the archive rounds them, under a prior that is learned with
-/// the network, logistic distributions around 0. In training noise stands for the rounding. The losses of log
-/// and metrics contain it; `compress.latent.step` is by default the step that the network was trained for.
+/// the network, logistic distributions around 0. In training noise stands for the rounding. The losses of log and metrics
+/// contain it; `compress.latent.step` is by default the step that the network was trained for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rate {

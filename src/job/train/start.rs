@@ -126,18 +126,20 @@ pub(super) fn fits(observer: &Observer, available: usize, group: &Group) -> Resu
 
 /// Refuses a network that this job is to code with alone, and that has no exact decoder: before it is trained.
 pub(super) fn codable(compress: Option<&Compress>, (graph, group): (&Graph, &Group)) -> Result<(), JobError> {
-    let alone = |section: &&Compress| {
-        let alone =
-            |v: &String| section.predictor_of(v) == config::Predictor::Learned || section.error_bound_of(v).is_none();
-        section.model.is_none() && group.variables.iter().any(alone)
-    };
-    let Err(error) = IntegerDecoder::check_forms(&graph.decoder) else { return Ok(()) };
-    let reason = format!(
-        "{} codes nothing by itself, {error}: give compress.error_bound and `predictor: auto`, or train another model",
-        graph.name
-    );
-    let refused = || JobError::Argument { argument: "train.model".into(), reason };
-    compress.filter(alone).map_or(Ok(()), |_| Err(refused()))
+    let Some(section) = compress.filter(|section| section.model.is_none()) else { return Ok(()) };
+    let alone =
+        |v: &String| section.predictor_of(v) == config::Predictor::Learned || section.error_bound_of(v).is_none();
+    if !group.variables.iter().any(alone) {
+        return Ok(());
+    }
+    IntegerDecoder::check_forms(&graph.decoder).map_err(|error| {
+        let name = &graph.name;
+        let reason = format!(
+            "no archive is made of {name} alone ({error}): give compress.error_bound and `predictor: auto`, or train \
+             another model"
+        );
+        JobError::Argument { argument: "train.model".into(), reason }
+    })
 }
 
 /// The network with an observation encoder for these places.
