@@ -1,26 +1,36 @@
 // 3D convolution and its two adjoints as implicit matrix products (src/backend/conv3d). Products and sums are in REAL.
 #include "conv3d.cuh"
 
-KERNEL(TILE_BLOCK, conv3d_gather_128x128)(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, Out<REAL> out) {
-    gather<Shape128x128>(c, grid, w, bias, out);
+KERNEL(TILE_BLOCK, conv3d_gather_128x128)
+(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
+ Out<REAL> out) {
+    gather<Shape128x128>(c, grid, w, {bias, residual, slope, a}, kept, out);
 }
 
-KERNEL(TILE_BLOCK, conv3d_gather_128x64)(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, Out<REAL> out) {
-    gather<Shape128x64>(c, grid, w, bias, out);
+KERNEL(TILE_BLOCK, conv3d_gather_128x64)
+(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
+ Out<REAL> out) {
+    gather<Shape128x64>(c, grid, w, {bias, residual, slope, a}, kept, out);
 }
 
-KERNEL(TILE_BLOCK, conv3d_gather_256x32)(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, Out<REAL> out) {
-    gather<Shape256x32>(c, grid, w, bias, out);
+KERNEL(TILE_BLOCK, conv3d_gather_256x32)
+(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
+ Out<REAL> out) {
+    gather<Shape256x32>(c, grid, w, {bias, residual, slope, a}, kept, out);
 }
 
-KERNEL(TILE_BLOCK, conv3d_gather_64x64)(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, Out<REAL> out) {
-    gather<Shape64x64>(c, grid, w, bias, out);
+KERNEL(TILE_BLOCK, conv3d_gather_64x64)
+(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
+ Out<REAL> out) {
+    gather<Shape64x64>(c, grid, w, {bias, residual, slope, a}, kept, out);
 }
 
 // The same for at most four channels of the result, where tiles would be nearly empty: eight threads share the entries of a
 // window. A window element is read once per tap that meets it, from the first-level cache.
 constexpr u32 NARROW = 4, NARROW_LANES = 8, NARROW_ROWS = TILE_THREADS / NARROW_LANES;
-KERNEL(TILE_BLOCK, conv3d_gather_narrow)(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, Out<REAL> out) {
+KERNEL(TILE_BLOCK, conv3d_gather_narrow)
+(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
+ Out<REAL> out) {
     SHARED(Row, rows, [NARROW_ROWS]);
     SHARED(Entry, entries, [ENTRIES]);
     const Phase phase = Phase::number(c, blockIdx.z);
@@ -58,8 +68,13 @@ KERNEL(TILE_BLOCK, conv3d_gather_narrow)(Conv c, In<REAL> grid, In<REAL> w, In<R
 #pragma unroll
     for (u32 to = 0; to < NARROW; to++) {
         for (u32 mask = NARROW_LANES / 2; mask; mask /= 2) sums[to] += __shfl_xor_sync(~0u, sums[to], mask);
-        if (lane == to && to < c.channels_out && first + row < positions)
-            out[phase.place(c, (u32)first + row) * c.channels_out + to] = sums[to] + (c.biased ? bias[to] : (REAL)0);
+        if (lane == to && to < c.channels_out && first + row < positions) {
+            const Epilogue then{bias, residual, slope, a};
+            const u64 at = phase.place(c, (u32)first + row) * c.channels_out + to;
+            const REAL before = then.before(c, at, to, sums[to]);
+            if (c.keep) kept[at] = before;
+            out[at] = then.after(c, to, before);
+        }
     }
 }
 
@@ -76,6 +91,13 @@ KERNEL(TILE_BLOCK, conv3d_weight_64x64)(Conv c, In<REAL> x, In<REAL> y, Out<REAL
 }
 
 KERNEL(TILE_BLOCK, conv3d_sum_parts)
-(In<REAL> partial, u32 parts, In<REAL> bias, u32 channels, Out<REAL> out, u64 len) {
-    sum_parts(partial, parts, bias, channels, out, len);
+(In<REAL> partial, u32 parts, Conv c, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
+ Out<REAL> out, u64 len) {
+    const Epilogue then{bias, residual, slope, a};
+    sum_parts(partial, parts, len, [&](u64 i, REAL sum) {
+        const u32 channel = modulo(i, c.channels_out);
+        const REAL before = then.before(c, i, channel, sum);
+        if (c.keep) kept[i] = before;
+        out[i] = then.after(c, channel, before);
+    });
 }

@@ -1,6 +1,7 @@
 // The contractions of a convolution as implicit matrix products, tile by tile: conv3d.cu and conv3d_tensor.cu. Windows are
 // rows of a matrix, read where they lie (window.cuh).
 #pragma once
+#include "exponential.cuh"
 #include "window.cuh"
 
 // Fills a table of `len` elements.
@@ -8,12 +9,36 @@ template <class T, class F> __device__ __forceinline__ void fill(T *table, u32 l
     for (u32 i = threadIdx.x; i < len; i += TILE_THREADS) table[i] = f(i);
 }
 
-// out[o][to] = bias[to] + sum over entries of window[o][entry] w[entry][to]. A block has a tile of one phase; `parts`
+// Numbers of `Rectifier` in src/backend/conv3d/gpu.rs.
+enum Rectifier : u32 { NONE, RELU, LEAKY_RELU, ELU, PRELU };
+
+// What becomes of a sum, at its place in the result and its channel (`Epilogue` of src/backend/conv3d).
+struct Epilogue {
+    In<REAL> bias, residual, slope;
+    REAL a;
+
+    __device__ __forceinline__ REAL before(const Conv &c, u64 at, u32 channel, REAL sum) const {
+        if (c.biased) sum += bias[channel];
+        return c.residual ? sum + residual[at] : sum;
+    }
+    __device__ __forceinline__ REAL after(const Conv &c, u32 channel, REAL x) const {
+        if (c.rectifier == NONE || !(x <= 0)) return x;
+        switch (c.rectifier) {
+        case RELU: return 0;
+        case LEAKY_RELU: return a * x;
+        case ELU: return a * exponential_minus_1(x);
+        default: return x * slope[c.one_slope ? 0 : channel];
+        }
+    }
+};
+
+// out[o][to] = sum over entries of window[o][entry] w[entry][to], and what becomes of it. A block has a tile of one phase; `parts`
 // blocks share its entries. A window element comes from the second-level cache once per tap: of a layer from 64 to 32 channels
 // with 27 taps, a block of 256 x 32 does 28 MFLOP for 1.8 MB of windows and 0.2 MB of weights (14 FLOP per byte), while
 // memory sees 64 KiB of the grid and 32 KiB of the result.
 template <class S>
-__device__ __forceinline__ void gather(const Conv &c, In<REAL> grid, In<REAL> w, In<REAL> bias, Out<REAL> out) {
+__device__ __forceinline__ void gather(const Conv &c, In<REAL> grid, In<REAL> w, const Epilogue &then, Out<REAL> kept,
+                                       Out<REAL> out) {
     SHARED(Row, rows, [S::M]);
     SHARED(Entry, entries, [ENTRIES]);
     const u32 part = blockIdx.z % c.parts, column = blockIdx.y * S::N;
@@ -39,9 +64,12 @@ __device__ __forceinline__ void gather(const Conv &c, In<REAL> grid, In<REAL> w,
         if (i >= n_rows) return -1;
         return (i64)(part * len + phase.place(c, (u32)row + i) * c.channels_out + column);
     };
-    const bool biased = c.biased && c.parts == 1;
-    S::store(sums, out, {columns, 1, c.out_vector != 0}, place,
-                  [&](u32 i) { return biased ? bias[column + i] : (REAL)0; });
+    const Columns written{columns, 1, c.out_vector != 0};
+    if (c.parts > 1) return S::store(sums, out, written, place, [](i64, u32, REAL sum) { return sum; });
+    const auto before = [&](i64 at, u32 i, REAL sum) { return then.before(c, at, column + i, sum); };
+    if (c.keep) S::store(sums, kept, written, place, before);
+    S::store(sums, out, written, place,
+             [&](i64 at, u32 i, REAL sum) { return then.after(c, column + i, before(at, i, sum)); });
 }
 
 // w_bar[entry][to] = sum over outputs o of window[o][entry] y_bar[o][to]. `parts` blocks share the outputs. With `flipped`,
@@ -75,5 +103,6 @@ template <class S> __device__ __forceinline__ void weight_grad(const Conv &c, In
         const u32 tap = taps - 1 - (row + i) / c.channels, channel = (row + i) % c.channels;
         return (i64)(start + ((u64)tap * c.channels_out + column) * c.channels + channel);
     };
-    S::store(sums, out, {columns, c.flipped ? c.channels : 1, c.out_vector != 0}, place, [](u32) { return (REAL)0; });
+    S::store(sums, out, {columns, c.flipped ? c.channels : 1, c.out_vector != 0}, place,
+             [](i64, u32, REAL sum) { return sum; });
 }

@@ -107,6 +107,15 @@ KERNEL(256, activate_mul)(u32 activation, u32 order, REAL a, In<REAL> x, In<REAL
     });
 }
 
+KERNEL(256, lower_bound)(In<REAL> x, REAL bound, Out<REAL> z, u64 len) {
+    map(x, z, len, [=](REAL x) { return x < bound ? bound : x; });
+}
+
+// What of a cotangent y reaches x: all where x is not below the bound, else what leads back.
+KERNEL(256, lower_bound_grad)(In<REAL> x, In<REAL> y, REAL bound, Out<REAL> z, u64 len) {
+    map_pair(x, y, z, len, [=](REAL x, REAL y) { return x < bound && y > 0 ? (REAL)0 : y; });
+}
+
 // z = y (x > 0 ? positive : slope of the channel)
 KERNEL(256, gate)
 (In<REAL> x, In<REAL> slope, u32 channels, In<REAL> y, REAL positive, Out<REAL> z, u64 len) {

@@ -11,5 +11,5 @@ KERNEL(TILE_BLOCK, matmul_64x64)(Product p, In<REAL> a, In<REAL> b, Out<REAL> c)
 }
 
 KERNEL(TILE_BLOCK, matmul_sum_parts)(In<REAL> partial, u32 parts, Out<REAL> c, u64 len) {
-    sum_parts(partial, parts, partial, 0, c, len);
+    sum_parts(partial, parts, len, [&](u64 i, REAL sum) { c[i] = sum; });
 }

@@ -22,5 +22,5 @@ __device__ __forceinline__ void tile_of_product(const Product &p, In<REAL> a, In
                 (u32)(steps.last - steps.first), rows, columns, sums);
     const u64 first = ((u64)blockIdx.z * p.m + row) * p.n + column;
     const auto place = [&](u32 i) { return i < rows ? (i64)(first + (u64)i * p.n) : -1; };
-    S::store(sums, c, {columns, 1, p.c_vector != 0}, place, [](u32) { return (REAL)0; });
+    S::store(sums, c, {columns, 1, p.c_vector != 0}, place, [](i64, u32, REAL sum) { return sum; });
 }

@@ -116,6 +116,47 @@ KERNEL(256, expand_middle)(In<REAL> x, Plan plan, Out<REAL> y) {
     for (u64 m = at.first; m < at.end; m += plan.rows) y[at.start + m * plan.inner] = value;
 }
 
+// z[o, m, i] = f(x[o, m, i], y[o, i]); `block` is the product of the last two extents.
+template <class F> __device__ void with_middle(In<REAL> x, In<REAL> y, u64 block, u64 inner, Out<REAL> z, u64 len, F f) {
+    REAL v[PER_THREAD], w[PER_THREAD];
+    for_elements(
+        len,
+        [&](u32 j, u64 at) {
+            const u64 i = at - quotient(at, inner) * inner;
+            v[j] = x[at], w[j] = y[quotient(at, block) * inner + i];
+        },
+        [&](u32 j, u64 at) { z[at] = f(v[j], w[j]); });
+}
+
+KERNEL(256, mul_middle)(In<REAL> x, In<REAL> y, u64 block, u64 inner, Out<REAL> z, u64 len) {
+    with_middle(x, y, block, inner, z, len, [](REAL x, REAL y) { return x * y; });
+}
+
+KERNEL(256, add_middle)(In<REAL> x, In<REAL> y, u64 block, u64 inner, Out<REAL> z, u64 len) {
+    with_middle(x, y, block, inner, z, len, [](REAL x, REAL y) { return x + y; });
+}
+
+// What batch norm sums (src/backend/norm), channels innermost and nothing outside, so that a thread has one channel: squares of
+// the distance from the mean, and y times the normalized x.
+KERNEL(256, sum_around)(In<REAL> x, In<REAL> mean, Plan plan, Out<double> partials, Out<REAL> sums) {
+    const Place at = place(plan);
+    const REAL center = at.inside ? mean[at.start] : 0;
+    sum_rows(plan, partials, sums, [&](u64 i) {
+        const REAL d = x[i] - center;
+        return (double)(d * d);
+    });
+}
+
+KERNEL(256, sum_normalized)
+(In<REAL> x, In<REAL> mean, In<REAL> root, In<REAL> y, Plan plan, Out<double> partials, Out<REAL> sums) {
+    const Place at = place(plan);
+    const REAL center = at.inside ? mean[at.start] : 0, factor = at.inside ? root[at.start] : 0;
+    sum_rows(plan, partials, sums, [&](u64 i) {
+        const REAL normalized = (x[i] - center) * factor;
+        return (double)normalized * (double)y[i];
+    });
+}
+
 constexpr u64 NO_ROW = ~0ull;
 
 // The largest value so far, and its row. A NaN in row 0 is the largest, as no value compares larger; a NaN further on is

@@ -241,9 +241,9 @@ template <class Number, u32 WIDTH> struct TensorShape {
     }
 
     // As `store_sums` of tile.cuh; pairs are enough.
-    template <class Place, class Bias>
+    template <class Place, class Finish>
     static __device__ __forceinline__ void store(const Sums &sums, Out<REAL> out, Columns columns, Place place,
-                                                 Bias bias) {
+                                                 Finish finish) {
         struct alignas(8) Pair {
             float v[2];
         };
@@ -258,12 +258,15 @@ template <class Number, u32 WIDTH> struct TensorShape {
                     const u32 first = column(j, 0);
                     if (first >= columns.count) continue;
                     const float *sum = &sums[m][j][2 * half];
+                    const auto finished = [&](u32 i) {
+                        return finish(at + (first + i) * columns.stride, first + i, sum[i]);
+                    };
                     if (columns.vector) {
-                        *(Pair *)span(out, at + first, 2) = {sum[0] + bias(first), sum[1] + bias(first + 1)};
+                        *(Pair *)span(out, at + first, 2) = {finished(0), finished(1)};
                         continue;
                     }
-                    out[at + first * columns.stride] = sum[0] + bias(first);
-                    if (first + 1 < columns.count) out[at + (first + 1) * columns.stride] = sum[1] + bias(first + 1);
+                    out[at + first * columns.stride] = finished(0);
+                    if (first + 1 < columns.count) out[at + (first + 1) * columns.stride] = finished(1);
                 }
             }
     }

@@ -143,11 +143,11 @@ struct Columns {
     bool vector;
 };
 
-// Writes the sums of this thread: out[place(row) + column stride], with columns counted from the first of the tile; place
-// gives -1 for rows that are not there.
-template <class S, class Place, class Bias>
+// Writes what finish(at, column, sum) makes of the sums of this thread, to out[at], at = place(row) + column stride, with
+// columns counted from the first of the tile; place gives -1 for rows that are not there.
+template <class S, class Place, class Finish>
 __device__ __forceinline__ void store_sums(const typename S::Sums &sums, Out<REAL> out, Columns columns, Place place,
-                                           Bias bias) {
+                                           Finish finish) {
 #pragma unroll
     for (u32 i = 0; i < 4 * S::QM; i++) {
         const i64 at = place(S::row(i / 4) + i % 4);
@@ -157,8 +157,11 @@ __device__ __forceinline__ void store_sums(const typename S::Sums &sums, Out<REA
             const u32 column = S::column(j);
             Quad quad;
 #pragma unroll
-            for (u32 q = 0; q < 4; q++)
-                quad.v[q] = column + q < columns.count ? sums[i][4 * j + q] + bias(column + q) : 0;
+            for (u32 q = 0; q < 4; q++) {
+                quad.v[q] = 0;
+                if (column + q < columns.count)
+                    quad.v[q] = finish(at + (column + q) * columns.stride, column + q, sums[i][4 * j + q]);
+            }
             if (columns.vector && column < columns.count) {
                 *(Quad *)span(out, at + column, 4) = quad;
                 continue;
@@ -187,10 +190,10 @@ template <u32 QM_, u32 QN_, u32 ACROSS_> struct Shape {
                                                     Sums &sums) {
         multiply_tile<Shape>(a, b, steps, row(0) < rows && column(0) < columns, sums);
     }
-    template <class Place, class Bias>
+    template <class Place, class Finish>
     static __device__ __forceinline__ void store(const Sums &sums, Out<REAL> out, Columns columns, Place place,
-                                                 Bias bias) {
-        store_sums<Shape>(sums, out, columns, place, bias);
+                                                 Finish finish) {
+        store_sums<Shape>(sums, out, columns, place, finish);
     }
 };
 using Shape128x128 = Shape<2, 2, 16>;
@@ -198,10 +201,10 @@ using Shape128x64 = Shape<2, 1, 16>;
 using Shape256x32 = Shape<2, 1, 8>;
 using Shape64x64 = Shape<1, 1, 16>;
 
-// out[i] = bias[i % channels] + sum over parts of partial[part][i], 32 elements per block: eight sums of every eighth part
-// each, then these in order.
+// Calls use(i, sum) with the sums over parts of partial[part][i], 32 elements per block: eight sums of every eighth part each,
+// then these in order.
 constexpr u32 PART_SUMS = TILE_THREADS / 32;
-__device__ inline void sum_parts(In<REAL> partial, u32 parts, In<REAL> bias, u32 channels, Out<REAL> out, u64 len) {
+template <class Use> __device__ inline void sum_parts(In<REAL> partial, u32 parts, u64 len, Use use) {
     SHARED(REAL, sums, [PART_SUMS][32]);
     const u32 lane = threadIdx.x % 32, first = threadIdx.x / 32;
     const u64 i = (u64)blockIdx.x * 32 + lane;
@@ -212,5 +215,5 @@ __device__ inline void sum_parts(In<REAL> partial, u32 parts, In<REAL> bias, u32
     __syncthreads();
     if (first > 0 || i >= len) return;
     for (u32 j = 1; j < PART_SUMS; j++) sum += sums[j][lane];
-    out[i] = channels ? sum + bias[modulo(i, channels)] : sum;
+    use(i, sum);
 }

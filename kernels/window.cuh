@@ -16,6 +16,7 @@ struct Conv {
     u32 parts, biased;                         // parts of the contracted extent
     u32 shift;                                 // log2 of the channels of an entry: 2 where they come in whole quads, else 0
     u32 grid_vector, weights_vector, out_vector; // whether they are handled in whole quads
+    u32 residual, rectifier, one_slope, keep;    // what becomes of sums (conv3d.cuh)
 };
 
 // Outputs first, first + stride, ... along one axis; the window of output j starts at j step + offset.

@@ -19,6 +19,7 @@ mod exponential;
 pub mod gpu;
 pub mod layout;
 pub mod matmul;
+pub mod norm;
 pub mod optimize;
 pub mod product;
 pub mod random;
@@ -102,6 +103,7 @@ pub trait Backend:
     + layout::Layout
     + matmul::Matmul
     + conv3d::Conv3d
+    + norm::Norm
     + optimize::Optimize
     + random::Random
     + topk::TopK
@@ -115,6 +117,7 @@ impl<B> Backend for B where
         + layout::Layout
         + matmul::Matmul
         + conv3d::Conv3d
+        + norm::Norm
         + optimize::Optimize
         + random::Random
         + topk::TopK

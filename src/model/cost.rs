@@ -81,15 +81,12 @@ fn between(program: &Program, i: usize) -> [u64; 3] {
     let node = &program.nodes[i];
     let (from, to) = (program.shape(node.inputs[0]).len() as u64, node.shape.len() as u64);
     match &node.op {
-        // Squares, sums, with beta, root, its inverse; all but the first sums are read again.
-        Op::Gdn(gdn) => [5 * to, if gdn.inverse { 3 * to } else { 4 * to }, to],
-        // Centered and factor, which are read again, scaled, shift: repeated over the points.
-        Op::BatchNorm(_) => [4 * to, 2 * to, to],
-        Op::Multiply | Op::Scale(_) => [to, to, to],
-        // What is dropped, which alone is read again.
-        Op::Dropout(_) => [to, to, 0],
-        // The product and the repeated bias; the sum so far.
-        Op::Dense(affine) if affine.bias.is_some() => [2 * to, 0, 0],
+        // Going back: squares, and the cotangent of the sums.
+        Op::Gdn(_) => [0, 0, 2 * to],
+        // The second factor is read again too; one per channel or per point is small.
+        Op::Multiply if program.shape(node.inputs[1]).len() as u64 == to => [0, to, 0],
+        // The product; the sum so far.
+        Op::Dense(affine) if affine.bias.is_some() => [to, 0, 0],
         Op::Add if node.inputs.len() > 2 => [to, 0, 0],
         // Where it is, which is read again, and the values there.
         Op::GridMax | Op::ChannelMax => [2 * from, from, from],
@@ -160,7 +157,7 @@ impl Trained {
                     node.op,
                     Op::Reshape | Op::Add | Op::Concat | Op::GridMean | Op::ChannelMean | Op::Dropout(_)
                 );
-                let of_made = matches!(node.op, Op::BatchNorm(_) | Op::GridMax | Op::ChannelMax | Op::KeepLargest(_));
+                let of_made = matches!(node.op, Op::GridMax | Op::ChannelMax | Op::KeepLargest(_));
                 let reads = !linear && !of_made;
                 let place = if node.op == Op::Reshape { inputs[0] } else { first + i + 1 };
                 made.nodes.push(Step {

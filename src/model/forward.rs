@@ -3,6 +3,7 @@
 use super::ModelError;
 use super::graph::{Activation, Affine, Graph, Node, Op, Program, Shape, Window};
 use super::layers;
+use crate::backend::conv3d::{Epilogue, Rectifier};
 use crate::backend::elementwise;
 use crate::backend::random::Stream;
 use crate::backend::{Backend, Real};
@@ -55,11 +56,15 @@ fn interpret<B: Backend>(
     let last = program.last_readers();
     let mut values = vec![None; program.nodes.len() + 1];
     values[0] = Some(tape.reshape(x, batch_shape(x.shape()[0], program.input)));
-    for (i, node) in program.nodes.iter().enumerate() {
-        let read = |&value: &usize| values[value].clone().expect("a value lives until its last reader");
-        let inputs: Vec<Var<B>> = node.inputs.iter().map(read).collect();
-        node.inputs.iter().filter(|&&value| last[value] == Some(i)).for_each(|&value| values[value] = None);
-        values[i + 1] = Some(match (&node.op, training.as_deref_mut()) {
+    let mut next = 0;
+    while let Some(node) = program.nodes.get(next) {
+        let (i, tail) = (next, Tail::of(program, &last, next));
+        next += 1 + tail.nodes;
+        let read = |value: usize| values[value].clone().expect("a value lives until its last reader");
+        let inputs: Vec<Var<B>> = node.inputs.iter().chain(&tail.residual).map(|&value| read(value)).collect();
+        let done = |value: &&usize| last[**value].is_some_and(|reader| (i..next).contains(&reader));
+        node.inputs.iter().chain(&tail.residual).filter(done).for_each(|&value| values[value] = None);
+        values[next] = Some(match (&node.op, training.as_deref_mut()) {
             (Op::BatchNorm(norm), Some(training)) => {
                 let (y, statistic) = layers::batch_norm(tape, norm, params, &inputs[0]);
                 training.met.push((norm.running, statistic));
@@ -69,10 +74,69 @@ fn interpret<B: Backend>(
                 training.dropouts += 1;
                 layers::dropout(tape, part, (training.noise, training.dropouts), &inputs[0])
             }
-            _ => run_op(tape, node, params, inputs),
+            _ => run_op(tape, node, &tail, params, inputs),
         });
     }
     values.pop().flatten().expect("the last value is the output")
+}
+
+/// What becomes of a convolution before anything else reads it: the nodes behind it that are done with it at once.
+#[derive(Default)]
+struct Tail<'a> {
+    /// How many nodes these are.
+    nodes: usize,
+    /// Value that is added.
+    residual: Option<usize>,
+    activation: Option<&'a Activation>,
+}
+
+impl<'a> Tail<'a> {
+    fn of(program: &'a Program, last: &[Option<usize>], i: usize) -> Self {
+        let mut tail = Self::default();
+        if !matches!(program.nodes[i].op, Op::Conv(..) | Op::ConvTranspose(..)) {
+            return tail;
+        }
+        // The node that follows, if it alone reads the value so far.
+        let follower = |tail: &Self| {
+            let value = i + 1 + tail.nodes;
+            program.nodes.get(value).filter(|_| last[value] == Some(value)).map(|node| (node, value))
+        };
+        if let Some((&Node { op: Op::Add, ref inputs, .. }, value)) = follower(&tail) {
+            match inputs[..] {
+                [a, b] if a != b => tail = Self { nodes: 1, residual: Some(if a == value { b } else { a }), ..tail },
+                _ => return tail,
+            }
+        }
+        match follower(&tail) {
+            Some((Node { op: Op::Activation(f), .. }, _)) if !matches!(f, Activation::Sigmoid) => {
+                Self { nodes: tail.nodes + 1, activation: Some(f), ..tail }
+            }
+            _ => tail,
+        }
+    }
+
+    fn epilogue<'v, B: Backend>(
+        &self,
+        (params, bias): (&'v [Var<B>], Option<usize>),
+        residual: Option<&'v Var<B>>,
+    ) -> Epilogue<'v, Var<B>> {
+        let rectifier = self.activation.map(|activation| match *activation {
+            Activation::Prelu { slope } => Rectifier::Prelu(&params[slope]),
+            activation => Rectifier::Fixed(fixed(activation)),
+        });
+        Epilogue { bias: bias.map(|place| &params[place]), residual, rectifier }
+    }
+}
+
+/// An activation without parameters.
+fn fixed(activation: Activation) -> elementwise::Activation {
+    match activation {
+        Activation::Relu => elementwise::Activation::Relu,
+        Activation::LeakyRelu { slope } => elementwise::Activation::LeakyRelu { slope },
+        Activation::Elu => elementwise::Activation::Elu { alpha: 1.0 },
+        Activation::Sigmoid => elementwise::Activation::Sigmoid,
+        Activation::Prelu { .. } => unreachable!("its slopes are parameters"),
+    }
 }
 
 /// Extents of `n` samples.
@@ -81,32 +145,37 @@ pub fn batch_shape(n: usize, shape: Shape) -> [usize; 5] {
     [n, d, h, w, shape.channels]
 }
 
-fn run_op<B: Backend>(tape: &Tape<B>, node: &Node, params: &[Var<B>], mut inputs: Vec<Var<B>>) -> Var<B> {
+fn run_op<B: Backend>(
+    tape: &Tape<B>,
+    node: &Node,
+    tail: &Tail<'_>,
+    params: &[Var<B>],
+    mut inputs: Vec<Var<B>>,
+) -> Var<B> {
     let x = inputs.remove(0);
     let out = batch_shape(x.shape()[0], node.shape);
     let bias = |affine: Affine| affine.bias.map(|place| &params[place]);
     match node.op {
         Op::Dense(affine) => layers::dense(tape, (&params[affine.weight], bias(affine)), &x, out),
-        Op::Conv(affine, window) => tape.conv3d(&x, &params[affine.weight], bias(affine), &geometry(window)),
+        Op::Conv(affine, window) => {
+            let then = tail.epilogue((params, affine.bias), inputs.first());
+            tape.conv3d_then(&x, &params[affine.weight], &then, &geometry(window))
+        }
         Op::ConvTranspose(affine, window) => {
             let transposed = TransposedGeometry { geometry: geometry(window), output: node.shape.grid };
-            tape.conv_transpose3d(&x, &params[affine.weight], bias(affine), &transposed)
+            let then = tail.epilogue((params, affine.bias), inputs.first());
+            tape.conv_transpose3d_then(&x, &params[affine.weight], &then, &transposed)
         }
         Op::Activation(Activation::Prelu { slope }) => tape.prelu(&x, &params[slope]),
-        Op::Activation(Activation::Relu) => tape.activate(elementwise::Activation::Relu, &x),
-        Op::Activation(Activation::LeakyRelu { slope }) => {
-            tape.activate(elementwise::Activation::LeakyRelu { slope }, &x)
-        }
-        Op::Activation(Activation::Elu) => tape.activate(elementwise::Activation::Elu { alpha: 1.0 }, &x),
-        Op::Activation(Activation::Sigmoid) => tape.activate(elementwise::Activation::Sigmoid, &x),
+        Op::Activation(activation) => tape.activate(fixed(activation), &x),
         Op::Reshape => tape.reshape(&x, out),
         Op::Add => inputs.iter().fold(x, |sum, y| tape.add(&sum, y)),
         Op::Concat => {
             let parts: Vec<&Var<B>> = std::iter::once(&x).chain(&inputs).collect();
             tape.concat(&parts, 4)
         }
-        Op::Multiply => tape.mul(&x, &tape.expand(&inputs[0], x.shape())),
-        Op::Scale(factor) => tape.mul(&x, &tape.expand(&params[factor], x.shape())),
+        Op::Multiply => tape.mul_by(&x, &inputs[0]),
+        Op::Scale(factor) => tape.mul_by(&x, &params[factor]),
         Op::GridMean | Op::ChannelMean => {
             tape.scale(&tape.sum_to(&x, out), node.shape.len() as f64 / (x.shape().count() / out[0]) as f64)
         }

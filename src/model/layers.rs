@@ -20,10 +20,7 @@ pub(super) fn dense<B: Backend>(
 ) -> Var<B> {
     let n = out[0];
     let y = tape.matmul(&tape.reshape(x, [n, weight.shape()[0]]), weight, [false, false]);
-    let y = match bias {
-        Some(bias) => tape.add(&y, &tape.expand(bias, y.shape())),
-        None => y,
-    };
+    let y = bias.map_or(y.clone(), |bias| tape.add_by(&y, bias));
     tape.reshape(&y, out)
 }
 
@@ -37,39 +34,30 @@ pub(super) fn batch_norm<B: Backend>(
 ) -> (Var<B>, Var<B>) {
     let c = x.shape().channels();
     let count = (x.shape().count() / c) as f64;
-    let mean = tape.scale(&tape.sum_to(x, [c]), 1.0 / count);
-    let centered = tape.sub(x, &tape.expand(&mean, x.shape()));
-    let variance = tape.scale(&tape.sum_to(&tape.activate(Activation::Square, &centered), [c]), 1.0 / count);
-    let factor = tape.mul(&params[norm.scale], &inverse_root(tape, &tape.affine(&variance, 1.0, norm.epsilon)));
-    let y = tape.mul(&centered, &tape.expand(&factor, x.shape()));
-    let unbiased = tape.scale(&variance.detached(), count / (count - 1.0).max(1.0));
-    let rows = [mean.detached(), unbiased].map(|row| tape.reshape(&row, [1, c]));
-    (tape.add(&y, &tape.expand(&params[norm.shift], x.shape())), tape.concat(&rows.each_ref(), 0))
+    let [y, mean, variance] = tape.batch_norm(x, (&params[norm.scale], &params[norm.shift]), norm.epsilon);
+    let unbiased = tape.scale(&variance, count / (count - 1.0).max(1.0));
+    let rows = [mean, unbiased].map(|row| tape.reshape(&row, [1, c]));
+    (y, tape.concat(&rows.each_ref(), 0))
 }
 
 /// Batch norm of x `(n, d, h, w, c)` by the running statistics: one factor and one shift per channel.
 pub(super) fn running_norm<B: Backend>(tape: &Tape<B>, norm: &BatchNorm, params: &[Var<B>], x: &Var<B>) -> Var<B> {
     let c = x.shape().channels();
     let row = |i: usize| tape.reshape(&tape.slice(&params[norm.running], 0, (i, 1)), [c]);
-    let factor = tape.mul(&params[norm.scale], &inverse_root(tape, &tape.affine(&row(1), 1.0, norm.epsilon)));
+    let factor = tape.mul(&params[norm.scale], &tape.inverse_root(&tape.affine(&row(1), 1.0, norm.epsilon)));
     let shift = tape.sub(&params[norm.shift], &tape.mul(&row(0), &factor));
-    tape.add(&tape.mul(x, &tape.expand(&factor, x.shape())), &tape.expand(&shift, x.shape()))
+    tape.add_by(&tape.mul_by(x, &factor), &shift)
 }
 
-/// GDN of x `(n, d, h, w, c)`: the sums over channels are one product of the squares `(n d h w, c)` by gamma.
+/// GDN of x `(n, d, h, w, c)` with the parameters of VarDACAE's layer.
 pub(super) fn gdn<B: Backend>(tape: &Tape<B>, gdn: Gdn, params: &[Var<B>], x: &Var<B>) -> Var<B> {
-    let c = x.shape().channels();
     let above = |place: usize, bound: f64| {
         let square = tape.activate(Activation::Square, &tape.lower_bound(&params[place], bound));
         tape.affine(&square, 1.0, -GDN_PEDESTAL)
     };
     let beta = above(gdn.beta, (GDN_BETA_MIN + GDN_PEDESTAL).sqrt());
     let gamma = above(gdn.gamma, GDN_PEDESTAL.sqrt());
-    let squares = tape.reshape(&tape.activate(Activation::Square, x), [x.shape().count() / c, c]);
-    let sums = tape.matmul(&squares, &gamma, [false, true]);
-    let sums = tape.add(&sums, &tape.expand(&beta, sums.shape()));
-    let norm = if gdn.inverse { tape.activate(Activation::Sqrt, &sums) } else { inverse_root(tape, &sums) };
-    tape.mul(x, &tape.reshape(&norm, x.shape()))
+    tape.gdn(x, (&beta, &gamma), gdn.inverse)
 }
 
 /// The `count` largest values of each sample, zeros elsewhere. Which these are is constant almost everywhere.
@@ -88,10 +76,5 @@ pub(super) fn dropout<B: Backend>(tape: &Tape<B>, part: f64, (noise, number): (&
     let factor = |u: f64| B::Real::from_f64(if u < part { 0.0 } else { 1.0 / (1.0 - part) });
     let factors: Vec<B::Real> = pairs.map(factor).take(n * c).collect();
     let factors = tape.constant(tape.backend().upload(&factors), [n, 1, 1, 1, c]);
-    tape.mul(x, &tape.expand(&factors, x.shape()))
-}
-
-/// 1 / sqrt(x)
-fn inverse_root<B: Backend>(tape: &Tape<B>, x: &Var<B>) -> Var<B> {
-    tape.activate(Activation::Recip, &tape.activate(Activation::Sqrt, x))
+    tape.mul_by(x, &factors)
 }

@@ -15,6 +15,8 @@
 //! that its rule reads; 3. an inference tape keeps nothing; 4. the bits depend on neither threads nor time.
 //! Absent on purpose: operator overloading, type-level shapes, mutation of values.
 
+mod conv;
+mod fused;
 mod ops;
 mod shape;
 mod sweep;
@@ -22,7 +24,8 @@ mod vjp;
 
 use std::cell::{Cell, RefCell};
 
-pub use ops::{Geometry, Op, TransposedGeometry, conv_output};
+pub use conv::{Geometry, TransposedGeometry, conv_output};
+pub use ops::Op;
 pub use shape::Shape;
 
 use crate::backend::Backend;
@@ -81,6 +84,9 @@ impl<B: Backend> Tape<B> {
     /// A tape that keeps nothing: values are freed as soon as their `Var`s are dropped.
     pub fn inference(backend: B) -> Self {
         Self { backend, recording: Cell::new(false), nodes: RefCell::default() }
+    }
+    fn is_recording(&self) -> bool {
+        self.recording.get()
     }
     /// The device.
     pub fn backend(&self) -> &B {

@@ -61,6 +61,12 @@ pub enum Op {
     SumMiddle(MiddleDims),
     /// Repeat along the middle axis \[x\]
     ExpandMiddle(MiddleDims),
+    /// x y, y repeated along the middle axis \[x, y\]
+    MulMiddle(MiddleDims),
+    /// x + y, y repeated along the middle axis \[x, y\]
+    AddMiddle(MiddleDims),
+    /// Sum of x y over the middle axis \[x, y\]
+    DotMiddle(MiddleDims),
     /// Other extents, same elements \[x\]
     Reshape,
     /// A window of one axis \[x\]
@@ -90,6 +96,16 @@ pub enum Op {
     ConvInput(ConvDims),
     /// Weight gradient \[x, y\]
     ConvWeight(ConvDims),
+    /// Generalized divisive normalization \[x, beta, gamma\]
+    Gdn {
+        /// Whether it multiplies by the root.
+        inverse: bool,
+    },
+    /// Batch norm \[x, scale, shift, mean, 1 / sqrt(variance + epsilon)\]; the last two are made of x
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f64,
+    },
 }
 
 impl Op {
@@ -97,43 +113,20 @@ impl Op {
     pub(super) fn reads(&self, input: usize, tracked: &[bool]) -> bool {
         match self {
             // Bilinear: the value of one is read by the derivative by the other; a bias is linear.
-            Op::Mul | Op::Matmul(_) | Op::ConvForward(_) | Op::ConvInput(_) | Op::ConvWeight(_) => {
-                input < 2 && tracked[1 - input]
-            }
-            Op::Activate { .. } | Op::LowerBound { .. } => true,
+            Op::Mul
+            | Op::MulMiddle(_)
+            | Op::DotMiddle(_)
+            | Op::Matmul(_)
+            | Op::ConvForward(_)
+            | Op::ConvInput(_)
+            | Op::ConvWeight(_) => input < 2 && tracked[1 - input],
+            Op::Activate { .. } | Op::LowerBound { .. } | Op::Gdn { .. } | Op::BatchNorm { .. } => true,
             Op::ActivateMul { .. } => input == 0 || tracked[0],
             // [switch, p, q], bilinear in p and q.
             Op::Gate { .. } | Op::GateSum => input == 0 || tracked[3 - input],
             _ => false,
         }
     }
-}
-
-/// Steps and zero padding (both sides) of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Strides along d, h, w.
-    pub stride: [usize; 3],
-    /// Zero padding on both sides of d, h, w.
-    pub padding: [usize; 3],
-}
-
-/// A transposed convolution: the convolution whose input gradient it is, and the grid of its result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransposedGeometry {
-    /// Geometry of the convolution from `output` to the grid of the argument.
-    pub geometry: Geometry,
-    /// Grid d, h, w of the result (one stride leaves several possible: this is PyTorch's `output_padding`).
-    pub output: [usize; 3],
-}
-
-/// Grid of a convolution: (input + 2 padding - kernel) / stride + 1, rounded down. Panics if the kernel does not fit.
-pub fn conv_output(input: [usize; 3], kernel: [usize; 3], geometry: &Geometry) -> [usize; 3] {
-    std::array::from_fn(|axis| {
-        let padded = input[axis] + 2 * geometry.padding[axis];
-        assert!(kernel[axis] <= padded, "kernel {kernel:?} does not fit the grid {input:?} padded by {geometry:?}");
-        (padded - kernel[axis]) / geometry.stride[axis] + 1
-    })
 }
 
 impl<B: Backend> Tape<B> {
@@ -203,13 +196,7 @@ impl<B: Backend> Tape<B> {
     /// max(x, bound) for a parameter that must not fall below: its gradient passes where x >= bound, and below where it
     /// is negative, that is where a step of descent leads back (the LowerBound of GDN layers).
     pub fn lower_bound(&self, x: &Var<B>, bound: f64) -> Var<B> {
-        let below = self.backend.affine(&x.buffer, -1.0, bound);
-        let one = self.backend.affine(&self.backend.zeros(1), 0.0, 1.0);
-        let floor = self.backend.affine(&self.backend.zeros(x.shape.count()), 0.0, bound);
-        // below > 0 ? 0 : x, and below > 0 ? bound : 0
-        let kept = self.backend.gate(Gate { x: &below, slope: &one, y: &x.buffer, positive: 0.0 });
-        let raised = self.backend.gate(Gate { x: &below, slope: &self.backend.zeros(1), y: &floor, positive: 1.0 });
-        let y = self.backend.binary(Binary::Add, &kept, &raised);
+        let y = self.backend.lower_bound(&x.buffer, bound);
         self.record(Op::LowerBound { bound }, &[x], y, x.shape)
     }
 
@@ -256,6 +243,42 @@ impl<B: Backend> Tape<B> {
     pub(super) fn expand_middle(&self, x: &Var<B>, dims: MiddleDims) -> Var<B> {
         let y = self.backend.expand_middle(&x.buffer, &dims);
         self.record(Op::ExpandMiddle(dims), &[x], y, [dims.outer, dims.middle, dims.inner].into())
+    }
+
+    /// x y, y repeated to the shape of x as [`Tape::expand`] does.
+    pub fn mul_by(&self, x: &Var<B>, y: &Var<B>) -> Var<B> {
+        match self.but_last_run(y, x.shape) {
+            (y, Some(dims)) => self.mul_middle(x, &y, dims),
+            (y, None) => self.mul(x, &y),
+        }
+    }
+    /// x + y, y repeated to the shape of x as [`Tape::expand`] does.
+    pub fn add_by(&self, x: &Var<B>, y: &Var<B>) -> Var<B> {
+        match self.but_last_run(y, x.shape) {
+            (y, Some(dims)) => {
+                let z = self.backend.add_middle(&x.buffer, &y.buffer, &dims);
+                self.record(Op::AddMiddle(dims), &[x, &y], z, x.shape)
+            }
+            (y, None) => self.add(x, &y),
+        }
+    }
+    /// y repeated along all runs of axes but the last, which an op does by itself; of the shape of x if there is none.
+    fn but_last_run(&self, y: &Var<B>, shape: Shape) -> (Var<B>, Option<MiddleDims>) {
+        let mut y = self.reshape(y, y.shape.aligned(shape.rank()));
+        let mut runs = broadcast_runs(y.shape, shape);
+        let last = runs.pop();
+        for run in runs {
+            y = self.expand_middle(&y, run);
+        }
+        (if last.is_some() { y } else { self.reshape(&y, shape) }, last)
+    }
+    pub(super) fn mul_middle(&self, x: &Var<B>, y: &Var<B>, dims: MiddleDims) -> Var<B> {
+        let z = self.backend.mul_middle(&x.buffer, &y.buffer, &dims);
+        self.record(Op::MulMiddle(dims), &[x, y], z, x.shape)
+    }
+    pub(super) fn dot_middle(&self, x: &Var<B>, y: &Var<B>, dims: MiddleDims) -> Var<B> {
+        let z = self.backend.dot_middle(&x.buffer, &y.buffer, &dims);
+        self.record(Op::DotMiddle(dims), &[x, y], z, [dims.outer, dims.inner].into())
     }
 
     /// The same elements with other extents, without a copy.
@@ -305,78 +328,6 @@ impl<B: Backend> Tape<B> {
         assert!(k == k_b, "matmul of {} and {}, transposed {transpose:?}", a.shape, b.shape);
         let dims = MatmulDims { m, n, k, transpose_a, transpose_b };
         self.record(Op::Matmul(dims), &[a, b], self.backend.matmul(&a.buffer, &b.buffer, &dims), [m, n].into())
-    }
-
-    /// Convolution of x `(n, d, h, w, c_in)` by w `(kd, kh, kw, c_in, c_out)` plus bias `(c_out)`.
-    pub fn conv3d(&self, x: &Var<B>, w: &Var<B>, bias: Option<&Var<B>>, geometry: &Geometry) -> Var<B> {
-        let (n, input, kernel) = (x.shape[0], grid(x.shape), [w.shape[0], w.shape[1], w.shape[2]]);
-        let output = conv_output(input, kernel, geometry);
-        let &Geometry { stride, padding } = geometry;
-        let dims = ConvDims { n, c_in: w.shape[3], c_out: w.shape[4], input, output, kernel, stride, padding };
-        self.conv_forward(x, (w, bias), dims)
-    }
-    /// Transposed convolution of y `(n, d, h, w, c_y)` by w `(kd, kh, kw, c_x, c_y)` plus bias `(c_x)`, to
-    /// `(n, output, c_x)`: the input gradient of the convolution by the same w.
-    pub fn conv_transpose3d(
-        &self,
-        y: &Var<B>,
-        w: &Var<B>,
-        bias: Option<&Var<B>>,
-        transposed: &TransposedGeometry,
-    ) -> Var<B> {
-        let (n, output, kernel) = (y.shape[0], grid(y.shape), [w.shape[0], w.shape[1], w.shape[2]]);
-        let &TransposedGeometry { geometry: Geometry { stride, padding }, output: input } = transposed;
-        assert!(
-            conv_output(input, kernel, &transposed.geometry) == output,
-            "a convolution of {input:?} by {kernel:?} with {:?} does not give {output:?}",
-            transposed.geometry
-        );
-        let dims = ConvDims { n, c_in: w.shape[3], c_out: w.shape[4], input, output, kernel, stride, padding };
-        self.conv_input(y, (w, bias), dims)
-    }
-    pub(super) fn conv_forward(&self, x: &Var<B>, (w, bias): (&Var<B>, Option<&Var<B>>), dims: ConvDims) -> Var<B> {
-        check_conv(&dims, &[(x, x_shape(&dims)), (w, w_shape(&dims))], bias.map(|b| (b, dims.c_out)));
-        let y = self.backend.conv3d_forward(&x.buffer, &w.buffer, bias.map(|b| &b.buffer), &dims);
-        let inputs: Vec<&Var<B>> = [x, w].into_iter().chain(bias).collect();
-        self.record(Op::ConvForward(dims), &inputs, y, y_shape(&dims))
-    }
-    pub(super) fn conv_input(&self, y: &Var<B>, (w, bias): (&Var<B>, Option<&Var<B>>), dims: ConvDims) -> Var<B> {
-        check_conv(&dims, &[(y, y_shape(&dims)), (w, w_shape(&dims))], bias.map(|b| (b, dims.c_in)));
-        let x = self.backend.conv3d_input_grad(&y.buffer, &w.buffer, bias.map(|b| &b.buffer), &dims);
-        let inputs: Vec<&Var<B>> = [y, w].into_iter().chain(bias).collect();
-        self.record(Op::ConvInput(dims), &inputs, x, x_shape(&dims))
-    }
-    pub(super) fn conv_weight(&self, x: &Var<B>, y: &Var<B>, dims: ConvDims) -> Var<B> {
-        check_conv(&dims, &[(x, x_shape(&dims)), (y, y_shape(&dims))], None);
-        let w = self.backend.conv3d_weight_grad(&x.buffer, &y.buffer, &dims);
-        self.record(Op::ConvWeight(dims), &[x, y], w, w_shape(&dims))
-    }
-}
-
-fn grid(shape: Shape) -> [usize; 3] {
-    assert!(shape.rank() == 5, "a convolution needs (n, d, h, w, c), not {shape}");
-    [shape[1], shape[2], shape[3]]
-}
-
-fn x_shape(dims: &ConvDims) -> Shape {
-    let [d, h, w] = dims.input;
-    [dims.n, d, h, w, dims.c_in].into()
-}
-fn y_shape(dims: &ConvDims) -> Shape {
-    let [d, h, w] = dims.output;
-    [dims.n, d, h, w, dims.c_out].into()
-}
-fn w_shape(dims: &ConvDims) -> Shape {
-    let [d, h, w] = dims.kernel;
-    [d, h, w, dims.c_in, dims.c_out].into()
-}
-
-fn check_conv<B: Backend>(dims: &ConvDims, operands: &[(&Var<B>, Shape)], bias: Option<(&Var<B>, usize)>) {
-    for (x, want) in operands {
-        assert!(x.shape == *want, "convolution operand {} should be {want} in {dims:?}", x.shape);
-    }
-    if let Some((bias, channels)) = bias {
-        assert!(bias.shape.count() == channels, "bias {} for {channels} channels", bias.shape);
     }
 }
 

@@ -75,30 +75,35 @@ impl<B: Backend> Tape<B> {
         }
         let Some(end) = end else { return };
         cotangents[end] = Some(seed);
-        self.report(end, wrt, &plan, &cotangents, on_final);
+        self.report(end, wrt, &plan, &mut cotangents, on_final);
         for id in (0..=end).rev().filter(|&id| plan.on_path[id]).collect::<Vec<_>>() {
             let node = visit(self, id);
             let cotangent = cotangents[id].take();
+            let joint = cotangent.as_ref().and_then(|y_bar| self.joint_rule(&node, y_bar));
             // Last input first: weights come after the argument, and their gradient may travel while that of the
             // argument is computed.
             for (i, input) in node.inputs.iter().enumerate().rev() {
                 let Some(to) = input.node.filter(|&to| plan.on_path[to]) else { continue };
-                if let Some(part) = cotangent.as_ref().and_then(|y_bar| self.rule(&node, i, y_bar)) {
+                let part = match &joint {
+                    Some(parts) => parts.get(i).cloned(),
+                    None => cotangent.as_ref().and_then(|y_bar| self.rule(&node, i, y_bar)),
+                };
+                if let Some(part) = part {
                     self.add_to(&mut cotangents[to], part);
                 }
                 plan.uses[to] -= 1;
-                self.report(to, wrt, &plan, &cotangents, on_final);
+                self.report(to, wrt, &plan, &mut cotangents, on_final);
             }
         }
     }
 
-    /// Reports the gradient of `id` if it is asked for and complete.
+    /// Reports the gradient of `id` if it is asked for and complete. That of a leaf goes no further, and is not kept.
     fn report(
         &self,
         id: usize,
         wrt: &[&Var<B>],
         plan: &Plan,
-        cotangents: &[Option<Var<B>>],
+        cotangents: &mut [Option<Var<B>>],
         on_final: &mut dyn FnMut(usize, Var<B>),
     ) {
         if plan.uses[id] > 0 {
@@ -106,6 +111,9 @@ impl<B: Backend> Tape<B> {
         }
         for (index, x) in wrt.iter().enumerate().filter(|(_, x)| x.node == Some(id)) {
             on_final(index, cotangents[id].clone().unwrap_or_else(|| self.zeros(x.shape)));
+        }
+        if self.nodes.borrow()[id].op == Op::Leaf {
+            cotangents[id] = None;
         }
     }
 

@@ -5,6 +5,7 @@
 use super::ops::Op;
 use super::{Input, Node, Tape, Var};
 use crate::backend::Backend;
+use crate::backend::conv3d::Epilogue;
 use crate::backend::elementwise::Activation;
 
 impl<B: Backend> Tape<B> {
@@ -29,6 +30,9 @@ impl<B: Backend> Tape<B> {
             (&Op::Gate { positive }, _) => self.gate(&x(0), &x(1), (y_bar, positive)),
             (Op::GateSum, _) => self.gate(&x(0), y_bar, (&x(3 - i), 0.0)),
 
+            (&Op::LowerBound { bound }, _) if !self.is_recording() => {
+                self.constant(self.backend().lower_bound_grad(&x(0).buffer, &y_bar.buffer, bound), shape)
+            }
             (&Op::LowerBound { bound }, _) => {
                 // below > 0 ? 0 : y_bar, and below > 0 ? min(y_bar, 0) : 0
                 let below = self.affine(&x(0).detached(), -1.0, bound);
@@ -39,6 +43,11 @@ impl<B: Backend> Tape<B> {
 
             (&Op::SumMiddle(dims), _) => self.reshape(&self.expand_middle(y_bar, dims), shape),
             (&Op::ExpandMiddle(dims), _) => self.reshape(&self.sum_middle(y_bar, dims), shape),
+            (&Op::MulMiddle(dims), 0) => self.mul_middle(&self.reshape(y_bar, shape), &x(1), dims),
+            (&Op::MulMiddle(dims), _) => self.reshape(&self.dot_middle(&x(0), y_bar, dims), shape),
+            (Op::AddMiddle(_), 0) => self.reshape(y_bar, shape),
+            (&Op::AddMiddle(dims), _) => self.reshape(&self.sum_middle(y_bar, dims), shape),
+            (&Op::DotMiddle(dims), _) => self.reshape(&self.mul_middle(&x(1 - i), y_bar, dims), shape),
             (Op::Reshape, _) => self.reshape(y_bar, shape),
             (&Op::Slice { axis, dims: d }, _) => self.pad(y_bar, axis, (d.start, d.extent - d.start - d.len)),
             (&Op::Pad { axis, dims: d }, _) => self.slice(y_bar, axis, (d.start, d.len)),
@@ -55,12 +64,14 @@ impl<B: Backend> Tape<B> {
 
             // T(x, w, y) is trilinear; each result is its derivative by the third.
             (Op::ConvForward(_) | Op::ConvInput(_), 2) => self.sum_to(y_bar, shape),
-            (&Op::ConvForward(d), 0) => self.conv_input(y_bar, (&x(1), None), d),
+            (&Op::ConvForward(d), 0) => self.conv_input(y_bar, (&x(1), &Epilogue::biased(None)), d),
             (&Op::ConvForward(d), _) => self.conv_weight(&x(0), y_bar, d),
-            (&Op::ConvInput(d), 0) => self.conv_forward(y_bar, (&x(1), None), d),
+            (&Op::ConvInput(d), 0) => self.conv_forward(y_bar, (&x(1), &Epilogue::biased(None)), d),
             (&Op::ConvInput(d), _) => self.conv_weight(y_bar, &x(0), d),
-            (&Op::ConvWeight(d), 0) => self.conv_input(&x(1), (y_bar, None), d),
-            (&Op::ConvWeight(d), _) => self.conv_forward(&x(0), (y_bar, None), d),
+            (&Op::ConvWeight(d), 0) => self.conv_input(&x(1), (y_bar, &Epilogue::biased(None)), d),
+            (&Op::ConvWeight(d), _) => self.conv_forward(&x(0), (y_bar, &Epilogue::biased(None)), d),
+
+            (Op::Gdn { .. } | Op::BatchNorm { .. }, _) => unreachable!("a joint rule (fused.rs)"),
         })
     }
 }
@@ -75,7 +86,7 @@ fn is_zero(f: Activation, order: u32) -> bool {
 }
 
 impl<B: Backend> Input<B> {
-    fn var(&self) -> Var<B> {
+    pub(super) fn var(&self) -> Var<B> {
         let buffer = self.value.clone().expect("Op::reads names the inputs that the rule reads");
         Var { buffer, shape: self.shape, node: self.node }
     }

@@ -27,8 +27,8 @@ pub fn rounded<B: Backend>(tape: &Tape<B>, step: f64, z: &Var<B>) -> Var<B> {
 /// s(x) = ln(1 + e^x): bits = (s(-a) + s(b) + s(p)) / ln 2. None of them overflows, and the tails are straight.
 pub fn bits<B: Backend>(tape: &Tape<B>, (step, p): (f64, &Var<B>), z: &Var<B>) -> Var<B> {
     let softplus = |x: &Var<B>| tape.activate(Activation::Softplus, x);
-    let d = tape.expand(&softplus(&tape.scale(p, -1.0)), z.shape());
-    let edge = |half: f64| tape.mul(&tape.affine(z, 1.0 / step, half), &d);
+    let d = softplus(&tape.scale(p, -1.0));
+    let edge = |half: f64| tape.mul_by(&tape.affine(z, 1.0 / step, half), &d);
     let outside = tape.add(&softplus(&tape.scale(&edge(0.5), -1.0)), &softplus(&edge(-0.5)));
     let alike = z.shape().count() / p.shape().count();
     let nats = tape.add(&tape.sum(&outside), &tape.scale(&tape.sum(&softplus(p)), alike as f64));

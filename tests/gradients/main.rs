@@ -55,6 +55,11 @@ fn convolution_derivatives_are_exact() {
 }
 
 #[test]
+fn norm_derivatives_are_exact() {
+    check("norm");
+}
+
+#[test]
 fn network_derivatives_are_exact() {
     check("network");
 }

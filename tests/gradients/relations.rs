@@ -33,7 +33,15 @@ fn fused_ops_equal_their_composition() {
             tape.sum_to(&tape.mul(&down, &y), slope.shape())
         }),
     ];
-    for (fused, composed) in pairs {
+    let (scale, gamma) = (leaf(&tape, 4, &[3]), leaf(&tape, 5, &[3, 3]));
+    let positive = |x: &Var<Cpu<f64>>| tape.affine(&tape.activate(Activation::Abs, x), 1.0, 0.5);
+    let weights = (&positive(&scale), &positive(&gamma));
+    let norms = [
+        (tape.gdn(&x, weights, false), tape.gdn_of_ops(&x, weights, false)),
+        (tape.gdn(&x, weights, true), tape.gdn_of_ops(&x, weights, true)),
+        (tape.batch_norm(&x, (&scale, &slope), 1e-3)[0].clone(), tape.batch_norm_of_ops(&x, (&scale, &slope), 1e-3)),
+    ];
+    for (fused, composed) in pairs.into_iter().chain(norms) {
         assert_close(&tape.download(&fused), &tape.download(&composed), 1e-14, 1e-14);
     }
 }

@@ -6,7 +6,7 @@ use sci_hpc::tape::{Geometry, Op, Shape, TransposedGeometry, conv_output};
 use crate::harness::{Case, Tape64, Var64};
 
 /// Every op, as [`name`] gives it.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 25] = [
     "leaf",
     "add",
     "sub",
@@ -19,6 +19,9 @@ pub const NAMES: [&str; 20] = [
     "lower_bound",
     "sum_middle",
     "expand_middle",
+    "mul_middle",
+    "add_middle",
+    "dot_middle",
     "reshape",
     "slice",
     "pad",
@@ -27,6 +30,8 @@ pub const NAMES: [&str; 20] = [
     "conv_forward",
     "conv_input",
     "conv_weight",
+    "gdn",
+    "batch_norm",
 ];
 
 /// The name of an op; without a wildcard, so that a new op does not compile until it is here and in [`NAMES`].
@@ -44,6 +49,9 @@ pub fn name(op: &Op) -> &'static str {
         Op::LowerBound { .. } => "lower_bound",
         Op::SumMiddle(_) => "sum_middle",
         Op::ExpandMiddle(_) => "expand_middle",
+        Op::MulMiddle(_) => "mul_middle",
+        Op::AddMiddle(_) => "add_middle",
+        Op::DotMiddle(_) => "dot_middle",
         Op::Reshape => "reshape",
         Op::Slice { .. } => "slice",
         Op::Pad { .. } => "pad",
@@ -52,17 +60,19 @@ pub fn name(op: &Op) -> &'static str {
         Op::ConvForward(_) => "conv_forward",
         Op::ConvInput(_) => "conv_input",
         Op::ConvWeight(_) => "conv_weight",
+        Op::Gdn { .. } => "gdn",
+        Op::BatchNorm { .. } => "batch_norm",
     }
 }
 
 fn case(name: impl Into<String>, shapes: &[&[usize]], build: impl Fn(&Tape64, &[Var64]) -> Var64 + 'static) -> Case {
     let shapes = shapes.iter().map(|dims| Shape::new(dims)).collect();
-    Case { name: name.into(), shapes, positive: false, build: Box::new(build) }
+    Case { name: name.into(), shapes, positive: false, fused: false, build: Box::new(build) }
 }
 
 /// The whole table.
 pub fn cases() -> Vec<Case> {
-    [arithmetic(), activation(), gate(), reduce(), layout(), matmul(), convolution(), network()]
+    [arithmetic(), activation(), gate(), reduce(), layout(), matmul(), convolution(), norm(), network()]
         .into_iter()
         .flatten()
         .collect()
@@ -148,6 +158,13 @@ fn reduce() -> Vec<Case> {
         cases.push(case("reduce expand", &[short], move |t, x| t.expand(&x[0], l)));
         cases.push(case("reduce sum_to", &[long], move |t, x| t.sum_to(&x[0], s)));
         cases.push(case("reduce mean", &[long], |t, x| t.mean(&x[0])));
+        cases.push(case("reduce mul_by", &[long, short], |t, x| t.mul_by(&x[0], &x[1])));
+        cases.push(case("reduce add_by", &[long, short], |t, x| t.add_by(&x[0], &x[1])));
+        // The derivative of mul_by by its short side.
+        cases.push(case("reduce dot", &[long, long], move |t, x| {
+            let y = t.leaf(sci_hpc::backend::Buffers::zeros(t.backend(), s.count()), s);
+            t.grad(&t.mul_by(&x[0], &y), Some(&x[1]), &[&y]).remove(0)
+        }));
     }
     let maxima: [(&[usize], &[usize]); 5] = [
         (&[], &[13]),
@@ -234,6 +251,26 @@ fn convolution() -> Vec<Case> {
             let w = t.leaf(sci_hpc::backend::Buffers::zeros(t.backend(), w.iter().product()), w);
             t.grad(&t.conv3d(&v[0], &w, None, &geometry), Some(&v[1]), &[&w]).remove(0)
         }));
+    }
+    cases
+}
+
+fn norm() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let channelled: [&[usize]; 4] = [&[1, 1], &[13, 2], &[3, 1, 2], &[2, 3, 5, 1, 3]];
+    for dims in channelled {
+        let c = dims[dims.len() - 1];
+        for inverse in [false, true] {
+            let gdn = case(format!("norm gdn, inverse {inverse}"), &[dims, &[c], &[c, c]], move |t, x| {
+                t.gdn(&x[0], (&x[1], &x[2]), inverse)
+            });
+            cases.push(Case { positive: true, fused: true, ..gdn });
+        }
+        let norm = case("norm batch", &[dims, &[c], &[c]], |t, x| {
+            let [y, ..] = t.batch_norm(&x[0], (&x[1], &x[2]), 0.1);
+            y
+        });
+        cases.push(Case { fused: true, ..norm });
     }
     cases
 }

@@ -1,7 +1,9 @@
 //! The three contractions of a convolution against the slow twins.
 
+use sci_hpc::backend::Backend;
 use sci_hpc::backend::Real;
-use sci_hpc::backend::conv3d::{Conv3d, ConvDims};
+use sci_hpc::backend::conv3d::{Conv3d, ConvDims, Epilogue, Rectifier};
+use sci_hpc::backend::elementwise::{Activation, Binary, Gate};
 use sci_hpc::backend::gpu::{Driver, Gpu};
 
 use crate::common::{assert_close, bits, integers, noise};
@@ -129,6 +131,7 @@ on_every_device!(
     conv3d_of_integers_is_exact,
     conv3d_of_views_is_that_of_copies,
     conv3d_without_bias_is_conv3d_with_zero_bias,
+    epilogues_are_ops_of_their_own,
 );
 
 fn conv3d_agrees_with_reference<B: Conv3d>(device: &B) {
@@ -231,4 +234,57 @@ fn conv3d_without_bias_is_conv3d_with_zero_bias<B: Conv3d>(device: &B) {
         });
         assert_eq!(by_none, by_zeros, "{dims:?}");
     }
+}
+
+/// What becomes of sums is, bit for bit, what the ops make of a contraction with a bias; kept values are those between.
+fn epilogues_are_ops_of_their_own<B: Backend>(device: &B) {
+    let rectifiers = [
+        None,
+        Some(Activation::Relu),
+        Some(Activation::LeakyRelu { slope: 0.05 }),
+        Some(Activation::Elu { alpha: 1.5 }),
+    ];
+    for (number, dims) in cases(6).into_iter().enumerate().filter(|(_, dims)| dims.input[1] < 100 || dims.c_in == 8) {
+        let operands = Operands::new::<B::Real>(&dims, noise);
+        let [x, w, y, bias_out, bias_in] = &operands.0.each_ref().map(|v| arguments(device, v).0);
+        for forward in [true, false] {
+            let (bias, len) = if forward { (bias_out, device.len(y)) } else { (bias_in, device.len(x)) };
+            let (residual, _) = arguments(device, &noise(6, len));
+            let slopes = if number % 2 == 0 { 1 } else { device.len(bias) };
+            let (slope, _) = arguments(device, &noise(7, slopes));
+            let plain = match forward {
+                true => device.conv3d_forward(x, w, Some(bias), &dims),
+                false => device.conv3d_input_grad(y, w, Some(bias), &dims),
+            };
+            let fixed = rectifiers.map(|f| f.map(Rectifier::Fixed));
+            for (rectifier, keep) in
+                fixed.into_iter().chain([Some(Rectifier::Prelu(&slope))]).zip([true, false, true, false, true])
+            {
+                for residual in [None, Some(&residual)] {
+                    let sums = residual.map_or(plain.clone(), |residual| device.binary(Binary::Add, &plain, residual));
+                    let want = match &rectifier {
+                        None => sums.clone(),
+                        Some(Rectifier::Fixed(f)) => device.activate(*f, 0, &sums),
+                        Some(Rectifier::Prelu(slope)) => device.gate(Gate { x: &sums, slope, y: &sums, positive: 1.0 }),
+                    };
+                    let kept = rectifier.is_some() && keep;
+                    let then = Epilogue { bias: Some(bias), residual, rectifier: again(&rectifier) };
+                    let got = match forward {
+                        true => device.conv3d_forward_then(x, w, (&then, keep), &dims),
+                        false => device.conv3d_input_grad_then(y, w, (&then, keep), &dims),
+                    };
+                    assert_eq!(values(device, &got.value), values(device, &want), "{dims:?} {forward} {number}");
+                    let before = got.before.map(|before| values(device, &before));
+                    assert_eq!(before, kept.then(|| values(device, &sums)), "{dims:?} {forward} {number}");
+                }
+            }
+        }
+    }
+}
+
+fn again<'a, T>(rectifier: &Option<Rectifier<'a, T>>) -> Option<Rectifier<'a, T>> {
+    rectifier.as_ref().map(|rectifier| match rectifier {
+        Rectifier::Fixed(f) => Rectifier::Fixed(*f),
+        Rectifier::Prelu(slope) => Rectifier::Prelu(*slope),
+    })
 }

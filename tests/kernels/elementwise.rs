@@ -19,6 +19,7 @@ on_every_device!(
     activations_equal_those_of_f64,
     activations_pass_nan_and_stay_finite_at_the_ends,
     gate_scales_by_the_side_and_channel,
+    lower_bound_lets_through_what_leads_back,
 );
 
 fn arithmetic_equals_scalar_formulas<B: Elementwise>(device: &B) {
@@ -110,6 +111,19 @@ fn gate_scales_by_the_side_and_channel<B: Elementwise>(device: &B) {
             }
         }
     }
+}
+
+fn lower_bound_lets_through_what_leads_back<B: Elementwise>(device: &B) {
+    for len in LENGTHS {
+        let ((x, xs), (y, ys)) = (noisy(device, 1, len), noisy(device, 2, len));
+        let (_, bound) = arguments(device, &[0.3]);
+        let want: Vec<f64> = xs.iter().map(|x| x.max(bound[0])).collect();
+        assert_eq!(values(device, &device.lower_bound(&x, 0.3)), want);
+        let want: Vec<f64> = xs.iter().zip(&ys).map(|(&x, &y)| if x < bound[0] && y > 0.0 { 0.0 } else { y }).collect();
+        assert_eq!(values(device, &device.lower_bound_grad(&x, &y, 0.3)), want);
+    }
+    let (x, _) = arguments(device, &[f64::NAN]);
+    assert!(values(device, &device.lower_bound(&x, 0.3))[0].is_nan());
 }
 
 /// `cargo test --release --test kernels -- --ignored --nocapture perf_elementwise`

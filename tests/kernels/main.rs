@@ -10,6 +10,7 @@ mod elementwise;
 mod emulation;
 mod layout;
 mod matmul;
+mod norm;
 mod optimize;
 mod random;
 mod reduce;

@@ -38,6 +38,7 @@ fn dims([outer, middle, inner]: [usize; 3]) -> MiddleDims {
 on_every_device!(
     sum_middle_equals_the_formula,
     expand_middle_repeats_every_row,
+    short_side_meets_every_row,
     first_max_marks_the_first_largest,
     gate_sum_takes_the_negative_side_per_channel,
     scalar_sums_have_the_accuracy_of_f64,
@@ -63,6 +64,26 @@ fn expand_middle_repeats_every_row<B: Reduce>(device: &B) {
             assert_eq!(v, xs[i / (middle * inner) * inner + i % inner], "element {i} of {outer} {middle} {inner}");
         }
         assert_eq!(got.len(), outer * middle * inner);
+    }
+}
+
+fn short_side_meets_every_row<B: Reduce>(device: &B) {
+    for (offset, [outer, middle, inner]) in SHAPES.into_iter().enumerate() {
+        let dims = dims([outer, middle, inner]);
+        let ((x, xs), (z, zs)) = (
+            arguments_at(device, offset % 3, &noise(1, dims.len())),
+            arguments_at(device, offset % 2, &noise(2, dims.len())),
+        );
+        let (y, ys) = arguments_at(device, offset % 4, &noise(3, outer * inner));
+        let place = |i: usize| i / (middle * inner) * inner + i % inner;
+        let pairs = |f: fn(f64, f64) -> f64| -> Vec<f64> { (0..xs.len()).map(|i| f(xs[i], ys[place(i)])).collect() };
+        let roundoff = roundoff::<B>();
+        assert_close(&values(device, &device.mul_middle(&x, &y, &dims)), &pairs(|x, y| x * y), 1e-300, roundoff);
+        assert_close(&values(device, &device.add_middle(&x, &y, &dims)), &pairs(|x, y| x + y), 1e-300, roundoff);
+        let mut want = vec![0.0; outer * inner];
+        (0..xs.len()).for_each(|i| want[place(i)] += xs[i] * zs[i]);
+        let got = values(device, &device.dot_middle(&x, &z, &dims));
+        assert_close(&got, &want, 1e-15 * middle as f64 + 1e-300, 1e-13 + roundoff);
     }
 }
 

@@ -4,46 +4,47 @@ use super::gathered::{Gathered, Weights};
 use super::table::Grid;
 use super::weight::WeightProduct;
 use super::windows::Phase;
-use super::{Conv3d, ConvDims};
-use crate::backend::{Cpu, Real};
+use super::{Conv3d, ConvDims, Epilogue, Finished, Rectifier};
+use crate::backend::elementwise::{Elementwise, Gate};
+use crate::backend::{Cpu, CpuBuffer, Real};
 
 impl<R: Real> Conv3d for Cpu<R> {
-    fn conv3d_forward(
+    fn conv3d_forward_then(
         &self,
         x: &Self::Buffer,
         w: &Self::Buffer,
-        bias: Option<&Self::Buffer>,
+        (then, keep): (&Epilogue<'_, Self::Buffer>, bool),
         dims: &ConvDims,
-    ) -> Self::Buffer {
+    ) -> Finished<Self::Buffer> {
         dims.check([Some(x.len()), Some(w.len()), None]);
-        assert!(bias.is_none_or(|b| b.len() == dims.c_out), "bias of {} channels", dims.c_out);
+        assert!(then.bias.is_none_or(|b| b.len() == dims.c_out), "bias of {} channels", dims.c_out);
         let product = Gathered {
             phases: vec![Phase::forward(dims)],
             grid: Grid { values: x, channels: dims.c_in },
             channels: dims.c_out,
             weights: Weights { values: w, kernel: dims.kernel, transposed: false },
-            bias: bias.map(|b| &b[..]),
+            bias: then.bias.map(|b| &b[..]),
         };
-        self.wrap(product.compute(self))
+        self.finish(self.wrap(product.compute(self)), (then, keep))
     }
 
-    fn conv3d_input_grad(
+    fn conv3d_input_grad_then(
         &self,
         y_bar: &Self::Buffer,
         w: &Self::Buffer,
-        bias: Option<&Self::Buffer>,
+        (then, keep): (&Epilogue<'_, Self::Buffer>, bool),
         dims: &ConvDims,
-    ) -> Self::Buffer {
+    ) -> Finished<Self::Buffer> {
         dims.check([None, Some(w.len()), Some(y_bar.len())]);
-        assert!(bias.is_none_or(|b| b.len() == dims.c_in), "bias of {} channels", dims.c_in);
+        assert!(then.bias.is_none_or(|b| b.len() == dims.c_in), "bias of {} channels", dims.c_in);
         let product = Gathered {
             phases: Phase::input_grad(dims),
             grid: Grid { values: y_bar, channels: dims.c_out },
             channels: dims.c_in,
             weights: Weights { values: w, kernel: dims.kernel, transposed: true },
-            bias: bias.map(|b| &b[..]),
+            bias: then.bias.map(|b| &b[..]),
         };
-        self.wrap(product.compute(self))
+        self.finish(self.wrap(product.compute(self)), (then, keep))
     }
 
     fn conv3d_weight_grad(&self, x: &Self::Buffer, y_bar: &Self::Buffer, dims: &ConvDims) -> Self::Buffer {
@@ -54,5 +55,24 @@ impl<R: Real> Conv3d for Cpu<R> {
             y: Grid { values: y_bar, channels: dims.c_out },
         };
         self.wrap(product.compute())
+    }
+}
+
+impl<R: Real> Cpu<R> {
+    /// What becomes of sums that have their bias: by the ops of their own.
+    fn finish(
+        &self,
+        mut sums: CpuBuffer<R>,
+        (then, keep): (&Epilogue<'_, CpuBuffer<R>>, bool),
+    ) -> Finished<CpuBuffer<R>> {
+        if let Some(residual) = then.residual {
+            self.accumulate(&mut sums, residual);
+        }
+        let value = match &then.rectifier {
+            None => return Finished { before: None, value: sums },
+            Some(Rectifier::Fixed(f)) => self.activate(*f, 0, &sums),
+            Some(Rectifier::Prelu(slope)) => self.gate(Gate { x: &sums, slope, y: &sums, positive: 1.0 }),
+        };
+        Finished { before: keep.then_some(sums), value }
     }
 }

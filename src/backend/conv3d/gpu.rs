@@ -2,7 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{Conv3d, ConvDims};
+use super::{Conv3d, ConvDims, Epilogue, Finished, Rectifier};
+use crate::backend::elementwise::Activation;
 use crate::backend::gpu::source::{CONV3D, CONV3D_TENSOR};
 use crate::backend::gpu::split::{FEW_TILES, PartSums, TILE_THREADS, parts};
 use crate::backend::gpu::{Argument, Driver, Element, Gpu, GpuBuffer, Grid, Math, Source};
@@ -30,6 +31,10 @@ struct Shape {
     shift: u32,
     /// Whether grid, weights and result are handled in whole quads.
     quads: [u32; 3],
+    residual: u32,
+    rectifier: u32,
+    one_slope: u32,
+    keep: u32,
 }
 
 impl Shape {
@@ -58,6 +63,23 @@ impl Shape {
             biased: 0,
             shift: if channels.is_multiple_of(4) { 2 } else { 0 },
             quads: [0; 3],
+            residual: 0,
+            rectifier: 0,
+            one_slope: 0,
+            keep: 0,
+        }
+    }
+}
+
+impl<D: Driver, R: Element> Rectifier<'_, GpuBuffer<D, R>> {
+    /// Number in kernels/conv3d.cuh, and the parameter.
+    fn code(&self) -> (u32, f64) {
+        match *self {
+            Self::Fixed(Activation::Relu) => (1, 0.0),
+            Self::Fixed(Activation::LeakyRelu { slope }) => (2, slope),
+            Self::Fixed(Activation::Elu { alpha }) => (3, alpha),
+            Self::Fixed(f) => panic!("{f:?} is not the identity above 0"),
+            Self::Prelu(_) => (4, 0.0),
         }
     }
 }
@@ -130,13 +152,12 @@ impl<D: Driver, R: Element> Gpu<D, R> {
     fn gathered(
         &self,
         [grid, w]: [&GpuBuffer<D, R>; 2],
-        bias: Option<&GpuBuffer<D, R>>,
+        (then, keep): (&Epilogue<'_, GpuBuffer<D, R>>, bool),
         dims: &ConvDims,
         input_grad: bool,
-    ) -> GpuBuffer<D, R> {
+    ) -> Finished<GpuBuffer<D, R>> {
         let (result, channels, columns) =
             if input_grad { (dims.input, dims.c_out, dims.c_in) } else { (dims.output, dims.c_in, dims.c_out) };
-        assert!(bias.is_none_or(|b| b.len() == columns), "bias of {columns} channels");
         // Outputs of equal residue modulo the stride are a phase of the input gradient; the first is the largest.
         let stride = if input_grad { dims.stride } else { [1; 3] };
         let per_axis = |f: fn(usize, usize) -> usize| (0..3).map(|a| f(result[a], stride[a])).product::<usize>();
@@ -148,44 +169,72 @@ impl<D: Driver, R: Element> Gpu<D, R> {
         let quads = [grid.in_quads(&[channels]), w.in_quads(&[dims.c_out]), columns.is_multiple_of(4)];
         let shape = Shape {
             parts: u32::try_from(parts).expect("few parts"),
-            biased: u32::from(bias.is_some()),
             quads: quads.map(u32::from),
             ..Shape::new(dims, input_grad)
         };
-        // Without a bias nothing is read there.
-        let bias_or_nothing = bias.unwrap_or(w).read();
-        let biased_channels = if bias.is_some() { shape.channels_out } else { 0 };
-        let then = [bias_or_nothing.clone(), biased_channels.into()];
-        let sums = PartSums { source: &CONV3D, name: "conv3d_sum_parts", then: &then };
-        self.in_parts((parts, dims.n * volume(result) * columns), &sums, |out| {
+        let len = dims.n * volume(result) * columns;
+        let (shape, then, before) = self.epilogue(shape, (then, keep), (len, w));
+        let of_sums = [&[Argument::record(&shape)], &then[..]].concat();
+        let sums = PartSums { source: &CONV3D, name: "conv3d_sum_parts", then: &of_sums };
+        let value = self.in_parts((parts, len), &sums, |out| {
             let blocks = Grid { blocks: [down, across, parts * phases], threads: TILE_THREADS };
-            let arguments = [Argument::record(&shape), grid.read(), w.read(), bias_or_nothing, out.write()];
-            self.launch(source, name, blocks, &arguments);
-        })
+            let operands = [Argument::record(&shape), grid.read(), w.read()];
+            self.launch(source, name, blocks, &[&operands[..], &then, &[out.write()]].concat());
+        });
+        Finished { before: (shape.keep == 1).then_some(before), value }
+    }
+
+    /// The shape with what becomes of `len` sums, the arguments that tell it, and what is kept; `any` stands for what is not
+    /// there, where nothing is read.
+    fn epilogue(
+        &self,
+        shape: Shape,
+        (then, keep): (&Epilogue<'_, GpuBuffer<D, R>>, bool),
+        (len, any): (usize, &GpuBuffer<D, R>),
+    ) -> (Shape, [Argument; 5], GpuBuffer<D, R>) {
+        let &Epilogue { bias, residual, ref rectifier } = then;
+        let channels = shape.channels_out as usize;
+        assert!(bias.is_none_or(|b| b.len() == channels), "bias of {channels} channels");
+        assert!(residual.is_none_or(|r| r.len() == len), "a residual of {len} values");
+        let slope = if let Some(Rectifier::Prelu(slope)) = *rectifier { Some(slope) } else { None };
+        assert!(slope.is_none_or(|s| [1, channels].contains(&s.len())), "slopes of {channels} channels");
+        let (code, a) = rectifier.as_ref().map_or((0, 0.0), Rectifier::code);
+        let keep = keep && rectifier.is_some();
+        let before = self.take(if keep { len } else { 0 });
+        let shape = Shape {
+            biased: u32::from(bias.is_some()),
+            residual: u32::from(residual.is_some()),
+            rectifier: code,
+            one_slope: slope.map_or(0, |slope| u32::from(slope.len() == 1)),
+            keep: u32::from(keep),
+            ..shape
+        };
+        let [bias, residual, slope] = [bias, residual, slope].map(|given| given.unwrap_or(any).read());
+        (shape, [bias, residual, slope, R::argument(a), before.write()], before)
     }
 }
 
 impl<D: Driver, R: Element> Conv3d for Gpu<D, R> {
-    fn conv3d_forward(
+    fn conv3d_forward_then(
         &self,
         x: &Self::Buffer,
         w: &Self::Buffer,
-        bias: Option<&Self::Buffer>,
+        (then, keep): (&Epilogue<'_, Self::Buffer>, bool),
         dims: &ConvDims,
-    ) -> Self::Buffer {
+    ) -> Finished<Self::Buffer> {
         dims.check([Some(x.len()), Some(w.len()), None]);
-        self.gathered([x, w], bias, dims, false)
+        self.gathered([x, w], (then, keep), dims, false)
     }
 
-    fn conv3d_input_grad(
+    fn conv3d_input_grad_then(
         &self,
         y_bar: &Self::Buffer,
         w: &Self::Buffer,
-        bias: Option<&Self::Buffer>,
+        (then, keep): (&Epilogue<'_, Self::Buffer>, bool),
         dims: &ConvDims,
-    ) -> Self::Buffer {
+    ) -> Finished<Self::Buffer> {
         dims.check([None, Some(w.len()), Some(y_bar.len())]);
-        self.gathered([y_bar, w], bias, dims, true)
+        self.gathered([y_bar, w], (then, keep), dims, true)
     }
 
     fn conv3d_weight_grad(&self, x: &Self::Buffer, y_bar: &Self::Buffer, dims: &ConvDims) -> Self::Buffer {
@@ -204,8 +253,9 @@ impl<D: Driver, R: Element> Conv3d for Gpu<D, R> {
             quads: quads.map(u32::from),
             ..Shape::new(dims, false)
         };
-        let then = [y_bar.read(), 0u32.into()];
-        let sums = PartSums { source: &CONV3D, name: "conv3d_sum_parts", then: &then };
+        let (shape, then, _before) = self.epilogue(shape, (&Epilogue::biased(None), false), (0, x));
+        let of_sums = [&[Argument::record(&shape)], &then[..]].concat();
+        let sums = PartSums { source: &CONV3D, name: "conv3d_sum_parts", then: &of_sums };
         self.in_parts((parts, rows * columns), &sums, |out| {
             let blocks = Grid { blocks: [down, across, parts], threads: TILE_THREADS };
             self.launch(source, name, blocks, &[Argument::record(&shape), x.read(), y_bar.read(), out.write()]);

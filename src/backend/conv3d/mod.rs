@@ -12,6 +12,7 @@ mod weight;
 mod windows;
 
 use super::Buffers;
+use super::elementwise::Activation;
 
 /// Shape of one convolution.
 #[repr(C)]
@@ -56,24 +57,82 @@ impl ConvDims {
     }
 }
 
+/// What becomes of the sums of a contraction before they leave: + bias, + residual, then the activation.
+#[derive(Debug)]
+pub struct Epilogue<'a, T> {
+    /// One per channel.
+    pub bias: Option<&'a T>,
+    /// As long as the result.
+    pub residual: Option<&'a T>,
+    /// What is applied to them.
+    pub rectifier: Option<Rectifier<'a, T>>,
+}
+
+impl<'a, T> Epilogue<'a, T> {
+    /// A bias, or nothing.
+    pub fn biased(bias: Option<&'a T>) -> Self {
+        Self { bias, residual: None, rectifier: None }
+    }
+}
+
+/// A function that is the identity above 0.
+#[derive(Debug)]
+pub enum Rectifier<'a, T> {
+    /// One of [`Activation::Relu`], [`Activation::LeakyRelu`], [`Activation::Elu`].
+    Fixed(Activation),
+    /// x > 0: x, else slope x; one slope per channel, or one.
+    Prelu(&'a T),
+}
+
+/// The result of a contraction with an [`Epilogue`].
+#[derive(Debug)]
+pub struct Finished<T> {
+    /// What the activation read, where that is kept.
+    pub before: Option<T>,
+    /// The result.
+    pub value: T,
+}
+
 /// The three contractions. x is `(n, input, c_in)`, w `(kd, kh, kw, c_in, c_out)`, y `(n, output, c_out)`.
 pub trait Conv3d: Buffers {
-    /// y = conv(x, w) + bias; bias `(c_out)`.
+    /// y = conv(x, w), and what becomes of it; bias `(c_out)`. With `true`, what the
+    /// activation reads is kept, for derivatives.
+    fn conv3d_forward_then(
+        &self,
+        x: &Self::Buffer,
+        w: &Self::Buffer,
+        then: (&Epilogue<'_, Self::Buffer>, bool),
+        dims: &ConvDims,
+    ) -> Finished<Self::Buffer>;
+    /// x_bar = conv^T(y_bar, w), and what becomes of it; bias `(c_in)`. This *is* the transposed convolution.
+    fn conv3d_input_grad_then(
+        &self,
+        y_bar: &Self::Buffer,
+        w: &Self::Buffer,
+        then: (&Epilogue<'_, Self::Buffer>, bool),
+        dims: &ConvDims,
+    ) -> Finished<Self::Buffer>;
+    /// w_bar, summed over samples and positions.
+    fn conv3d_weight_grad(&self, x: &Self::Buffer, y_bar: &Self::Buffer, dims: &ConvDims) -> Self::Buffer;
+
+    /// y = conv(x, w) + bias
     fn conv3d_forward(
         &self,
         x: &Self::Buffer,
         w: &Self::Buffer,
         bias: Option<&Self::Buffer>,
         dims: &ConvDims,
-    ) -> Self::Buffer;
-    /// x_bar = conv^T(y_bar, w) + bias; bias `(c_in)`. This *is* the transposed convolution.
+    ) -> Self::Buffer {
+        self.conv3d_forward_then(x, w, (&Epilogue::biased(bias), false), dims).value
+    }
+    /// x_bar = conv^T(y_bar, w) + bias
     fn conv3d_input_grad(
         &self,
         y_bar: &Self::Buffer,
         w: &Self::Buffer,
         bias: Option<&Self::Buffer>,
         dims: &ConvDims,
-    ) -> Self::Buffer;
-    /// w_bar, summed over samples and positions.
-    fn conv3d_weight_grad(&self, x: &Self::Buffer, y_bar: &Self::Buffer, dims: &ConvDims) -> Self::Buffer;
+    ) -> Self::Buffer {
+        self.conv3d_input_grad_then(y_bar, w, (&Epilogue::biased(bias), false), dims).value
+    }
 }

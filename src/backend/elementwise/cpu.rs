@@ -54,6 +54,16 @@ impl<R: Real> Elementwise for Cpu<R> {
         with_derivative(f, order, Scaled { cpu: self, x, y })
     }
 
+    fn lower_bound(&self, x: &Self::Buffer, bound: f64) -> Self::Buffer {
+        let bound = R::from_f64(bound);
+        self.map(x, move |x| if x < bound { bound } else { x })
+    }
+
+    fn lower_bound_grad(&self, x: &Self::Buffer, y: &Self::Buffer, bound: f64) -> Self::Buffer {
+        let bound = R::from_f64(bound);
+        self.map_pair(x, y, move |x, y| if x < bound && y > R::ZERO { R::ZERO } else { y })
+    }
+
     fn gate(&self, gate: Gate<'_, Self::Buffer>) -> Self::Buffer {
         let Gate { x, slope, y, positive } = gate;
         let positive = R::from_f64(positive);

@@ -67,6 +67,15 @@ impl<D: Driver, R: Element> Elementwise for Gpu<D, R> {
         self.flat("activate_mul", &[code.into(), order.into(), R::argument(a), x.read(), y.read()], x.len())
     }
 
+    fn lower_bound(&self, x: &Self::Buffer, bound: f64) -> Self::Buffer {
+        self.flat("lower_bound", &[x.read(), R::argument(bound)], x.len())
+    }
+
+    fn lower_bound_grad(&self, x: &Self::Buffer, y: &Self::Buffer, bound: f64) -> Self::Buffer {
+        assert!(x.len() == y.len(), "lengths {} and {}", x.len(), y.len());
+        self.flat("lower_bound_grad", &[x.read(), y.read(), R::argument(bound)], x.len())
+    }
+
     fn gate(&self, gate: Gate<'_, Self::Buffer>) -> Self::Buffer {
         let Gate { x, slope, y, positive } = gate;
         assert!(x.len() == y.len(), "lengths {} and {}", x.len(), y.len());

@@ -76,6 +76,10 @@ pub trait Elementwise: Buffers {
     fn activate(&self, f: Activation, order: u32, x: &Self::Buffer) -> Self::Buffer;
     /// z = y f^(order)(x), order 0..=2: the derivative of an activation applied to a cotangent, in one pass.
     fn activate_mul(&self, f: Activation, order: u32, x: &Self::Buffer, y: &Self::Buffer) -> Self::Buffer;
+    /// max(x, bound); NaN stays.
+    fn lower_bound(&self, x: &Self::Buffer, bound: f64) -> Self::Buffer;
+    /// y where x >= bound, else min(y, 0): what of a cotangent y of [`Elementwise::lower_bound`] reaches x.
+    fn lower_bound_grad(&self, x: &Self::Buffer, y: &Self::Buffer, bound: f64) -> Self::Buffer;
     /// z = y (x > 0 ? positive : slope). PReLU is `y = x`, its input gradient `y = cotangent`.
     fn gate(&self, gate: Gate<'_, Self::Buffer>) -> Self::Buffer;
 }

@@ -56,6 +56,20 @@ pub static CONV3D: Source = source!("conv3d.cu", BOTH);
 /// The same on tensor cores.
 pub static CONV3D_TENSOR: Source = source!("conv3d_tensor.cu", FLOAT);
 
+/// Normalizations over channels.
+pub static NORM: Source = source!("norm.cu", BOTH);
+
 /// All of them: every one is compiled for every architecture in `tests/kernels`.
-pub static ALL: [&Source; 10] =
-    [&ELEMENTWISE, &REDUCE, &LAYOUT, &OPTIMIZE, &RANDOM, &TOPK, &MATMUL, &MATMUL_TENSOR, &CONV3D, &CONV3D_TENSOR];
+pub static ALL: [&Source; 11] = [
+    &ELEMENTWISE,
+    &REDUCE,
+    &LAYOUT,
+    &OPTIMIZE,
+    &RANDOM,
+    &TOPK,
+    &MATMUL,
+    &MATMUL_TENSOR,
+    &CONV3D,
+    &CONV3D_TENSOR,
+    &NORM,
+];

@@ -1,9 +1,11 @@
 //! Three shapes of a middle sum: short sums (a task owns whole results), wide rows (a task owns a part of each row),
 //! and long narrow columns (a task owns rows and leaves a partial sum).
 
+use std::ops::Range;
+
 use super::{MiddleDims, Reduce};
-use crate::backend::chunk::{add_tiles, for_chunks, sum_channels, vectorized};
-use crate::backend::{Buffers, Cpu, Real};
+use crate::backend::chunk::{add_tiles, for_chunks, sum_channels, tile, vectorized};
+use crate::backend::{Buffers, Cpu, CpuBuffer, Real};
 
 /// Columns longer than this (elements) are cut into partial sums.
 const COLUMN_LEN_MAX: usize = 1 << 14;
@@ -12,19 +14,8 @@ const ROW_LEN_WIDE: usize = 1 << 12;
 
 impl<R: Real> Reduce for Cpu<R> {
     fn sum_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
-        let &MiddleDims { outer, middle, inner } = dims;
         assert!(x.len() == dims.len(), "{} elements for {dims:?}", x.len());
-        let mut sums = self.take(outer * inner);
-        if middle * inner > COLUMN_LEN_MAX && inner < ROW_LEN_WIDE {
-            for (o, sums) in sums.chunks_mut(inner.max(1)).enumerate() {
-                let x = &x[o * middle * inner..(o + 1) * middle * inner];
-                let totals = sum_channels(x.len(), inner, |range, sums| add_tiles(sums, &x[range]));
-                sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum = R::from_f64(total));
-            }
-        } else {
-            for_chunks(&mut sums, 1, |range, sums| sum_columns(x, dims, range.start, sums));
-        }
-        self.wrap(sums)
+        self.sums(dims, |range, sums| add_tiles(sums, &x[range]))
     }
 
     fn expand_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
@@ -44,6 +35,19 @@ impl<R: Real> Reduce for Cpu<R> {
             }
         });
         self.wrap(y)
+    }
+
+    fn mul_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
+        self.with_middle([x, y], dims, |x, y| x * y)
+    }
+
+    fn add_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
+        self.with_middle([x, y], dims, |x, y| x + y)
+    }
+
+    fn dot_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
+        assert!(x.len() == dims.len() && y.len() == dims.len(), "{} and {} elements for {dims:?}", x.len(), y.len());
+        self.sums(dims, |range, sums| add_products(sums, &x[range.clone()], &y[range]))
     }
 
     fn first_max(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
@@ -81,21 +85,88 @@ impl<R: Real> Reduce for Cpu<R> {
 
     fn dot_f64(&self, x: &Self::Buffer, y: &Self::Buffer) -> f64 {
         assert!(x.len() == y.len(), "lengths {} and {}", x.len(), y.len());
-        sum_channels(x.len(), 1, |range, sums| {
-            let (x, y) = (&x[range.clone()], &y[range]);
-            vectorized(move || {
-                for (x, y) in x.chunks(sums.len()).zip(y.chunks(sums.len())) {
-                    for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-                        *sum += x.to_f64() * y.to_f64();
-                    }
-                }
-            });
-        })[0]
+        sum_channels(x.len(), 1, |range, sums| add_products(sums, &x[range.clone()], &y[range]))[0]
     }
 }
 
+impl<R: Real> Cpu<R> {
+    /// Sums over the middle axis: `add(range, sums)` adds the terms of elements `range`, as [`add_tiles`] does.
+    fn sums(&self, dims: &MiddleDims, add: impl Fn(Range<usize>, &mut [f64]) + Sync) -> CpuBuffer<R> {
+        let &MiddleDims { outer, middle, inner } = dims;
+        let mut sums = self.take(outer * inner);
+        if middle * inner > COLUMN_LEN_MAX && inner < ROW_LEN_WIDE {
+            for (o, sums) in sums.chunks_mut(inner.max(1)).enumerate() {
+                let start = o * middle * inner;
+                let of_block =
+                    |range: Range<usize>, sums: &mut [f64]| add(start + range.start..start + range.end, sums);
+                let totals = sum_channels(middle * inner, inner, of_block);
+                sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum = R::from_f64(total));
+            }
+        } else {
+            for_chunks(&mut sums, 1, |range, sums| sum_columns(&add, dims, range.start, sums));
+        }
+        self.wrap(sums)
+    }
+
+    /// f of x and the value of y of each of its elements.
+    fn with_middle(
+        &self,
+        [x, y]: [&CpuBuffer<R>; 2],
+        dims: &MiddleDims,
+        f: impl Fn(R, R) -> R + Sync + Copy,
+    ) -> CpuBuffer<R> {
+        let &MiddleDims { outer, middle, inner } = dims;
+        assert!(x.len() == dims.len() && y.len() == outer * inner, "{} and {} elements for {dims:?}", x.len(), y.len());
+        let mut z = self.take(x.len());
+        let block = (middle * inner).max(1);
+        // With one value of the outer axis, as with channels, the short side is repeated to fill vector registers.
+        let repeated = if outer == 1 { tile(y) } else { y.to_vec() };
+        let (y, inner) = (&repeated[..], if outer == 1 { repeated.len() } else { inner });
+        for_chunks(&mut z, inner, |range, z| {
+            let mut at = range.start;
+            let mut rest = z;
+            while !rest.is_empty() {
+                let (run, tail) = rest.split_at_mut((block - at % block).min(rest.len()));
+                let o = at / block;
+                combine(run, &x[at..at + run.len()], &y[o * inner..(o + 1) * inner], f);
+                at += run.len();
+                rest = tail;
+            }
+        });
+        self.wrap(z)
+    }
+}
+
+/// z = f(x, y), y repeated.
+fn combine<R: Real>(z: &mut [R], x: &[R], y: &[R], f: impl Fn(R, R) -> R + Copy) {
+    if let &[y] = y {
+        return vectorized(move || z.iter_mut().zip(x).for_each(|(z, &x)| *z = f(x, y)));
+    }
+    vectorized(move || {
+        for (z, x) in z.chunks_mut(y.len()).zip(x.chunks(y.len())) {
+            z.iter_mut().zip(x).zip(y).for_each(|((z, &x), &y)| *z = f(x, y));
+        }
+    });
+}
+
+/// sums\[i mod tile\] += x\[i\] y\[i\]
+fn add_products<R: Real>(sums: &mut [f64], x: &[R], y: &[R]) {
+    vectorized(move || {
+        for (x, y) in x.chunks(sums.len()).zip(y.chunks(sums.len())) {
+            for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+                *sum += x.to_f64() * y.to_f64();
+            }
+        }
+    });
+}
+
 /// The results `start..` of the flat `(outer, inner)` side, each summed over its whole column.
-fn sum_columns<R: Real>(x: &[R], dims: &MiddleDims, start: usize, sums: &mut [R]) {
+fn sum_columns<R: Real>(
+    add: &(impl Fn(Range<usize>, &mut [f64]) + Sync),
+    dims: &MiddleDims,
+    start: usize,
+    sums: &mut [R],
+) {
     let &MiddleDims { middle, inner, .. } = dims;
     let mut totals = vec![0.0f64; sums.len()];
     let mut at = 0;
@@ -104,7 +175,7 @@ fn sum_columns<R: Real>(x: &[R], dims: &MiddleDims, start: usize, sums: &mut [R]
         let n = (inner - i).min(sums.len() - at);
         for m in 0..middle {
             let row = (o * middle + m) * inner + i;
-            add_tiles(&mut totals[at..at + n], &x[row..row + n]);
+            add(row..row + n, &mut totals[at..at + n]);
         }
         at += n;
     }

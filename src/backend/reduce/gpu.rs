@@ -88,7 +88,22 @@ impl<D: Driver, R: Element> Gpu<D, R> {
         }
     }
 
-    fn sums(&self, name: &'static str, operands: &[Argument], dims: &MiddleDims) -> GpuBuffer<D, R> {
+    /// What kernel `name` makes of x and the value of y of each of its elements.
+    fn with_middle(&self, name: &'static str, [x, y]: [&GpuBuffer<D, R>; 2], dims: &MiddleDims) -> GpuBuffer<D, R> {
+        let &MiddleDims { outer, middle, inner } = dims;
+        assert!(x.len() == dims.len() && y.len() == outer * inner, "{} and {} elements for {dims:?}", x.len(), y.len());
+        let z = self.take(x.len());
+        let arguments = [x.read(), y.read(), (middle * inner).into(), inner.into(), z.write()];
+        self.launch_flat(&REDUCE, name, x.len(), &arguments);
+        z
+    }
+
+    pub(in crate::backend) fn sums(
+        &self,
+        name: &'static str,
+        operands: &[Argument],
+        dims: &MiddleDims,
+    ) -> GpuBuffer<D, R> {
         let sums = self.take(dims.outer * dims.inner);
         self.sum_passes(name, operands, dims, Some(&sums));
         sums
@@ -113,6 +128,19 @@ impl<D: Driver, R: Element> Reduce for Gpu<D, R> {
         let plan = Plan::new(dims, 1);
         self.launch(&REDUCE, "expand_middle", plan.grid(), &[x.read(), Argument::record(&plan), y.write()]);
         y
+    }
+
+    fn mul_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
+        self.with_middle("mul_middle", [x, y], dims)
+    }
+
+    fn add_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
+        self.with_middle("add_middle", [x, y], dims)
+    }
+
+    fn dot_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {
+        assert!(x.len() == dims.len() && y.len() == dims.len(), "{} and {} elements for {dims:?}", x.len(), y.len());
+        self.sums("sum_products", &[x.read(), y.read()], dims)
     }
 
     fn first_max(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer {

@@ -35,6 +35,12 @@ pub trait Reduce: Buffers {
     fn sum_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
     /// `(outer, inner)` to `(outer, middle, inner)`: the adjoint of [`Reduce::sum_middle`].
     fn expand_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
+    /// z = x y over `(outer, middle, inner)`, y `(outer, inner)` repeated along the middle axis.
+    fn mul_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
+    /// The same sum: z = x + y.
+    fn add_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
+    /// Sums of x y over the middle axis, `(outer, inner)`: the derivative of [`Reduce::mul_middle`] by its short side.
+    fn dot_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
     /// 1 at the first largest value along the middle axis, else 0; of the shape of x. x times this, summed along the axis,
     /// is its maximum, with the derivative of PyTorch's.
     fn first_max(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
