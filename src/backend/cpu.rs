@@ -22,6 +22,11 @@ impl<R: Real> Cpu<R> {
         Self::default()
     }
 
+    /// The same device for f64: simulations compute in it.
+    pub fn double(&self) -> Cpu<f64> {
+        Cpu::new()
+    }
+
     /// A vector of `len` elements with *unspecified values* (recycled memory): the caller overwrites all of them.
     pub fn take(&self, len: usize) -> Vec<R> {
         self.pool.take(len)

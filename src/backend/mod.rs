@@ -5,7 +5,8 @@
 //! Buffers are immutable once made (clones and views share them); only the optimizer writes in place.
 //!
 //! To add an op:
-//! 1. its formula, dims struct and trait method in `<family>/mod.rs`; a new family joins [`Backend`] below;
+//! 1. its formula, dims struct and trait method in `<family>/mod.rs`; a new family joins [`Backend`] below
+//!    ([`lattice`] does not: simulations compute in f64, models in f32);
 //! 2. the loops in `<family>/cpu.rs`: memory from `Cpu::take`, one pass, rayon over chunks of fixed length, so that
 //!    the bits do not depend on the number of threads; sums accumulate in f64;
 //! 3. the other devices: one launcher per kernel, compared with the CPU in f64 in `tests/kernels`;
@@ -17,6 +18,7 @@ mod cpu;
 pub mod elementwise;
 mod exponential;
 pub mod gpu;
+pub mod lattice;
 pub mod layout;
 pub mod matmul;
 pub mod norm;

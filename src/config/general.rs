@@ -17,7 +17,7 @@ pub struct General {
     pub output: PathBuf,
     /// The one seed; every random stream is (seed, purpose, sample index, step). Default: 42 (seed 004, A.6).
     pub seed: u64,
-    /// Where training and encoding run. Default: `auto` (a GPU if one is usable, else the CPU).
+    /// Where training, encoding and the wind of `urban-flow` run. Default: `auto` (a GPU if one is usable, else the CPU).
     pub device: Device,
     /// Arithmetic of training and encoding; decoding is always exact or f32. Default: `f32`.
     pub precision: Precision,
@@ -38,7 +38,7 @@ impl Default for General {
     }
 }
 
-/// Where training and encoding run.
+/// Where training, encoding and the wind of `urban-flow` run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {

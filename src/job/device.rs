@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 #[cfg(feature = "emulate")]
 use crate::backend::gpu::Emulated;
-use crate::backend::gpu::{Cuda, Driver, Gpu, GpuError, Math};
+use crate::backend::gpu::{Cuda, Driver, Gpu, GpuError, Math, source};
 use crate::backend::{Buffers, Cpu};
-use crate::config::{self, General, Precision};
+use crate::config::{self, General, Generator, Precision};
+use crate::dataset::generate::{self, Simulation};
 use crate::model::weights::TrainedModel;
 use crate::model::{Autoencoder, ModelError};
 use crate::world::World;
 
 use super::JobError;
 
-/// Where training and encoding run.
+/// Where training, encoding and the wind of `urban-flow` run.
 pub enum Device {
     /// The CPU.
     Cpu(Cpu<f32>),
@@ -101,9 +102,27 @@ impl Device {
         }
     }
 
+    /// The same for data that are generated: all but `urban-flow` is the CPU's.
+    pub(super) fn name_for(&self, generator: Generator) -> String {
+        if generator == Generator::UrbanFlow { self.name() } else { "cpu".into() }
+    }
+
     /// Frees what it keeps for the next buffers.
     pub(super) fn release(&self) {
         on_device!(self, backend => backend.release());
+    }
+
+    /// The simulation of the section at its start. Collective.
+    pub(super) fn simulation(
+        &self,
+        world: &World,
+        section: &config::Generate,
+        seed: u64,
+    ) -> Result<Box<dyn Simulation>, JobError> {
+        if let (Self::Cuda(gpu), Generator::UrbanFlow) = (self, section.name) {
+            one_then_all(world, || gpu.driver().load(&source::LATTICE, "f64"))?;
+        }
+        Ok(on_device!(self, backend => generate::start((world, &backend.double()), section, seed)?))
     }
 
     /// The encoder of a model on this device, of each sample the `keep` largest latent values stay; and that of its hyperprior,
@@ -133,15 +152,22 @@ fn is_shared(node: &World, identity: u64) -> bool {
     all.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// The GPU of this rank, its kernels compiled: by the first rank of the node, then found on disk by the others.
+/// The GPU of this rank, its kernels compiled.
 fn open_gpu(world: &World, math: Math) -> Result<Gpu<Cuda, f32>, GpuError> {
+    let opened = Cuda::open(world.node().rank());
+    let loaded = one_then_all(world, || opened.as_ref().map_err(Clone::clone)?.load_kernels("f32"));
+    loaded.and(opened).map(|cuda| Gpu::new(cuda, math))
+}
+
+/// Loads kernels: the first rank of the node compiles them, then the others find them on disk.
+fn one_then_all(world: &World, load: impl Fn() -> Result<(), GpuError>) -> Result<(), GpuError> {
     let node = world.node();
-    let mut opened = Cuda::open(node.rank());
+    let mut loaded = Ok(());
     for first in [true, false] {
         if node.is_root() == first {
-            opened = opened.and_then(|cuda| cuda.load_kernels("f32").map(|()| cuda));
+            loaded = load();
         }
         node.barrier();
     }
-    opened.map(|cuda| Gpu::new(cuda, math))
+    loaded
 }

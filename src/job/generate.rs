@@ -12,7 +12,7 @@ use crate::archive::{
     Values,
 };
 use crate::config::{Generate, Generator, Stage};
-use crate::dataset::generate::{self, Simulation, State};
+use crate::dataset::generate::{Simulation, State};
 use crate::report::{Figure, Progress};
 
 use super::{Class, Context, JobError, Output, failure, inputs};
@@ -22,7 +22,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     let section = section(ctx)?;
     let started = ctx.report.seconds();
     // 1. The simulation at its start, or where an earlier run stopped.
-    let mut simulation = generate::start(ctx.world, &section, ctx.config.job.seed)?;
+    let mut simulation = ctx.device.simulation(ctx.world, &section, ctx.config.job.seed)?;
     let simulation = simulation.as_mut();
     let schedule = simulation.schedule();
     let steps = schedule.steps(section.snapshots());
@@ -70,7 +70,7 @@ pub fn run(ctx: &mut Context) -> Result<(), JobError> {
     ));
     let mut metrics = json!({
         "snapshots": section.snapshots(), "cells": cells, "steps": steps, "seconds": seconds, "bytes": bytes,
-        "cell_updates_per_s": rate, "ranks": ctx.world.size(),
+        "cell_updates_per_s": rate, "ranks": ctx.world.size(), "device": ctx.device.name_for(section.name),
     });
     metrics.as_object_mut().into_iter().for_each(|all| all.extend(own.clone()));
     Ok(ctx.report.metrics("generate", metrics)?)

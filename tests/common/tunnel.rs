@@ -7,9 +7,9 @@
 //! 366).
 #![allow(dead_code)] // each binary uses its own part
 
-use sci_hpc::dataset::generate::{
-    Collision, Flow, Grid, Ground, LEFT, Q, Side, Terrain, VELOCITIES, equilibrium, opposite,
-};
+use sci_hpc::backend::Cpu;
+use sci_hpc::backend::lattice::{Collision, Grid, Ground, LEFT, Q, Side, VELOCITIES, equilibrium, opposite};
+use sci_hpc::dataset::generate::{Flow, Terrain};
 
 /// Geometry in sides of the square, and the numbers of the flow.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub struct Tunnel {
     case: Case,
     grid: Grid,
     terrain: Terrain,
-    flow: Flow,
+    flow: Flow<Cpu<f64>>,
     collision: Collision,
 }
 
@@ -61,7 +61,7 @@ impl Tunnel {
         let grid = Grid { cells, y: 0..cells[1] };
         let behind = front + case.side..front + 4 * case.side;
         let start = |[_, y, _]: [usize; 3]| [if behind.contains(&y) { 0.2 * case.speed } else { 0.0 }, case.speed, 0.0];
-        let flow = Flow::new(&grid, &terrain, start);
+        let flow = Flow::new(&Cpu::new(), (&grid, &terrain), start);
         let collision = Collision::new(case.speed * case.side as f64 / case.reynolds, case.smagorinsky);
         Self { case, grid, terrain, flow, collision }
     }

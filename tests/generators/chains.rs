@@ -2,6 +2,7 @@
 
 use std::f64::consts::{PI, TAU};
 
+use sci_hpc::backend::Cpu;
 use sci_hpc::dataset::generate::chain::Equation;
 use sci_hpc::dataset::generate::kuramoto_sivashinsky::KuramotoSivashinsky;
 use sci_hpc::dataset::generate::lorenz96::Lorenz96;
@@ -12,7 +13,7 @@ use super::{numbers, reference, section, set};
 use crate::common::{assert_close, noise};
 
 fn simulation(keys: &str) -> Box<dyn Simulation> {
-    generate::start(&World::serial(), &section(keys), 1).unwrap()
+    generate::start((&World::serial(), &Cpu::new()), &section(keys), 1).unwrap()
 }
 
 fn run(simulation: &mut dyn Simulation, steps: usize) -> Vec<f64> {

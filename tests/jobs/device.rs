@@ -19,6 +19,15 @@ fn auto_says_once_why_there_is_no_gpu_and_roundings_need_one() {
     sci_hpc(&here, &set).refused(2, &["job.precision: tf32 and bf16 are roundings of a GPU's tensor cores"]);
 }
 
+#[test]
+fn cuda_without_a_gpu_ends_a_job_that_only_generates() {
+    let here = folder("device-generate");
+    write(&here, "job.yaml", "job: {name: toy, output: out}\ngenerate: {grid: [24, 16, 10], buildings: 4}\n");
+    let run = sci_hpc(&here, &["--config", "job.yaml", "--set", "job.device=cuda"]);
+    run.refused(5, &["use device: cpu, or auto"]);
+    assert!(!here.join("out/generate").exists());
+}
+
 #[cfg(feature = "emulate")]
 mod emulated {
     use std::path::Path;
@@ -107,5 +116,34 @@ mod emulated {
             assert_ne!(losses(&rounded), losses(&exact), "{precision} rounds");
             assert_close(&losses(&rounded), &losses(&exact), 0.0, 0.02);
         }
+    }
+
+    #[test]
+    fn generated_wind_has_the_same_bytes_as_on_the_cpu_after_stops_too() {
+        let here = folder("device-wind");
+        let text = "job: {name: wind, output: out, seed: 7}\n\
+                    generate: {grid: [24, 17, 10], buildings: 4, snapshots: 3, spin_up_s: 10, interval_s: 10}\n";
+        write(&here, "job.yaml", text);
+        let run = |device: &str, ranks: usize, output: &str, inject: &str| {
+            let set = [format!("job.device={device}"), format!("job.output={output}")];
+            mpirun(&here, ranks, inject, &["--config", "job.yaml", "--set", &set[0], "--set", &set[1]])
+        };
+        let bytes = |output: &str| std::fs::read(here.join(output).join("generate/urban-flow.nc")).unwrap();
+        run("cpu", 1, "cpu", "").answer();
+        for ranks in [1, 2] {
+            let output = format!("emulated{ranks}");
+            run("emulated", ranks, &output, "").answer();
+            let told = std::fs::read_to_string(here.join(&output).join("metrics.json")).unwrap();
+            let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+            assert_eq!(told["generate"]["device"], "emulated");
+            assert!(bytes(&output) == bytes("cpu"), "{ranks} ranks");
+        }
+        // Before the first snapshot, between two.
+        for (ranks, step) in [(2, 21), (1, 63)] {
+            let stop = format!("stop:rank=0:stage=generate:step={step}");
+            run("emulated", ranks, "stopped", &stop).refused(75, &["stopped in stage generate"]);
+        }
+        run("emulated", 2, "stopped", "").answer();
+        assert!(bytes("stopped") == bytes("cpu"), "after two stops");
     }
 }

@@ -8,6 +8,7 @@ mod conv3d;
 mod elementwise;
 #[cfg(feature = "emulate")]
 mod emulation;
+mod lattice;
 mod layout;
 mod matmul;
 mod norm;

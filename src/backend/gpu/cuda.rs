@@ -101,8 +101,15 @@ impl Cuda {
     /// Errors: [`GpuError::Library`] without the compiler, [`GpuError::Compile`].
     pub fn load_kernels(&self, element: &'static str) -> Result<(), GpuError> {
         let mut sources = source::ALL.into_iter().filter(|source| source.elements.contains(&element));
+        sources.try_for_each(|source| self.load(source, element))
+    }
+
+    /// Compiles and loads one of them.
+    ///
+    /// Errors: as above.
+    pub fn load(&self, source: &'static Source, element: &'static str) -> Result<(), GpuError> {
         self.bind()?;
-        sources.try_for_each(|source| self.module(source, element).map(drop))
+        self.module(source, element).map(drop)
     }
 
     /// Makes the context current on this thread, which every call of the driver needs.

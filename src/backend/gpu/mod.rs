@@ -96,6 +96,11 @@ impl<D: Driver, R: Element> Gpu<D, R> {
         if R::NAME == f32::NAME && self.driver.tensor_cores() { self.math } else { Math::Exact }
     }
 
+    /// The same device and memory for f64: simulations compute in it.
+    pub fn double(&self) -> Gpu<D, f64> {
+        Gpu { driver: self.driver.clone(), pool: self.pool.clone(), math: Math::Exact, element: PhantomData }
+    }
+
     /// The seam.
     pub fn driver(&self) -> &D {
         &self.driver
@@ -120,8 +125,13 @@ impl<D: Driver, R: Element> Gpu<D, R> {
     /// Host to device, of any type.
     pub(super) fn send<T: bytemuck::Pod>(&self, values: &[T]) -> GpuBuffer<D, T> {
         let buffer = self.take_of(values.len());
-        must(self.driver.upload(bytemuck::cast_slice(values), buffer.region()));
+        self.send_to(values, &buffer);
         buffer
+    }
+
+    /// Host to the memory of a buffer that is fresh or after [`Gpu::make_mut`].
+    pub(super) fn send_to<T: bytemuck::Pod>(&self, values: &[T], buffer: &GpuBuffer<D, T>) {
+        must(self.driver.upload(bytemuck::cast_slice(values), buffer.region()));
     }
 
     /// Device to host, of any type.

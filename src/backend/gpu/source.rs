@@ -19,6 +19,7 @@ macro_rules! source {
 
 const BOTH: &[&str] = &["f32", "f64"];
 const FLOAT: &[&str] = &["f32"];
+const DOUBLE: &[&str] = &["f64"];
 
 /// Files that kernel files include.
 pub const HEADERS: [(&str, &str); 7] = [
@@ -59,8 +60,11 @@ pub static CONV3D_TENSOR: Source = source!("conv3d_tensor.cu", FLOAT);
 /// Normalizations over channels.
 pub static NORM: Source = source!("norm.cu", BOTH);
 
+/// Lattice-Boltzmann steps.
+pub static LATTICE: Source = source!("lattice.cu", DOUBLE);
+
 /// All of them: every one is compiled for every architecture in `tests/kernels`.
-pub static ALL: [&Source; 11] = [
+pub static ALL: [&Source; 12] = [
     &ELEMENTWISE,
     &REDUCE,
     &LAYOUT,
@@ -72,4 +76,5 @@ pub static ALL: [&Source; 11] = [
     &CONV3D,
     &CONV3D_TENSOR,
     &NORM,
+    &LATTICE,
 ];

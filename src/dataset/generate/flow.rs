@@ -1,151 +1,48 @@
-//! Wind: lattice-Boltzmann populations of one slab, streaming, walls and halos.
+//! Wind: lattice-Boltzmann populations of one slab, streaming, walls and halos, on a device.
 //!
-//! One step: gather (streaming, ground, top) and collide into the other copy -> exchange halos -> walls of buildings.
-//! Walls are half-way bounce-back: what a cell would pull out of a building is its own opposite population. It is put
-//! into the building's memory beforehand ([`Flow::bounce`]), so that gathering needs no branches.
-
-use std::ops::Range;
+//! One step: gather (streaming, ground, top) and collide into the other copy -> exchange halos -> walls of buildings
+//! ([`Flow::bounce`]). The fields stay on the device, only halos come to the host; the velocity when it is asked for.
 
 use rayon::prelude::*;
 
-use super::grid::{GHOSTS, Grid, LANES, LEFT};
-use super::lattice::{Collision, Lanes, Q, VELOCITIES, collide, equilibrium, mirror_z, opposite, weight};
-use super::terrain::{Ground, Terrain};
+use super::terrain::Terrain;
+use crate::backend::lattice::{
+    CROSSING, Collision, Fields, GHOST, GHOSTS, Grid, Ground, LEFT, Lattice, Obstacles, Q, Side, VELOCITIES,
+    equilibrium, opposite, upwind_level,
+};
 
-/// Ghost planes of the populations below and above a slab.
-const GHOST: usize = 1;
-
-/// Which neighbour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The slab at smaller y.
-    Low,
-    /// The slab at larger y.
-    High,
-}
-
-/// The wind of one slab. Plain arrays: what a checkpoint has to keep is `now` and the force.
+/// The wind of one slab. What a checkpoint has to keep is the populations and the force.
 ///
 /// Periodic along x. Along y it is what is unpacked at the two sides: the neighbours' planes, or an open end.
-pub struct Flow {
+pub struct Flow<B: Lattice> {
+    device: B,
     grid: Grid,
-    /// Populations after the last collision, (y, q, z, x) with one ghost plane on each side.
-    now: Vec<f64>,
-    next: Vec<f64>,
-    /// Velocity at the last collision, cells per step, scalar layout; 0 in buildings. Of
-    /// the ghost planes only the innermost of the component along y is kept up to date.
-    pub(super) velocity: [Vec<f64>; 3],
-    /// Where a wall value goes and where it comes from, in `now`.
-    links: Vec<(usize, usize)>,
-    /// Runs of building cells of each row (y, z) of the slab, as columns of the row.
-    solids: Vec<Vec<Range<usize>>>,
-    ground: Ground,
+    slab: B::Slab,
+    fields: Fields<B::Buffer>,
 }
 
-impl Flow {
+impl<B: Lattice> Flow<B> {
     /// Starts at density 1 with the velocity `start(x, y, z)` (cells per step; global cell), 0 in buildings.
-    pub fn new(grid: &Grid, terrain: &Terrain, start: impl Fn([usize; 3]) -> [f64; 3] + Sync) -> Self {
-        let planes = (grid.ny() + 2 * GHOST) * Q * grid.block();
-        let mut now = vec![0.0; planes];
-        let stride = grid.stride();
-        now.par_chunks_mut(Q * grid.block()).enumerate().for_each(|(plane, block)| {
-            let y = grid.global_y(plane + GHOSTS - GHOST);
-            for z in 0..grid.nz() {
-                for column in 0..stride {
-                    let x = (column + grid.nx() * 2 - LEFT) % grid.nx();
-                    let wind = if terrain.solid(x, y, z) { [0.0; 3] } else { start([x, y, z]) };
-                    for (q, f) in equilibrium(wind).into_iter().enumerate() {
-                        block[q * grid.block() + z * stride + column] = f;
-                    }
-                }
-            }
-        });
-        let mut flow = Self {
-            grid: grid.clone(),
-            next: now.clone(),
-            now,
-            velocity: std::array::from_fn(|_| vec![0.0; grid.scalar()]),
-            links: links(grid, terrain),
-            solids: solids(grid, terrain),
-            ground: terrain.ground,
-        };
+    pub fn new(device: &B, (grid, terrain): (&Grid, &Terrain), start: impl Fn([usize; 3]) -> [f64; 3] + Sync) -> Self {
+        let now = populations((grid, terrain), start);
+        let fields =
+            Fields { next: device.zeros(now.len()), now: device.adopt(now), velocity: device.zeros(3 * grid.scalar()) };
+        let heights = grid.y.clone().flat_map(|y| (0..grid.nx()).map(move |x| terrain.height(x, y) as u32)).collect();
+        let obstacles = Obstacles { ground: terrain.ground, heights, links: links(grid, terrain) };
+        let slab = device.slab(grid, obstacles);
+        let mut flow = Self { device: device.clone(), grid: grid.clone(), slab, fields };
         flow.bounce();
         flow
     }
 
-    /// Where row (plane, q, z) starts in the populations; planes count from the ghost plane.
-    fn row(&self, plane: usize, q: usize, z: usize) -> usize {
-        population_row(&self.grid, plane, q, z)
-    }
-
     /// Streams and collides every cell of the slab. Halos must be up to date, and are not afterwards.
     pub fn advance(&mut self, with: &Collision) {
-        let grid = self.grid.clone();
-        let (plane, block) = (grid.plane(), Q * grid.block());
-        let mut next = std::mem::take(&mut self.next);
-        let mut velocity = std::mem::take(&mut self.velocity);
-        let [u, v, w] = &mut velocity;
-        let inner = |a: &'_ mut Vec<f64>| -> Range<usize> { GHOSTS * plane..a.len() - GHOSTS * plane };
-        let (ru, rv, rw) = (inner(u), inner(v), inner(w));
-        next[GHOST * block..(grid.ny() + GHOST) * block]
-            .par_chunks_mut(block)
-            .zip(u[ru].par_chunks_mut(plane))
-            .zip(v[rv].par_chunks_mut(plane))
-            .zip(w[rw].par_chunks_mut(plane))
-            .enumerate()
-            .for_each(|(y, (((f, u), v), w))| self.advance_plane(y, f, [u, v, w], with));
-        self.next = std::mem::replace(&mut self.now, next);
-        self.velocity = velocity;
-    }
-
-    /// Plane `y` of the slab: `f` is (q, z, x), `velocity` (z, x).
-    fn advance_plane(&self, y: usize, f: &mut [f64], velocity: [&mut [f64]; 3], with: &Collision) {
-        let (grid, stride) = (&self.grid, self.grid.stride());
-        let mut blocks = split::<Q>(f, grid.block());
-        let mut velocity = velocity;
-        for z in 0..grid.nz() {
-            let rows = z * stride..(z + 1) * stride;
-            let sources: [&[f64]; Q] = std::array::from_fn(|q| self.source(y + GHOST, z, q));
-            let mut out = blocks.each_mut().map(|block| &mut block[rows.clone()]);
-            let mut wind = velocity.each_mut().map(|block| &mut block[rows.clone()]);
-            advance_row(&sources, &mut out, &mut wind, with);
-            for (q, row) in out.iter_mut().enumerate() {
-                self.solids[y * grid.nz() + z].iter().for_each(|run| row[run.clone()].fill(weight(q)));
-                grid.wrap(row);
-            }
-            for row in &mut wind {
-                self.solids[y * grid.nz() + z].iter().for_each(|run| row[run.clone()].fill(0.0));
-                grid.wrap(row);
-            }
-        }
-    }
-
-    /// The populations that arrive with velocity `q` at row (plane, z): the row upwind; from below a ground without slip
-    /// the row's own opposite populations; from beyond a plane of symmetry the mirrored ones (both half-way).
-    fn source(&self, plane: usize, z: usize, q: usize) -> &[f64] {
-        let [cx, cy, _] = VELOCITIES[q].map(isize::from);
-        let upwind = plane.checked_add_signed(-cy).expect("ghost planes on both sides");
-        let (start, shift) = match self.ground {
-            Ground::Wall if z == 0 && VELOCITIES[q][2] > 0 => (self.row(plane, opposite(q), z), 0),
-            _ => {
-                let (from, level) = upwind_level(z, q, self.grid.nz());
-                (self.row(upwind, from, level), cx)
-            }
-        };
-        let start = (start + LEFT).checked_add_signed(-shift).expect("ghost columns on both sides");
-        &self.now[start..start + self.grid.vector_nx()]
+        self.device.advance(&self.slab, &mut self.fields, with);
     }
 
     /// Puts into buildings what their walls send back. After every exchange of halos.
     pub fn bounce(&mut self) {
-        for &(to, from) in &self.links {
-            self.now[to] = self.now[from];
-        }
-    }
-
-    /// Values kept in memory for a slab.
-    pub(super) fn values_of(grid: &Grid) -> usize {
-        2 * (grid.ny() + 2 * GHOST) * Q * grid.block() + 3 * grid.scalar()
+        self.device.bounce(&self.slab, &mut self.fields.now);
     }
 
     /// Values that [`Flow::pack`] writes.
@@ -154,125 +51,84 @@ impl Flow {
     }
 
     /// Appends what the neighbour at `side` needs: the populations that leave there, each (z, row) in the order of
-    /// [`super::VELOCITIES`], and the velocity along y (for the tracer's fluxes through the common faces).
+    /// [`VELOCITIES`], and the velocity along y (for the tracer's fluxes through the common faces).
     pub fn pack(&self, side: Side, message: &mut Vec<f64>) {
-        let plane = if side == Side::Low { GHOST } else { self.grid.ny() };
-        for q in crossing(side) {
-            let start = self.row(plane, q, 0);
-            message.extend_from_slice(&self.now[start..start + self.grid.plane()]);
-        }
-        let start = (plane - GHOST + GHOSTS) * self.grid.plane();
-        message.extend_from_slice(&self.velocity[1][start..start + self.grid.plane()]);
+        self.device.pack(&self.slab, &self.fields, side, message);
     }
 
     /// Takes what the neighbour at `side` packed for its opposite side.
     pub fn unpack(&mut self, side: Side, message: &[f64]) {
-        let (plane, from) = match side {
-            Side::Low => (0, Side::High),
-            Side::High => (self.grid.ny() + GHOST, Side::Low),
-        };
-        let (populations, velocity) = message.split_at(CROSSING * self.grid.plane());
-        for (q, values) in crossing(from).zip(populations.chunks(self.grid.plane())) {
-            let start = self.row(plane, q, 0);
-            self.now[start..start + values.len()].copy_from_slice(values);
-        }
-        let start = (plane + GHOSTS - GHOST) * self.grid.plane();
-        self.velocity[1][start..start + velocity.len()].copy_from_slice(velocity);
+        self.device.unpack(&self.slab, &mut self.fields, side, message);
     }
 
     /// Appends the populations of plane `y` of the slab, (q, z, x).
     pub fn read_plane(&self, y: usize, to: &mut Vec<f64>) {
-        let rows = (0..Q).flat_map(|q| (0..self.grid.nz()).map(move |z| (q, z)));
-        for start in rows.map(|(q, z)| self.row(y + GHOST, q, z) + LEFT) {
-            to.extend_from_slice(&self.now[start..start + self.grid.nx()]);
+        let start = self.grid.population_row(y + GHOST, 0, 0);
+        let plane = self.device.view(&self.fields.now, start..start + Q * self.grid.block());
+        let mut room = Vec::new();
+        let plane = self.device.on_host(&plane, &mut room);
+        for row in self.rows().map(|row| row + LEFT) {
+            to.extend_from_slice(&plane[row..row + self.grid.nx()]);
         }
     }
 
     /// Takes what [`Flow::read_plane`] gave. Halos are to be exchanged and walls to bounce afterwards.
     pub(super) fn write_plane(&mut self, y: usize, from: &[f64]) {
-        let rows = (0..Q).flat_map(|q| (0..self.grid.nz()).map(move |z| (q, z)));
-        for ((q, z), values) in rows.zip(from.chunks_exact(self.grid.nx())) {
-            let start = self.row(y + GHOST, q, z);
-            let row = &mut self.now[start..start + self.grid.stride()];
+        let mut plane = vec![0.0; Q * self.grid.block()];
+        for (start, values) in self.rows().zip(from.chunks_exact(self.grid.nx())) {
+            let row = &mut plane[start..start + self.grid.stride()];
             row[LEFT..LEFT + values.len()].copy_from_slice(values);
             self.grid.wrap(row);
         }
+        self.device.write(&mut self.fields.now, self.grid.population_row(y + GHOST, 0, 0), &plane);
     }
 
-    /// Density of the cells of row (y, z) of the slab; 1 in buildings.
-    pub(super) fn density(&self, y: usize, z: usize) -> Vec<f64> {
-        let mut density = vec![0.0; self.grid.nx()];
-        for q in 0..Q {
-            let start = self.row(y + GHOST, q, z) + LEFT;
-            density.iter_mut().zip(&self.now[start..]).for_each(|(sum, f)| *sum += f);
-        }
-        for run in &self.solids[y * self.grid.nz() + z] {
-            density[run.start - LEFT..run.end - LEFT].fill(1.0);
-        }
-        density
+    /// Where the rows (q, z) of a plane start in it.
+    fn rows(&self) -> impl Iterator<Item = usize> + use<B> {
+        let (nz, block, stride) = (self.grid.nz(), self.grid.block(), self.grid.stride());
+        (0..Q).flat_map(move |q| (0..nz).map(move |z| q * block + z * stride))
+    }
+
+    /// Density of the cells of the slab, (y, z, x); 1 in buildings.
+    pub(super) fn density(&self) -> Vec<f64> {
+        self.device.density(&self.slab, &self.fields.now)
+    }
+
+    /// Velocity at the last collision, cells per step, scalar layout; 0 in buildings. Of the ghost planes only the
+    /// innermost of the component along y is up to date. `room`: for a copy, where the device is not the host.
+    pub(super) fn velocity<'a>(&'a self, room: &'a mut Vec<f64>) -> [&'a [f64]; 3] {
+        let mut scalars = self.device.on_host(&self.fields.velocity, room).chunks_exact(self.grid.scalar());
+        std::array::from_fn(|_| scalars.next().expect("three components"))
     }
 }
 
-/// Populations that cross one face of the slab.
-const CROSSING: usize = 5;
-
-/// The velocities that leave at `side`.
-fn crossing(side: Side) -> impl Iterator<Item = usize> {
-    let sign = if side == Side::Low { -1 } else { 1 };
-    (0..Q).filter(move |&q| VELOCITIES[q][1] == sign)
+/// Values kept in memory for a slab.
+pub(super) fn values_of(grid: &Grid) -> usize {
+    2 * grid.populations() + 3 * grid.scalar()
 }
 
-/// Velocity and level upwind of level `z` of `nz` along `q`: beyond a plane of symmetry the mirrored velocity at `z` itself.
-fn upwind_level(z: usize, q: usize, nz: usize) -> (usize, usize) {
-    let level = z.checked_add_signed(-isize::from(VELOCITIES[q][2])).filter(|&level| level < nz);
-    level.map_or((mirror_z(q), z), |level| (q, level))
-}
-
-fn population_row(grid: &Grid, plane: usize, q: usize, z: usize) -> usize {
-    (plane * Q + q) * grid.block() + z * grid.stride()
-}
-
-/// Cuts `values` into `N` blocks of `len`.
-fn split<const N: usize>(values: &mut [f64], len: usize) -> [&mut [f64]; N] {
-    let mut blocks = values.chunks_exact_mut(len);
-    std::array::from_fn(|_| blocks.next().expect("N blocks"))
-}
-
-/// Collides one row: `sources` from the first cell, `out` and `wind` whole rows.
-fn advance_row(sources: &[&[f64]; Q], out: &mut [&mut [f64]; Q], wind: &mut [&mut [f64]; 3], with: &Collision) {
-    #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, asked in the line above.
-        return unsafe { advance_row_avx2(sources, out, wind, with) };
-    }
-    advance_row_plain(sources, out, wind, with);
-}
-
-/// The same operations on wider registers: same bits.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn advance_row_avx2(sources: &[&[f64]; Q], out: &mut [&mut [f64]; Q], wind: &mut [&mut [f64]; 3], with: &Collision) {
-    advance_row_plain(sources, out, wind, with);
-}
-
-#[inline(always)]
-fn advance_row_plain(sources: &[&[f64]; Q], out: &mut [&mut [f64]; Q], wind: &mut [&mut [f64]; 3], with: &Collision) {
-    for x in (0..sources[0].len()).step_by(LANES) {
-        let arriving: [Lanes; Q] = std::array::from_fn(|q| Lanes::load(&sources[q][x..x + LANES]));
-        let (leaving, velocity) = collide(&arriving, with);
-        // By index and reference: moving the arrays through iterators copies them over the stack, at twice the time.
-        for q in 0..Q {
-            leaving[q].store(&mut out[q][LEFT + x..]);
+/// Equilibrium of density 1 and the velocity `start`, ghosts included.
+fn populations((grid, terrain): (&Grid, &Terrain), start: impl Fn([usize; 3]) -> [f64; 3] + Sync) -> Vec<f64> {
+    let mut populations = vec![0.0; grid.populations()];
+    let stride = grid.stride();
+    populations.par_chunks_mut(Q * grid.block()).enumerate().for_each(|(plane, block)| {
+        let y = grid.global_y(plane + GHOSTS - GHOST);
+        for z in 0..grid.nz() {
+            for column in 0..stride {
+                let x = (column + grid.nx() * 2 - LEFT) % grid.nx();
+                let wind = if terrain.solid(x, y, z) { [0.0; 3] } else { start([x, y, z]) };
+                for (q, f) in equilibrium(wind).into_iter().enumerate() {
+                    block[q * grid.block() + z * stride + column] = f;
+                }
+            }
         }
-        for axis in 0..3 {
-            velocity[axis].store(&mut wind[axis][LEFT + x..]);
-        }
-    }
+    });
+    populations
 }
 
 /// Bounce-back links of the slab: for each air cell and each velocity that would arrive out of a building, the place
 /// in the building and the cell's own opposite population.
-fn links(grid: &Grid, terrain: &Terrain) -> Vec<(usize, usize)> {
+fn links(grid: &Grid, terrain: &Terrain) -> Vec<[u64; 2]> {
     let mut links = Vec::new();
     let [nx, ny, nz] = grid.cells;
     for (plane, y) in grid.y.clone().enumerate() {
@@ -287,9 +143,10 @@ fn links(grid: &Grid, terrain: &Terrain) -> Vec<(usize, usize)> {
                     let shifted = |i: usize, c: isize, n: usize| (i + n).checked_add_signed(-c).expect("n >= 1") % n;
                     if terrain.solid(shifted(x, cx, nx), shifted(y, cy, ny), level) {
                         let plane_there = (plane + GHOST).checked_add_signed(-cy).expect("a ghost plane");
-                        let there = population_row(grid, plane_there, from, level) + LEFT + x;
-                        let here = population_row(grid, plane + GHOST, opposite(q), z) + LEFT + x;
-                        links.push((there.checked_add_signed(-cx).expect("a ghost column"), here));
+                        let there = grid.population_row(plane_there, from, level) + LEFT + x;
+                        let here = grid.population_row(plane + GHOST, opposite(q), z) + LEFT + x;
+                        let there = there.checked_add_signed(-cx).expect("a ghost column");
+                        links.push([there as u64, here as u64]);
                     }
                 }
             }
@@ -298,29 +155,14 @@ fn links(grid: &Grid, terrain: &Terrain) -> Vec<(usize, usize)> {
     links
 }
 
-/// Building cells of each row (y, z) of the slab as runs of columns.
-fn solids(grid: &Grid, terrain: &Terrain) -> Vec<Vec<Range<usize>>> {
-    let mut rows = Vec::new();
-    for y in grid.y.clone() {
-        for z in 0..grid.nz() {
-            let mut runs: Vec<Range<usize>> = Vec::new();
-            for column in (0..grid.nx()).filter(|&x| terrain.solid(x, y, z)).map(|x| x + LEFT) {
-                match runs.last_mut().filter(|run| run.end == column) {
-                    Some(run) => run.end += 1,
-                    None => runs.push(column..column + 1),
-                }
-            }
-            rows.push(runs);
-        }
-    }
-    rows
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::ops::Range;
 
-    fn advance(flow: &mut Flow, with: &Collision) {
+    use super::*;
+    use crate::backend::Cpu;
+
+    fn advance(flow: &mut Flow<Cpu<f64>>, with: &Collision) {
         flow.advance(with);
         for (side, from) in [(Side::Low, Side::High), (Side::High, Side::Low)] {
             let mut message = Vec::new();
@@ -330,8 +172,8 @@ mod tests {
         flow.bounce();
     }
 
-    fn profile(flow: &Flow, z: Range<usize>) -> Vec<f64> {
-        z.map(|z| flow.velocity[0][flow.grid.row(GHOSTS, z) + LEFT]).collect()
+    fn profile(flow: &Flow<Cpu<f64>>, z: Range<usize>) -> Vec<f64> {
+        z.map(|z| flow.velocity(&mut Vec::new())[0][flow.grid.row(GHOSTS, z) + LEFT]).collect()
     }
 
     /// Relative L2 error of the flow under a force between no-slip ground and free-slip top, `n` cells high.
@@ -346,7 +188,7 @@ mod tests {
             force / VISCOSITY * (z * height - 0.5 * z * z)
         };
         let grid = Grid { cells: [8, 8, n], y: 0..8 };
-        let mut flow = Flow::new(&grid, &Terrain::flat(grid.cells), |[_, _, z]| [exact(z), 0.0, 0.0]);
+        let mut flow = Flow::new(&Cpu::new(), (&grid, &Terrain::flat(grid.cells)), |[_, _, z]| [exact(z), 0.0, 0.0]);
         let with = Collision { force: [force, 0.0], ..Collision::new(VISCOSITY, 0.0) };
         // The slowest mode, cos(π z / 2H), decays by e⁻¹⁰.
         let steps = (40.0 * height * height / (std::f64::consts::PI.powi(2) * VISCOSITY)) as usize;
@@ -378,7 +220,7 @@ mod tests {
             let cells = [9, 8, 6 + lift];
             let terrain = Terrain { cells, heights: vec![lift; 9 * 8], ground: Ground::Wall };
             let grid = Grid { cells, y: 0..8 };
-            let mut flow = Flow::new(&grid, &terrain, |[x, y, z]| start([x, y, z - lift]));
+            let mut flow = Flow::new(&Cpu::new(), (&grid, &terrain), |[x, y, z]| start([x, y, z - lift]));
             let with = Collision { force: [1e-4, 2e-5], ..Collision::new(1e-3, 0.17) };
             (0..30).for_each(|_| advance(&mut flow, &with));
             profile(&flow, lift..6 + lift)
@@ -390,8 +232,8 @@ mod tests {
     fn mass_in_a_box_with_buildings_and_force_is_conserved() {
         let terrain = Terrain::city([20, 16, 10], 4, 6, 1);
         let grid = Grid { cells: terrain.cells, y: 0..16 };
-        let mut flow = Flow::new(&grid, &terrain, |_| [0.08, 0.0, 0.0]);
-        let mass = |flow: &Flow| -> f64 { (0..16).flat_map(|y| (0..10).flat_map(move |z| flow.density(y, z))).sum() };
+        let mut flow = Flow::new(&Cpu::new(), (&grid, &terrain), |_| [0.08, 0.0, 0.0]);
+        let mass = |flow: &Flow<Cpu<f64>>| -> f64 { flow.density().iter().sum() };
         let before = mass(&flow);
         let with = Collision { force: [1e-4, 0.0], ..Collision::new(5e-4, 0.17) };
         (0..300).for_each(|_| advance(&mut flow, &with));

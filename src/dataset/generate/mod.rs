@@ -6,9 +6,9 @@
 //!                                       '-> state -> checkpoint -> restore (at any rank count)
 //! ```
 //!
-//! `urban-flow` ([`UrbanFlow`]): `grid` lays a slab out in memory, `lattice` collides, `flow` streams and bounces,
-//! `tracer` disperses, `terrain` builds the city, `weather` drives the wind, `urban_flow` puts physical units, forcing and
-//! halos around them. `spectral`: [`Turbulence`](spectral::Turbulence) and [`Kolmogorov`](spectral::Kolmogorov) in periodic
+//! `urban-flow` ([`UrbanFlow`]): `flow` streams, collides and bounces on the device of the job ([`Lattice`]), `tracer`
+//! disperses on the host, `terrain` builds the city, `weather` drives the wind, `urban_flow` puts physical units, forcing
+//! and halos around them. `spectral`: [`Turbulence`](spectral::Turbulence) and [`Kolmogorov`](spectral::Kolmogorov) in periodic
 //! boxes. `kuramoto_sivashinsky` and `lorenz96`: equations on a line, each a [`chain`]. `periodic`: what those four share.
 //!
 //! `sas` ([`Sas`]): images of small-angle scattering; `scattering` has the physics.
@@ -20,9 +20,7 @@
 
 pub mod chain;
 mod flow;
-mod grid;
 pub mod kuramoto_sivashinsky;
-mod lattice;
 pub mod lorenz96;
 mod periodic;
 mod sas;
@@ -34,18 +32,17 @@ mod tracer;
 mod urban_flow;
 mod weather;
 
-pub use flow::{Flow, Side};
-pub use grid::{Grid, LEFT};
-pub use lattice::{Collision, Q, VELOCITIES, equilibrium, opposite};
+pub use flow::Flow;
 pub use sas::Sas;
 pub use stack::Stack;
-pub use terrain::{Ground, Terrain};
+pub use terrain::Terrain;
 pub use urban_flow::{Scales, UrbanFlow};
 
 use serde_json::{Map, Value};
 
 use super::DatasetError;
 use crate::archive::{Box4, ElementType, FieldSpec, Values};
+use crate::backend::lattice::Lattice;
 use crate::config::{self, Generator};
 use crate::report::figure::{Lines, Slices};
 use crate::world::World;
@@ -190,13 +187,19 @@ pub fn plan(section: &config::Generate, ranks: usize) -> Result<Plan, DatasetErr
     })
 }
 
-/// The simulation of the section at its start. Collective.
+/// The simulation of the section at its start; of `urban-flow` the wind is on `device`. Collective.
 ///
 /// Errors: what the generator cannot make, or not on so many ranks.
-pub fn start(world: &World, section: &config::Generate, seed: u64) -> Result<Box<dyn Simulation>, DatasetError> {
+pub fn start<B: Lattice>(
+    (world, device): (&World, &B),
+    section: &config::Generate,
+    seed: u64,
+) -> Result<Box<dyn Simulation>, DatasetError> {
     let snapshots = section.snapshots();
     Ok(match section.name {
-        Generator::UrbanFlow => Box::new(UrbanFlow::new(world, &config::UrbanFlow::of(section), (snapshots, seed))?),
+        Generator::UrbanFlow => {
+            Box::new(UrbanFlow::new((world, device), &config::UrbanFlow::of(section), (snapshots, seed))?)
+        }
         Generator::Turbulence => {
             Box::new(spectral::Turbulence::new(world, &config::Turbulence::of(section), (snapshots, seed))?)
         }

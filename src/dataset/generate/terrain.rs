@@ -1,5 +1,6 @@
 //! Where the buildings are: a height map from the seed.
 
+use crate::backend::lattice::Ground;
 use crate::backend::random::{Purpose, Stream};
 use crate::config;
 
@@ -12,15 +13,6 @@ pub struct Terrain {
     pub heights: Vec<usize>,
     /// What the flow meets below the lowest cells.
     pub ground: Ground,
-}
-
-/// A horizontal plane below the flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ground {
-    /// A wall without slip.
-    Wall,
-    /// A plane of symmetry (free slip), as the top always is: flows that do not vary along z need one layer of cells.
-    Mirror,
 }
 
 /// Shares of a lot that a building covers along each axis; the rest is street.
@@ -61,7 +53,12 @@ impl Terrain {
 
     /// Whether cell (x, y, z) is inside a building.
     pub fn solid(&self, x: usize, y: usize, z: usize) -> bool {
-        z < self.heights[y * self.cells[0] + x]
+        z < self.height(x, y)
+    }
+
+    /// Building cells of column (x, y).
+    pub(super) fn height(&self, x: usize, y: usize) -> usize {
+        self.heights[y * self.cells[0] + x]
     }
 
     /// Air cells of plane y.

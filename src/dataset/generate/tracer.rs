@@ -7,9 +7,8 @@
 
 use rayon::prelude::*;
 
-use super::flow::Side;
-use super::grid::{GHOSTS, Grid, LEFT};
 use super::terrain::Terrain;
+use crate::backend::lattice::{GHOSTS, Grid, LEFT, Side};
 
 /// Tracer of one slab, mass per cell volume, scalar layout (y, z, x) with two ghost planes on each side.
 pub(super) struct Tracer {
@@ -59,7 +58,7 @@ impl Tracer {
     }
 
     /// One step with the cell velocities `velocity` (cells per step; ghost plane next to the slab up to date along y).
-    pub(super) fn advance(&mut self, velocity: &[Vec<f64>; 3]) {
+    pub(super) fn advance(&mut self, velocity: [&[f64]; 3]) {
         let plane = self.grid.plane();
         let mut next = std::mem::take(&mut self.next);
         let inner = GHOSTS * plane..next.len() - GHOSTS * plane;
@@ -85,7 +84,7 @@ impl Tracer {
     }
 
     /// Plane `y`, counted from the first ghost plane.
-    fn advance_plane(&self, y: usize, out: &mut [f64], [u, v, w]: &[Vec<f64>; 3]) {
+    fn advance_plane(&self, y: usize, out: &mut [f64], [u, v, w]: [&[f64]; 3]) {
         let (grid, stride, nx) = (&self.grid, self.grid.stride(), self.grid.nx());
         let mut along_x = vec![0.0; nx + 1];
         let (mut south, mut north) = (vec![0.0; nx], vec![0.0; nx]);
@@ -275,7 +274,7 @@ mod tests {
         });
         for step in 1..=200 {
             exchange(&mut tracer);
-            tracer.advance(&velocity);
+            tracer.advance(velocity.each_ref().map(Vec::as_slice));
             let content: f64 = cells(&tracer).iter().map(|(_, c)| c).sum();
             assert!((content / f64::from(step) - 1.0).abs() < 1e-12, "step {step}: {content}");
         }
@@ -300,7 +299,7 @@ mod tests {
         // Once around: the wave is back in its place, and hardly flatter.
         for _ in 0..120 {
             exchange(&mut tracer);
-            tracer.advance(&velocity);
+            tracer.advance(velocity.each_ref().map(Vec::as_slice));
         }
         let (mut sine, mut cosine) = (0.0, 0.0);
         for ([x, y, z], c) in cells(&tracer).into_iter().filter(|([x, _, _], _)| *x == 0) {

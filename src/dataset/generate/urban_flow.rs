@@ -6,13 +6,14 @@
 
 mod output;
 
+use std::ops::Range;
+
 use super::super::DatasetError;
-use super::flow::{Flow, Side};
-use super::grid::{GHOSTS, Grid, LEFT};
-use super::lattice::Collision;
+use super::flow::{self, Flow};
 use super::terrain::Terrain;
 use super::tracer::Tracer;
 use super::weather::{Gusts, Weather};
+use crate::backend::lattice::{Collision, GHOSTS, Grid, LEFT, Lattice, Side};
 use crate::config;
 use crate::world::{World, shard};
 
@@ -36,12 +37,15 @@ const STEER_STEPS: u64 = 8;
 /// Share of the velocity error, and of its change, that one correction takes away.
 const STEER: [f64; 2] = [0.02, 0.5];
 
-/// The simulation on one rank.
-pub struct UrbanFlow {
+/// The simulation on one rank: the wind on the device `B`, the tracer on the host.
+pub struct UrbanFlow<B: Lattice> {
     scales: Scales,
     grid: Grid,
     terrain: Terrain,
-    flow: Flow,
+    flow: Flow<B>,
+    /// A copy of the velocity, where the device is not the host. The tracer needs it, so 24 bytes per cell come in every
+    /// step: several times as long, by the bandwidths of a bus and of a GPU's memory, as the 328 bytes that the step moves there.
+    room: Vec<f64>,
     tracer: Tracer,
     collision: Collision,
     /// Mean velocity (x, y) at the last correction of the force, cells per step.
@@ -93,11 +97,15 @@ impl Scales {
     }
 }
 
-impl UrbanFlow {
+impl<B: Lattice> UrbanFlow<B> {
     /// The city of `seed` and a disturbed wind over it, of which `snapshots` will be taken. Collective.
     ///
     /// Errors: `MoreRanksThanSlabs` if a rank would have fewer than two planes.
-    pub fn new(world: &World, spec: &config::UrbanFlow, (snapshots, seed): (usize, u64)) -> Result<Self, DatasetError> {
+    pub fn new(
+        (world, device): (&World, &B),
+        spec: &config::UrbanFlow,
+        (snapshots, seed): (usize, u64),
+    ) -> Result<Self, DatasetError> {
         let tallest = (spec.building_height_max_m / Scales::of(spec).cell_m).round() as usize;
         let terrain = Terrain::city(spec.grid, spec.buildings, tallest.clamp(1, spec.grid[2] - 2), seed);
         let slabs_max = spec.grid[1] / GHOSTS;
@@ -105,17 +113,17 @@ impl UrbanFlow {
             return Err(DatasetError::MoreRanksThanSlabs { ranks: world.size(), slabs: slabs_max, planes: GHOSTS });
         }
         let y = shard::range(spec.grid[1], world.size(), world.rank());
-        let mut flow = Self::of_slab(spec, terrain, y, seed);
+        let mut flow = Self::of_slab(device, spec, (terrain, y), seed);
         flow.exchange(world);
         (flow.snapshots, flow.mass_start) = (snapshots, flow.mass(world));
         Ok(flow)
     }
 
-    fn of_slab(spec: &config::UrbanFlow, terrain: Terrain, y: std::ops::Range<usize>, seed: u64) -> Self {
+    fn of_slab(device: &B, spec: &config::UrbanFlow, (terrain, y): (Terrain, Range<usize>), seed: u64) -> Self {
         let grid = Grid { cells: spec.grid, y };
         let weather = Weather::new(spec, seed);
         let gusts = Gusts::new(spec.grid, spec.lattice_speed, seed);
-        let flow = Flow::new(&grid, &terrain, |cell| gusts.wind(cell));
+        let flow = Flow::new(device, (&grid, &terrain), |cell| gusts.wind(cell));
         Self {
             scales: Scales::of(spec),
             tracer: Tracer::new(&grid, &terrain, VISCOSITY / SCHMIDT),
@@ -130,6 +138,7 @@ impl UrbanFlow {
             grid,
             terrain,
             flow,
+            room: Vec::new(),
         }
     }
 
@@ -164,8 +173,12 @@ impl UrbanFlow {
         self.tracer.unpack(side, tracer);
     }
 
-    fn disperse(&mut self) {
-        self.tracer.advance(&self.flow.velocity);
+    /// Moves the tracer with the wind. If the force is to be corrected now: the momentum of every plane.
+    fn disperse(&mut self) -> Option<Vec<Vec<f64>>> {
+        let wind = self.flow.velocity(&mut self.room);
+        self.tracer.advance(wind);
+        let planes = || (0..self.grid.ny()).map(|y| momentum(&self.grid, wind, y)).collect();
+        self.step.is_multiple_of(STEER_STEPS).then(planes)
     }
 
     /// Corrects the force so that the mean wind follows the weather; `momentum`: sums over the air cells of the domain.
@@ -180,37 +193,28 @@ impl UrbanFlow {
         }
     }
 
-    /// Σ u, Σ v over plane y of the slab, cells per step.
-    fn momentum(&self, y: usize) -> Vec<f64> {
-        let plane = self.grid.plane();
-        let start = (y + GHOSTS) * plane;
-        let sum = |axis: usize| {
-            let rows = self.flow.velocity[axis][start..start + plane].chunks(self.grid.stride());
-            rows.map(|row| row[LEFT..LEFT + self.grid.nx()].iter().sum::<f64>()).sum()
-        };
-        vec![sum(0), sum(1)]
-    }
-
-    /// Σ density over the air cells of plane y of the slab.
-    fn mass_of_plane(&self, y: usize) -> Vec<f64> {
+    /// Σ density over the air cells of every plane of the slab.
+    fn mass_of_planes(&self) -> Vec<Vec<f64>> {
         let (nz, nx) = (self.grid.nz(), self.grid.nx());
-        let global = self.grid.y.start + y;
-        let row = |z| {
-            let density = self.flow.density(y, z);
-            (0..nx).filter(|&x| !self.terrain.solid(x, global, z)).map(|x| density[x]).sum::<f64>()
+        let density = self.flow.density();
+        let of_plane = |(y, plane): (usize, &[f64])| {
+            let row = |(z, row): (usize, &[f64])| {
+                (0..nx).filter(|&x| !self.terrain.solid(x, y, z)).map(|x| row[x]).sum::<f64>()
+            };
+            vec![plane.chunks_exact(nx).enumerate().map(row).sum()]
         };
-        vec![(0..nz).map(row).sum()]
+        self.grid.y.clone().zip(density.chunks_exact(nz * nx)).map(of_plane).collect()
     }
 
-    fn sum_planes(&self, world: &World, of_plane: impl Fn(&Self, usize) -> Vec<f64>) -> Vec<f64> {
-        let planes: Vec<Vec<f64>> = (0..self.grid.ny()).map(|y| of_plane(self, y)).collect();
-        let len = of_plane_len(&planes);
-        world.tree_sum(self.grid.cells[1], &self.grid.y, &planes, len)
+    /// Sums what the planes of the slab come to over the domain.
+    fn sum_planes(&self, world: &World, planes: &[Vec<f64>]) -> Vec<f64> {
+        let len = planes.first().map_or(0, Vec::len);
+        world.tree_sum(self.grid.cells[1], &self.grid.y, planes, len)
     }
 
     /// Air in the domain, lattice units; constant up to rounding. Collective.
     pub fn mass(&self, world: &World) -> f64 {
-        self.sum_planes(world, Self::mass_of_plane)[0]
+        self.sum_planes(world, &self.mass_of_planes())[0]
     }
 
     /// Lattice and physical units.
@@ -220,12 +224,18 @@ impl UrbanFlow {
 
     /// Memory of the fields on this rank.
     pub fn bytes(&self) -> usize {
-        (Flow::values_of(&self.grid) + Tracer::values_of(&self.grid)) * size_of::<f64>()
+        (flow::values_of(&self.grid) + Tracer::values_of(&self.grid)) * size_of::<f64>()
     }
 }
 
-fn of_plane_len(planes: &[Vec<f64>]) -> usize {
-    planes.first().map_or(0, Vec::len)
+/// Σ u, Σ v over plane y of a slab, cells per step.
+fn momentum(grid: &Grid, wind: [&[f64]; 3], y: usize) -> Vec<f64> {
+    let start = grid.row(y + GHOSTS, 0);
+    let sum = |axis: usize| {
+        let rows = wind[axis][start..start + grid.plane()].chunks(grid.stride());
+        rows.map(|row| row[LEFT..LEFT + grid.nx()].iter().sum::<f64>()).sum()
+    };
+    vec![sum(0), sum(1)]
 }
 
 #[cfg(test)]
@@ -233,8 +243,11 @@ mod tests {
     use ndarray::Array3;
 
     use super::*;
+    use crate::backend::Cpu;
     use crate::dataset::generate::Simulation;
     use crate::world::tree;
+
+    type UrbanFlow = super::UrbanFlow<Cpu<f64>>;
 
     fn spec() -> config::UrbanFlow {
         config::UrbanFlow { grid: [24, 17, 10], buildings: 4, building_height_max_m: 120.0, ..Default::default() }
@@ -243,7 +256,10 @@ mod tests {
     fn slabs(parts: usize) -> Vec<UrbanFlow> {
         let spec = spec();
         let terrain = Terrain::city(spec.grid, 4, 4, 3);
-        let slab = |part| UrbanFlow::of_slab(&spec, terrain.clone(), shard::range(spec.grid[1], parts, part), 3);
+        let slab = |part| {
+            let planes = shard::range(spec.grid[1], parts, part);
+            UrbanFlow::of_slab(&Cpu::new(), &spec, (terrain.clone(), planes), 3)
+        };
         let mut all: Vec<UrbanFlow> = (0..parts).map(slab).collect();
         exchange(&mut all);
         all
@@ -263,10 +279,8 @@ mod tests {
     fn advance(slabs: &mut [UrbanFlow]) {
         slabs.iter_mut().for_each(UrbanFlow::collide);
         exchange(slabs);
-        slabs.iter_mut().for_each(UrbanFlow::disperse);
-        if slabs[0].step.is_multiple_of(STEER_STEPS) {
-            let of_slab = |s: &UrbanFlow| (0..s.grid.ny()).map(|y| s.momentum(y)).collect::<Vec<_>>();
-            let planes: Vec<Vec<f64>> = slabs.iter().flat_map(of_slab).collect();
+        let planes: Vec<Vec<f64>> = slabs.iter_mut().filter_map(UrbanFlow::disperse).flatten().collect();
+        if !planes.is_empty() {
             let total = tree::reduce_owned(planes.len(), &(0..planes.len()), &planes).remove(0);
             slabs.iter_mut().for_each(|s| s.steer([total[0], total[1]]));
         }
@@ -276,13 +290,15 @@ mod tests {
     fn state(slabs: &[UrbanFlow]) -> Vec<u64> {
         let mut bits = Vec::new();
         for slab in slabs {
+            let (mut room, density) = (Vec::new(), slab.flow.density());
+            let [u, v, w] = slab.flow.velocity(&mut room);
             for y in 0..slab.grid.ny() {
                 for z in 0..slab.grid.nz() {
-                    let fields = slab.flow.velocity.iter().chain([&slab.tracer.now]);
-                    let rows = fields.flat_map(|field| slab.scalar_row(field, y, z));
+                    let rows = [u, v, w, &slab.tracer.now].into_iter().flat_map(|field| slab.scalar_row(field, y, z));
                     bits.extend(rows.map(|v| v.to_bits()));
-                    bits.extend(slab.flow.density(y, z).into_iter().map(f64::to_bits));
                 }
+                let plane = slab.grid.nz() * slab.grid.nx();
+                bits.extend(density[y * plane..(y + 1) * plane].iter().map(|v| v.to_bits()));
             }
         }
         bits
@@ -330,7 +346,7 @@ mod tests {
     fn flow_follows_the_seed() {
         let run = |seed| {
             let world = World::serial();
-            let mut flow = UrbanFlow::new(&world, &spec(), (1, seed)).unwrap();
+            let mut flow = UrbanFlow::new((&world, &Cpu::new()), &spec(), (1, seed)).unwrap();
             (0..10).for_each(|_| flow.advance(&world));
             flow.fields(&world).iter().flat_map(|f| f.iter().map(|v| v.to_bits())).collect::<Vec<_>>()
         };
@@ -342,7 +358,7 @@ mod tests {
     fn flow_keeps_its_mass_its_wind_and_its_tracer() {
         let world = World::serial();
         let spec = config::UrbanFlow { gustiness: 0.0, veer_deg: 0.0, ..spec() };
-        let mut flow = UrbanFlow::new(&world, &spec, (1, 3)).unwrap();
+        let mut flow = UrbanFlow::new((&world, &Cpu::new()), &spec, (1, 3)).unwrap();
         let mass = flow.mass(&world);
         for _ in 0..400 {
             flow.advance(&world);

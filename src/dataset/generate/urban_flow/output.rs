@@ -3,11 +3,10 @@
 use ndarray::{Array3, Axis};
 use serde_json::{Map, Value, json};
 
-use super::super::grid::{GHOSTS, Grid, LEFT};
-use super::super::lattice::Q;
 use super::super::{DatasetError, Plan, Schedule, Simulation, State, StateLayout};
-use super::{Flow, STEER_STEPS, Scales, Tracer, UrbanFlow};
+use super::{Scales, Tracer, UrbanFlow, flow};
 use crate::archive::{Attributes, Box4, CellGrid, ElementType, FieldSpec, FieldVariable, Values, cf_attributes};
+use crate::backend::lattice::{GHOSTS, Grid, LEFT, Lattice, Q};
 use crate::config;
 use crate::report::figure::{Panel, Slices};
 use crate::world::{World, shard};
@@ -69,7 +68,7 @@ pub(in super::super) fn plan(spec: &config::UrbanFlow, snapshots: usize, ranks: 
     let steps = schedule(spec).steps(snapshots);
     let [nx, ny, nz] = spec.grid;
     let slab = Grid { cells: spec.grid, y: shard::range(ny, ranks, 0) };
-    let values = Flow::values_of(&slab) + Tracer::values_of(&slab);
+    let values = flow::values_of(&slab) + Tracer::values_of(&slab);
     Plan {
         variables: VARIABLES.iter().map(|v| v.name).collect(),
         element: ElementType::F32,
@@ -80,7 +79,7 @@ pub(in super::super) fn plan(spec: &config::UrbanFlow, snapshots: usize, ranks: 
     }
 }
 
-impl Simulation for UrbanFlow {
+impl<B: Lattice> Simulation for UrbanFlow<B> {
     fn describe(&self) -> String {
         let scales = self.scales();
         format!(
@@ -104,9 +103,8 @@ impl Simulation for UrbanFlow {
     fn advance(&mut self, world: &World) {
         self.collide();
         self.exchange(world);
-        self.disperse();
-        if self.step.is_multiple_of(STEER_STEPS) {
-            let momentum = self.sum_planes(world, |flow, y| flow.momentum(y));
+        if let Some(planes) = self.disperse() {
+            let momentum = self.sum_planes(world, &planes);
             self.steer([momentum[0], momentum[1]]);
         }
     }
@@ -223,18 +221,20 @@ impl Simulation for UrbanFlow {
     }
 }
 
-impl UrbanFlow {
+impl<B: Lattice> UrbanFlow<B> {
     /// The variables of the file on this slab, (z, y, x) each, NaN in buildings. Collective.
     pub(super) fn fields(&self, world: &World) -> Vec<Array3<f32>> {
         let mean_density = self.mass(world) / self.air_cells;
         let scale = self.scales.velocity_m_s();
         let mut fields: Vec<Array3<f32>> = Vec::new();
-        for component in &self.flow.velocity {
+        let mut room = Vec::new();
+        for component in self.flow.velocity(&mut room) {
             fields.push(self.field(|y, z| self.scalar_row(component, y, z).iter().map(|u| u * scale).collect()));
         }
         let pressure = self.scales.pressure_pa();
+        let (density, nx, nz) = (self.flow.density(), self.grid.nx(), self.grid.nz());
         fields.push(self.field(|y, z| {
-            let density = self.flow.density(y, z);
+            let density = &density[(y * nz + z) * nx..][..nx];
             density.iter().map(|density| (density - mean_density) * pressure).collect()
         }));
         let tracer = self.scales.tracer_kg_m3();

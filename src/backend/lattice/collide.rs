@@ -1,4 +1,4 @@
-//! The D3Q19 lattice and its collision: recursive regularized, with Smagorinsky eddy viscosity.
+//! The collision on the CPU: recursive regularized, with Smagorinsky eddy viscosity.
 //!
 //! Lattice units: cell, step, density 1; speed of sound² 1/3. The collision keeps the moments of order 0 to 2 and the
 //! six of order 3 that the lattice carries, and drops the rest, which is where the plain BGK collision becomes
@@ -7,57 +7,7 @@
 use std::ops::{Add, Mul, Sub};
 
 use super::grid::LANES;
-
-/// Number of velocities.
-pub const Q: usize = 19;
-
-/// The velocities (x, y, z): rest, then pairs of opposites.
-pub const VELOCITIES: [[i8; 3]; Q] = [
-    [0, 0, 0],
-    [1, 0, 0],
-    [-1, 0, 0],
-    [0, 1, 0],
-    [0, -1, 0],
-    [0, 0, 1],
-    [0, 0, -1],
-    [1, 1, 0],
-    [-1, -1, 0],
-    [1, -1, 0],
-    [-1, 1, 0],
-    [1, 0, 1],
-    [-1, 0, -1],
-    [1, 0, -1],
-    [-1, 0, 1],
-    [0, 1, 1],
-    [0, -1, -1],
-    [0, 1, -1],
-    [0, -1, 1],
-];
-
-/// Weights of rest, axis and diagonal velocities.
-const REST: f64 = 1.0 / 3.0;
-const AXIS: f64 = 1.0 / 18.0;
-const DIAGONAL: f64 = 1.0 / 36.0;
-
-/// Weight of velocity `q`.
-pub(super) fn weight(q: usize) -> f64 {
-    match q {
-        0 => REST,
-        1..=6 => AXIS,
-        _ => DIAGONAL,
-    }
-}
-
-/// The velocity opposite to `q`.
-pub fn opposite(q: usize) -> usize {
-    if q == 0 { 0 } else { ((q - 1) ^ 1) + 1 }
-}
-
-/// Velocity `q` reflected at a horizontal plane.
-pub(super) fn mirror_z(q: usize) -> usize {
-    let [x, y, z] = VELOCITIES[q];
-    VELOCITIES.iter().position(|&c| c == [x, y, -z]).expect("the lattice is symmetric")
-}
+use super::{AXIS, DIAGONAL, Q, REST};
 
 /// Neighbouring cells, handled by one instruction. No fused multiply-add: the bits are the same on every machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,8 +71,9 @@ macro_rules! lanewise {
 }
 lanewise!(Add add +, Sub sub -, Mul mul *);
 
-/// What the collision needs besides the populations.
-#[derive(Clone, Copy, Debug)]
+/// What the collision needs besides the populations; `Collision` of kernels/lattice.cu.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Collision {
     /// Relaxation time of the molecular viscosity, 3ν + ½.
     pub tau: f64,
@@ -282,6 +233,7 @@ pub fn equilibrium(velocity: [f64; 3]) -> [f64; Q] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{VELOCITIES, weight};
     use super::*;
     use crate::backend::random::{Purpose, Stream};
 
@@ -376,14 +328,5 @@ mod tests {
             assert!((after[q] - f[q]).abs() < 1e-15);
         }
         assert!((velocity[0] - 0.1).abs() < 1e-15);
-    }
-
-    #[test]
-    fn opposites_and_mirrors_are_velocities_of_the_lattice() {
-        for q in 0..Q {
-            assert_eq!(VELOCITIES[opposite(q)], VELOCITIES[q].map(|c| -c));
-            assert_eq!(mirror_z(mirror_z(q)), q);
-        }
-        assert!(((0..Q).map(weight).sum::<f64>() - 1.0).abs() < 1e-15);
     }
 }
