@@ -6,6 +6,7 @@
 #[path = "common/mod.rs"]
 mod common;
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use clap::Parser;
@@ -14,6 +15,7 @@ use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use sci_hpc::backend::conv3d::{Conv3d, ConvDims};
 use sci_hpc::backend::elementwise::{Activation, Binary, Elementwise, Gate};
 use sci_hpc::backend::gpu::{Cuda, Driver, Gpu, GpuBuffer, Math};
+use sci_hpc::backend::lattice::{Collision, Fields, Grid, Ground, Lattice, Obstacles, Q, equilibrium};
 use sci_hpc::backend::layout::{Layout, SliceDims};
 use sci_hpc::backend::matmul::{Matmul, MatmulDims};
 use sci_hpc::backend::optimize::{Adam, Moments, Optimize};
@@ -93,6 +95,7 @@ where
         drop(copied);
         self.flat(len);
         self.sums(len);
+        self.wind();
         self.dense();
         if self.arguments.device == "cuda" {
             let (batch, mut total) = (self.arguments.batch, 0.0);
@@ -159,9 +162,9 @@ where
         self.moves("concat", 16 * len, &|| drop(gpu.concat(&[&x, &y], len / 16)));
         let mut params = x.clone();
         let zeros = gpu.zeros(len);
-        let moments = std::cell::RefCell::new(Moments { first: zeros.clone(), second: zeros, steps: 0 });
+        let moments = RefCell::new(Moments { first: zeros.clone(), second: zeros, steps: 0 });
         gpu.sgd(&mut params, &y, 0.0);
-        let params = std::cell::RefCell::new(params);
+        let params = RefCell::new(params);
         self.moves("adam", 28 * len, &|| {
             gpu.adam(&mut params.borrow_mut(), &y, &mut moments.borrow_mut(), &Adam::new(1e-3));
         });
@@ -180,6 +183,26 @@ where
             });
         }
         self.moves("gate_sum", 12 * len, &|| drop(gpu.gate_sum(&x, &x, &x, 16)));
+    }
+
+    /// Steps of the wind of a quiet slab, smaller and larger than the caches.
+    fn wind(&self) {
+        let gpu = self.gpu.double();
+        let grids: &[[usize; 3]] =
+            if self.arguments.device == "cuda" { &[[91, 85, 32], [364, 340, 128]] } else { &[[9, 8, 3]] };
+        for &cells in grids {
+            let grid = Grid { cells, y: 0..cells[1] };
+            let rest = equilibrium([0.0; 3]);
+            let values = || (0..grid.populations()).map(|i| rest[i / grid.block() % Q]).collect();
+            let (now, next) = (gpu.adopt(values()), gpu.adopt(values()));
+            let fields = RefCell::new(Fields { now, next, velocity: gpu.zeros(3 * grid.scalar()) });
+            let heights = vec![0; cells[0] * cells[1]];
+            let slab = gpu.slab(&grid, Obstacles { ground: Ground::Wall, heights, links: Vec::new() });
+            let with = Collision::new(5e-4, 0.17);
+            let name = format!("lattice advance {}x{}x{}", cells[0], cells[1], cells[2]);
+            let bytes = (2 * Q + 3) * size_of::<f64>() * cells.iter().product::<usize>();
+            self.moves(&name, bytes, &|| gpu.advance(&slab, &mut fields.borrow_mut(), &with));
+        }
     }
 
     fn dense(&self) {

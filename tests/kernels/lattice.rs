@@ -1,7 +1,6 @@
 //! Lattice-Boltzmann steps: the bits of the CPU, whose own slow twins are in src/backend/lattice/collide.rs and
 //! src/dataset/generate/flow.rs.
 
-use sci_hpc::backend::Buffers;
 use sci_hpc::backend::lattice::{Collision, Fields, Grid, Ground, Lattice, Obstacles, Q, Side, equilibrium};
 
 use crate::common::{integers, noise};
@@ -101,6 +100,7 @@ fn steps_have_the_bits_of_the_cpu<B: Lattice>(device: &B) {
 #[test]
 #[cfg(feature = "emulate")]
 fn field_that_is_handed_over_in_pieces_comes_whole() {
+    use sci_hpc::backend::Buffers;
     let [device, _] = crate::emulated::<f64>();
     let values = noise(9, (2 << 20) + 3);
     assert!(device.download(&device.adopt(values.clone())) == values);
