@@ -18,7 +18,7 @@ use sci_hpc::backend::gpu::{Cuda, Driver, Gpu, GpuBuffer, Math};
 use sci_hpc::backend::lattice::{Collision, Fields, Grid, Ground, Lattice, Obstacles, Q, equilibrium};
 use sci_hpc::backend::layout::{Layout, SliceDims};
 use sci_hpc::backend::matmul::{Matmul, MatmulDims};
-use sci_hpc::backend::optimize::{Adam, Moments, Optimize};
+use sci_hpc::backend::optimize::{Adam, Moments, Optimize, RmsProp};
 use sci_hpc::backend::reduce::{MiddleDims, Reduce};
 use sci_hpc::backend::{Backend, Buffers};
 
@@ -167,6 +167,9 @@ where
         let params = RefCell::new(params);
         self.moves("adam", 28 * len, &|| {
             gpu.adam(&mut params.borrow_mut(), &y, &mut moments.borrow_mut(), &Adam::new(1e-3));
+        });
+        self.moves("rmsprop", 20 * len, &|| {
+            gpu.rmsprop(&mut params.borrow_mut(), &y, &mut moments.borrow_mut().second, &RmsProp::new(1e-3));
         });
     }
 

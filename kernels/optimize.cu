@@ -1,5 +1,6 @@
 // Updates of the flat parameter buffer, in place: the operations of src/backend/optimize/cpu.rs in their order, so its bits.
-// One launch for all parameters; Adam reads four arrays and writes three: 28 bytes per parameter of f32.
+// One launch for all parameters; Adam reads four arrays and writes three, 28 bytes per parameter of f32, RMSprop
+// three and two, 20.
 #include "common.cuh"
 #include "exponential.cuh"
 
@@ -18,6 +19,22 @@ KERNEL(256, adam)(In<REAL> gradient, Step s, InOut<REAL> first, InOut<REAL> seco
             first[i] = m[j];
             second[i] = v[j];
             params[i] = s.keep * p[j] - s.step * m[j] / (root(v[j]) / s.root2 + s.epsilon);
+        });
+}
+
+// `RmsProp::factors` of src/backend/optimize/mod.rs.
+struct RootStep {
+    REAL alpha, grow, rate, epsilon, keep;
+};
+
+KERNEL(256, rmsprop)(In<REAL> gradient, RootStep s, InOut<REAL> squares, InOut<REAL> params, u64 len) {
+    REAL g[PER_THREAD], v[PER_THREAD], p[PER_THREAD];
+    for_elements(
+        len, [&](u32 j, u64 i) { g[j] = gradient[i], v[j] = squares[i], p[j] = params[i]; },
+        [&](u32 j, u64 i) {
+            v[j] = s.alpha * v[j] + s.grow * g[j] * g[j];
+            squares[i] = v[j];
+            params[i] = s.keep * p[j] - s.rate * g[j] / (root(v[j]) + s.epsilon);
         });
 }
 

@@ -37,8 +37,8 @@ pub use raw::{ByteOrder, Number, Raw};
 pub use schema::schema;
 pub use template::{TEMPLATES, Template};
 pub use train::{
-    Activation, Block, Channels, LatentMap, LearningRateSearch, Loss, Model, ModelName, Observer, Places, Quirks, Rate,
-    RatePrior, Schedule, Sparsity, Train,
+    Activation, Block, Channels, LatentMap, LearningRateSearch, Loss, Model, ModelName, Observer, Optimizer, Places,
+    Quirks, Rate, RatePrior, Schedule, Sparsity, Train,
 };
 
 use check::Checks;

@@ -27,7 +27,10 @@ pub struct Train {
     /// Fixed parts a batch is cut into when `job.reduction` is `reproducible`: at most so many ranks can train, and
     /// batch-norm statistics are those of a shard. Must divide `batch`. Default: the greatest divisor of 8 and `batch`.
     pub shards: Option<usize>,
-    /// Step size of Adam (beta 0.9, 0.999). Default: 2e-4 (VarDACAE).
+    /// How parameters follow their gradient. Default: `adam` (VarDACAE).
+    #[serde(skip_serializing_if = "Optimizer::is_adam")]
+    pub optimizer: Optimizer,
+    /// Step size of the optimizer. Default: 2e-4 (VarDACAE).
     pub learning_rate: f64,
     /// Several step sizes instead: short trainings from the same start values, of which the one that ends with the least
     /// validation loss tells the rate, also that of an observation encoder; without a validation part the least training loss.
@@ -36,8 +39,8 @@ pub struct Train {
     pub learning_rate_search: Option<LearningRateSearch>,
     /// What becomes of it. Default: `constant` (VarDACAE).
     pub schedule: Schedule,
-    /// Part of every parameter that a step takes away, times the rate (AdamW, Loshchilov & Hutter 2019); none while an observation
-    /// encoder is trained. Default: 0; tried and rejected by VarDACAE.
+    /// Part of every parameter that a step takes away, times the rate (AdamW, Loshchilov & Hutter 2019; with `rmsprop` too, where
+    /// PyTorch adds it to the gradient); none while an observation encoder is trained. Default: 0; tried and rejected by VarDACAE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
     /// What is minimized, summed over batch and voxels. Default: `squared`.
@@ -73,7 +76,8 @@ impl Default for Train {
             epochs: 150, // VarDACAE
             batch: 16,   // VarDACAE
             shards: None,
-            learning_rate: 2.0e-4, // VarDACAE
+            optimizer: Optimizer::Adam, // VarDACAE
+            learning_rate: 2.0e-4,      // VarDACAE
             learning_rate_search: None,
             schedule: Schedule::Constant,
             weight_decay: None,
@@ -221,6 +225,23 @@ pub enum Quirks {
     Clean,
 }
 
+/// How parameters follow their gradient, with the numbers that PyTorch has by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// By running means of it and of its squares (Kingma & Ba 2015): beta 0.9, 0.999.
+    Adam,
+    /// Over the root of the running mean of its squares (Tieleman & Hinton 2012): alpha 0.99.
+    Rmsprop,
+}
+
+impl Optimizer {
+    // What is written down of a job is that of before there was another.
+    fn is_adam(&self) -> bool {
+        *self == Self::Adam
+    }
+}
+
 /// The learning rate over the steps of a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -284,6 +305,7 @@ impl Train {
         let pca = self.model.name == ModelName::Pca;
         let passes = [
             (self.loss != Loss::Squared, "train.loss"),
+            (self.optimizer != Optimizer::Adam, "train.optimizer"),
             (self.schedule != Schedule::Constant, "train.schedule"),
             (self.learning_rate_search.is_some(), "train.learning_rate_search"),
             (self.sparsity.is_some(), "train.sparsity"),

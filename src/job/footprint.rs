@@ -72,7 +72,7 @@ pub(super) fn penalty(section: &Train, latent: usize) -> usize {
 /// Training with `rows` samples of `values` values on this rank, `at_once` of them on the tape, and of each so many numbers of
 /// a penalty.
 pub(super) fn train(cost: &Cost, [values, penalized]: [usize; 2], [rows, at_once]: [usize; 2]) -> u64 {
-    /// Parameters and two moments: on the device, in a checkpoint, in the file that it is put into.
+    /// Parameters and two moments (RMSprop has one): on the device, in a checkpoint, in the file that it is put into.
     const PARAM_COPIES: u64 = 9;
     /// Of a value of a batch: itself and whether it counts, in use, waiting and being read.
     const BATCHES: u64 = 3 * 2 * REAL;

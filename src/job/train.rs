@@ -14,8 +14,8 @@ use super::prediction::space;
 use super::{Context, Group, Input, JobError, failure, memory};
 use crate::archive::Reading;
 use crate::backend::Backend;
-use crate::backend::optimize::{Adam, Moments};
-use crate::config::{Job, ModelName, Reduction, Schedule, Stage, Train};
+use crate::backend::optimize::Moments;
+use crate::config::{self, Job, ModelName, Reduction, Schedule, Stage, Train};
 use crate::dataset::{
     Batches, Cursor, DatasetError, FieldSamples, Jitter, Normalizer, Places, Plan, SampleSource, Split, Window,
 };
@@ -266,8 +266,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
 
     /// The trainer as the last checkpoint left it, or at the start values.
     fn start<'a>(&'a self, ctx: &Context<'a>) -> Result<(Trainer<'a, B>, Progressing), JobError> {
-        let decay = self.section.weight_decay.filter(|_| self.after.is_none()).unwrap_or(0.0);
-        let adam = Adam { decay, ..Adam::new(self.section.learning_rate) };
+        let rule = start::rule(&self.section, self.after.is_some());
         let falling = (self.section.schedule == Schedule::Cosine).then_some(self.steps);
         let (found, damaged) = Checkpoint::read_latest(ctx.world, &self.checkpoints, &self.identity)?;
         for error in damaged {
@@ -280,7 +279,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
                 let moments = Moments { first, second, steps: c.steps };
                 (
                     c.params,
-                    Optimizer::resume(adam, moments).falling(falling),
+                    Optimizer::resume(rule, moments).falling(falling),
                     Progressing { next: c.next, running: c.running, epochs: c.epochs, speed: f64::NAN },
                 )
             }
@@ -291,7 +290,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
                     epochs: Vec::new(),
                     speed: f64::NAN,
                 };
-                let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), adam).falling(falling);
+                let optimizer = Optimizer::new(&self.backend, self.graph.params.trainable_len(), rule).falling(falling);
                 if let Some(path) = self.after.as_ref().or(self.section.start.as_ref()) {
                     ctx.report.log(format_args!("train {}: starts from {}", self.name, path.display()));
                 }
@@ -489,6 +488,9 @@ fn identity(
     }
     if let Some(decay) = train.weight_decay {
         settings.update(&decay.to_le_bytes());
+    }
+    if train.optimizer != config::Optimizer::Adam {
+        settings.update(&serde_json::to_vec(&train.optimizer).expect("plain data"));
     }
     Identity { model: hex(&model), data: hex(&data), settings: hex(&settings) }
 }

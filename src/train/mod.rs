@@ -22,7 +22,7 @@ mod step;
 
 pub use error::TrainError;
 pub use history::{Epoch, Running};
-pub use optimizer::Optimizer;
+pub use optimizer::{Optimizer, Rule};
 pub use penalty::{On, Penalty};
 pub use reduce::GradientSum;
 pub use resume::{Checkpoint, Identity};

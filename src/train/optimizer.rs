@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::backend::Backend;
 use crate::backend::elementwise::Binary;
-use crate::backend::optimize::{Adam, Moments};
+use crate::backend::optimize::{Adam, Moments, RmsProp};
 
 /// Puts values into a buffer, in place and exactly: what is recorded reads there.
 pub(super) fn put<B: Backend>(backend: &B, buffer: &mut B::Buffer, start: usize, values: &B::Buffer) {
@@ -12,9 +12,39 @@ pub(super) fn put<B: Backend>(backend: &B, buffer: &mut B::Buffer, start: usize,
     backend.approach(buffer, start, values, 1.0);
 }
 
-/// Adam with its moments.
+/// How parameters follow their gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// By both moments of it.
+    Adam(Adam),
+    /// By the mean of its squares alone.
+    RmsProp(RmsProp),
+}
+
+impl Rule {
+    fn rate(&self) -> f64 {
+        match self {
+            Self::Adam(adam) => adam.rate,
+            Self::RmsProp(rmsprop) => rmsprop.rate,
+        }
+    }
+}
+
+impl From<Adam> for Rule {
+    fn from(adam: Adam) -> Self {
+        Self::Adam(adam)
+    }
+}
+
+impl From<RmsProp> for Rule {
+    fn from(rmsprop: RmsProp) -> Self {
+        Self::RmsProp(rmsprop)
+    }
+}
+
+/// A rule with its moments; of RMSprop the first is empty, the second the mean of squares.
 pub struct Optimizer<B: Backend> {
-    adam: Adam,
+    rule: Rule,
     moments: Moments<B::Buffer>,
     /// Steps over which the rate falls to nothing; `None`: it stays.
     cosine: Option<u64>,
@@ -22,14 +52,16 @@ pub struct Optimizer<B: Backend> {
 
 impl<B: Backend> Optimizer<B> {
     /// An optimizer at rest for the first `len` parameters: the trainable ones.
-    pub fn new(backend: &B, len: usize, adam: Adam) -> Self {
-        let moments = Moments { first: backend.zeros(len), second: backend.zeros(len), steps: 0 };
-        Self { adam, moments, cosine: None }
+    pub fn new(backend: &B, len: usize, rule: impl Into<Rule>) -> Self {
+        let rule = rule.into();
+        let first = if matches!(rule, Rule::Adam(_)) { len } else { 0 };
+        let moments = Moments { first: backend.zeros(first), second: backend.zeros(len), steps: 0 };
+        Self { rule, moments, cosine: None }
     }
 
     /// An optimizer that goes on from these moments.
-    pub fn resume(adam: Adam, moments: Moments<B::Buffer>) -> Self {
-        Self { adam, moments, cosine: None }
+    pub fn resume(rule: impl Into<Rule>, moments: Moments<B::Buffer>) -> Self {
+        Self { rule: rule.into(), moments, cosine: None }
     }
 
     /// The same with a rate that falls along half a cosine over `steps` steps (Loshchilov & Hutter 2017, without restarts):
@@ -40,15 +72,21 @@ impl<B: Backend> Optimizer<B> {
 
     /// The rate of step `t`, from 1; of libm, the same on every machine.
     pub fn rate(&self, t: u64) -> f64 {
-        let Some(steps) = self.cosine else { return self.adam.rate };
+        let Some(steps) = self.cosine else { return self.rule.rate() };
         let done = (t - 1).min(steps) as f64 / steps.max(1) as f64;
-        self.adam.rate * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done))
+        self.rule.rate() * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * done))
     }
 
     /// One step, in place.
     pub fn step(&mut self, backend: &B, params: &mut B::Buffer, gradient: &B::Buffer) {
-        let adam = Adam { rate: self.rate(self.moments.steps + 1), ..self.adam };
-        backend.adam(params, gradient, &mut self.moments, &adam);
+        let rate = self.rate(self.moments.steps + 1);
+        match self.rule {
+            Rule::Adam(adam) => backend.adam(params, gradient, &mut self.moments, &Adam { rate, ..adam }),
+            Rule::RmsProp(rmsprop) => {
+                backend.rmsprop(params, gradient, &mut self.moments.second, &RmsProp { rate, ..rmsprop });
+                self.moments.steps += 1;
+            }
+        }
     }
 
     /// Adds a gradient to the sums that the moments of these parameters then are, the second what the first rounds away (Knuth

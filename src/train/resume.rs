@@ -20,7 +20,7 @@ pub struct Identity {
     pub model: String,
     /// Of the samples and their statistics.
     pub data: String,
-    /// Of batch, loss, learning rate, seed, reduction.
+    /// Of batch, loss, optimizer, learning rate, seed, reduction.
     pub settings: String,
 }
 
@@ -29,9 +29,9 @@ pub struct Identity {
 pub struct Checkpoint {
     /// Flat parameters.
     pub params: Vec<f32>,
-    /// First moments of Adam; of a pass, see `principal`, sums.
+    /// First moments of Adam, nothing of RMSprop; of a pass, see `principal`, sums.
     pub first: Vec<f32>,
-    /// Second moments of Adam; of a pass what the sums round away.
+    /// Second moments of Adam, means of squares of RMSprop; of a pass what the sums round away.
     pub second: Vec<f32>,
     /// Optimizer steps done.
     pub steps: u64,
@@ -91,7 +91,7 @@ impl Checkpoint {
         let parts = [
             ("model", &found.model, &identity.model),
             ("set of data", &found.data, &identity.data),
-            ("choice of batch, loss, learning rate, seed or reduction", &found.settings, &identity.settings),
+            ("choice of batch, loss, optimizer, learning rate, seed or reduction", &found.settings, &identity.settings),
         ];
         match parts.into_iter().find(|(_, found, own)| found != own) {
             Some((what, ..)) => Err(TrainError::OtherRun { path: chosen, what }),
@@ -125,11 +125,12 @@ impl Checkpoint {
         let counters = tree.shaped::<u64>("counters", &[3])?;
         let running = tree.shaped::<f64>("running", &[4])?;
         // Running statistics at the end of the parameters have no moments.
-        let trained = tree.get::<f32>("adam/first")?.1.len().min(params.len());
-        let moments = |path: &str| tree.shaped::<f32>(path, &[trained]).map(<[f32]>::to_vec);
+        let trained = tree.get::<f32>("adam/second")?.1.len().min(params.len());
+        let moments = |path: &str, len| tree.shaped::<f32>(path, &[len]).map(<[f32]>::to_vec);
+        let first = if tree.get::<f32>("adam/first")?.1.is_empty() { 0 } else { trained };
         Ok(Self {
-            first: moments("adam/first")?,
-            second: moments("adam/second")?,
+            first: moments("adam/first", first)?,
+            second: moments("adam/second", trained)?,
             steps: counters[0],
             next: Cursor {
                 epoch: u32::try_from(counters[1]).unwrap_or(u32::MAX),

@@ -39,6 +39,7 @@ fn what_makes_no_sense_with_components_is_refused() {
     let here = folder("principal-refused");
     for (set, key) in [
         ("train.loss=absolute", "train.loss"),
+        ("train.optimizer=rmsprop", "train.optimizer"),
         ("train.schedule=cosine", "train.schedule"),
         ("data.augment.jitter=1", "data.augment.jitter"),
         ("train.model.keep=2", "train.model.keep"),

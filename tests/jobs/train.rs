@@ -120,3 +120,41 @@ fn fast_sums_take_more_ranks_than_shards_and_give_nearly_the_same_losses() {
     assert!((loss("fast") / loss("tree") - 1.0).abs() < 1e-4, "{} and {}", loss("fast"), loss("tree"));
     train(&folder, (3, "many", ""), &["train.shards=2"]).refused(2, &["2 fixed shards", "3 ranks"]);
 }
+
+/// RMSprop with all that a rate may do: tried, falling, and what a step takes away.
+#[test]
+fn model_by_rmsprop_has_the_same_bytes_at_1_and_2_ranks_and_after_an_interruption() {
+    let folder = prepare("train-rmsprop");
+    let search = "train.learning_rate_search={rates: [1.0e-3, 2.0e-3], epochs: 1}";
+    let how = ["train.optimizer=rmsprop", "train.schedule=cosine", "train.weight_decay=0.1", search];
+    for ranks in [1, 2] {
+        let output = format!("ranks-{ranks}");
+        train(&folder, (ranks, &output, ""), &how).answer();
+        assert!(model(&folder, &output) == model(&folder, "ranks-1"), "{ranks} ranks");
+    }
+    // Step 4 ends the trials, 7 is the third of the training.
+    train(&folder, (2, "parts", "stop:rank=1:stage=train:step=7"), &how).refused(75, &["stopped in stage train"]);
+    let adam = [&how[1..], &["train.optimizer=adam"]].concat();
+    train(&folder, (1, "parts", ""), &adam)
+        .refused(2, &["another job: train.optimizer was \"rmsprop\", is now absent"]);
+    let last = train(&folder, (1, "parts", ""), &how);
+    last.answer();
+    assert!(last.stderr.contains("train u: goes on after step 3"), "{}", last.stderr);
+    assert!(model(&folder, "parts") == model(&folder, "ranks-1"));
+    train(&folder, (1, "adam", ""), &adam).answer();
+    assert!(model(&folder, "adam") != model(&folder, "ranks-1"));
+}
+
+#[cfg(feature = "emulate")]
+#[test]
+fn training_by_rmsprop_on_the_kernels_of_the_gpu_is_that_of_the_cpu() {
+    let folder = prepare("train-rmsprop-device");
+    let [cpu, gpu] = ["cpu", "emulated"].map(|device| {
+        let set = [&format!("job.device={device}"), "train.optimizer=rmsprop", "train.epochs=3"];
+        train(&folder, (1, device, ""), &set).answer();
+        let text = std::fs::read_to_string(folder.join(device).join("metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_str(&text).unwrap();
+        ["loss_train", "loss_valid"].map(|key| metrics["train"][key].as_f64().unwrap())
+    });
+    crate::common::assert_close(&gpu, &cpu, 0.0, 1e-3);
+}

@@ -1,7 +1,7 @@
 //! Updates of parameters: the bits of the CPU on every device, and the published formula in f64.
 
 use sci_hpc::backend::Cpu;
-use sci_hpc::backend::optimize::{Adam, Moments, Optimize};
+use sci_hpc::backend::optimize::{Adam, Moments, Optimize, RmsProp};
 
 use crate::common::{assert_close, noise};
 use crate::{arguments, arguments_at, on_every_device, roundoff, values};
@@ -11,6 +11,7 @@ const LENGTHS: [usize; 6] = [0, 1, 1023, 1025, 8193, 50_021];
 
 on_every_device!(
     adam_equals_the_formula_and_has_the_bits_of_the_cpu,
+    rmsprop_equals_the_formula_and_has_the_bits_of_the_cpu,
     approach_moves_a_part_and_has_the_bits_of_the_cpu,
     sgd_has_the_bits_of_the_cpu,
 );
@@ -51,6 +52,43 @@ fn adam_equals_the_formula_and_has_the_bits_of_the_cpu<B: Optimize>(device: &B) 
             // A moment may cancel to a few roundings of its terms, and the step is the ratio of two.
             let tolerance = 16.0 * roundoff::<B>();
             assert_close(&params, &want, tolerance * (1.0 + 3.0 * adam.rate), tolerance);
+        }
+    }
+}
+
+/// Three steps: parameters and means of squares.
+fn three_root_steps<B: Optimize>(device: &B, len: usize, rmsprop: &RmsProp) -> [Vec<f64>; 2] {
+    let mut squares = device.zeros(len);
+    let (mut params, before) = arguments_at(device, 1, &noise(1, len + 5));
+    let shared = [params.clone(), squares.clone()];
+    for step in 0..3 {
+        device.rmsprop(&mut params, &arguments_at(device, step, &noise(2 + step as u64, len)).0, &mut squares, rmsprop);
+    }
+    assert_eq!(shared.map(|buffer| values(device, &buffer)), [before.clone(), vec![0.0; len]], "earlier views stay");
+    let after = values(device, &params);
+    assert_eq!(after[len..], before[len..], "parameters beyond the gradient");
+    [after, values(device, &squares)]
+}
+
+fn rmsprop_equals_the_formula_and_has_the_bits_of_the_cpu<B: Optimize>(device: &B) {
+    for len in LENGTHS {
+        for rmsprop in [RmsProp::new(1e-3), RmsProp { alpha: 0.8, epsilon: 1e-6, decay: 0.02, ..RmsProp::new(0.1) }] {
+            let [params, squares] = three_root_steps(device, len, &rmsprop);
+            assert_eq!([&params, &squares].map(Vec::len), [len + 5, len]);
+            assert_eq!([params.clone(), squares.clone()], three_root_steps(&Cpu::<B::Real>::new(), len, &rmsprop));
+            let (mut want, mut v) = (arguments(device, &noise(1, len + 5)).1, vec![0.0; len]);
+            let RmsProp { rate, alpha, epsilon, decay } = rmsprop;
+            for t in 1..=3 {
+                for (i, g) in noise(1 + t, len).into_iter().enumerate() {
+                    want[i] -= rate * decay * want[i];
+                    v[i] = alpha * v[i] + (1.0 - alpha) * g * g;
+                    want[i] -= rate * g / (v[i].sqrt() + epsilon);
+                }
+            }
+            let tolerance = 8.0 * roundoff::<B>();
+            assert_close(&squares, &v, 0.0, tolerance);
+            // Three steps of at most rate / sqrt(1 - alpha) each.
+            assert_close(&params, &want, tolerance * (1.0 + 3.0 * rate / (1.0 - alpha).sqrt()), tolerance);
         }
     }
 }

@@ -46,6 +46,10 @@ fn last_checkpoint_comes_back_and_old_ones_go() {
         Checkpoint::read_latest(&world, &folder, &other),
         Err(TrainError::OtherRun { what: "set of data", .. })
     ));
+    // Of RMSprop there are no first moments.
+    let one = Checkpoint { first: Vec::new(), ..checkpoint(100) };
+    one.write(&folder, &identity(), 2).unwrap();
+    assert_eq!(latest().unwrap().0, Some(one));
     // A damaged one is left out, with the reason; of nothing but damaged ones the last is named.
     std::fs::write(folder.join("step-00000100.h5"), b"not what was written").unwrap();
     let (found, damaged) = latest().unwrap();

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Adam, Moments, Optimize};
+use super::{Adam, Moments, Optimize, RmsProp};
 use crate::backend::chunk::{for_chunks, vectorized};
 use crate::backend::{Cpu, Real};
 
@@ -32,6 +32,28 @@ impl<R: Real> Optimize for Cpu<R> {
                     *m = beta1 * *m + grow1 * g;
                     *v = beta2 * *v + grow2 * g * g;
                     *p = keep * *p - step * *m / (v.sqrt() / root2 + epsilon);
+                }
+            });
+        });
+    }
+
+    fn rmsprop(
+        &self,
+        params: &mut Self::Buffer,
+        gradient: &Self::Buffer,
+        squares: &mut Self::Buffer,
+        rmsprop: &RmsProp,
+    ) {
+        let len = gradient.len();
+        assert!(squares.len() == len && params.len() >= len, "{} parameters, {len} derivatives", params.len());
+        let [alpha, grow, rate, epsilon, keep] = rmsprop.factors::<R>();
+        let squares = self.make_mut(squares).par_chunks_mut(CHUNK_LEN);
+        let params = self.make_mut(params)[..len].par_chunks_mut(CHUNK_LEN);
+        params.zip(squares).zip(gradient.par_chunks(CHUNK_LEN)).for_each(|((p, v), g)| {
+            vectorized(move || {
+                for ((p, v), &g) in p.iter_mut().zip(v).zip(g) {
+                    *v = alpha * *v + grow * g * g;
+                    *p = keep * *p - rate * g / (v.sqrt() + epsilon);
                 }
             });
         });

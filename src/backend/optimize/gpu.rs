@@ -1,6 +1,6 @@
 //! Launchers of kernels/optimize.cu.
 
-use super::{Adam, Moments, Optimize};
+use super::{Adam, Moments, Optimize, RmsProp};
 use crate::backend::Buffers;
 use crate::backend::gpu::source::OPTIMIZE;
 use crate::backend::gpu::{Argument, Driver, Element, Gpu};
@@ -22,6 +22,21 @@ impl<D: Driver, R: Element> Optimize for Gpu<D, R> {
         let updated = [&moments.first, &moments.second, params].map(|buffer| buffer.write());
         let [first, second, params] = updated;
         self.launch_flat(&OPTIMIZE, "adam", len, &[gradient.read(), Argument::record(&factors), first, second, params]);
+    }
+
+    fn rmsprop(
+        &self,
+        params: &mut Self::Buffer,
+        gradient: &Self::Buffer,
+        squares: &mut Self::Buffer,
+        rmsprop: &RmsProp,
+    ) {
+        let len = gradient.len();
+        assert!(squares.len() == len && params.len() >= len, "{} parameters, {len} derivatives", params.len());
+        let factors: [R; 5] = rmsprop.factors();
+        [&mut *squares, &mut *params].into_iter().for_each(|buffer| self.make_mut(buffer));
+        let arguments = [gradient.read(), Argument::record(&factors), squares.write(), params.write()];
+        self.launch_flat(&OPTIMIZE, "rmsprop", len, &arguments);
     }
 
     fn approach(&self, params: &mut Self::Buffer, start: usize, target: &Self::Buffer, rate: f64) {

@@ -48,6 +48,32 @@ pub struct Moments<T> {
     pub steps: u64,
 }
 
+/// Numbers of one RMSprop step (Tieleman & Hinton 2012; place of `epsilon` as in PyTorch, without momentum, not centered).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RmsProp {
+    /// Learning rate of this step.
+    pub rate: f64,
+    /// Decay of the mean of squares (PyTorch default 0.99).
+    pub alpha: f64,
+    /// Added to the root of that mean (PyTorch default 1e-8).
+    pub epsilon: f64,
+    /// Decoupled weight decay, as that of [`Adam`]; PyTorch's is another, added to the gradient.
+    pub decay: f64,
+}
+
+impl RmsProp {
+    /// PyTorch's defaults at a learning rate.
+    pub fn new(rate: f64) -> Self {
+        Self { rate, alpha: 0.99, epsilon: 1e-8, decay: 0.0 }
+    }
+
+    /// The factors of a step, one rounding each: alpha, 1 - alpha, rate, epsilon, 1 - rate decay.
+    fn factors<R: Real>(&self) -> [R; 5] {
+        let &Self { rate, alpha, epsilon, decay } = self;
+        [alpha, 1.0 - alpha, rate, epsilon, 1.0 - rate * decay].map(R::from_f64)
+    }
+}
+
 /// In-place updates; a buffer that is shared is copied first, so views made earlier keep the old values.
 pub trait Optimize: Buffers {
     /// Step t = `moments.steps` + 1 (counted up here):
@@ -61,6 +87,17 @@ pub trait Optimize: Buffers {
         gradient: &Self::Buffer,
         moments: &mut Moments<Self::Buffer>,
         adam: &Adam,
+    );
+    /// p -= rate decay p; v = alpha v + (1 - alpha) g^2; p -= rate g / (sqrt(v) + epsilon), with the mean of squares v, as long as
+    /// the gradient, of `squares`.
+    ///
+    /// Parameters beyond the length of the gradient stay as they are.
+    fn rmsprop(
+        &self,
+        params: &mut Self::Buffer,
+        gradient: &Self::Buffer,
+        squares: &mut Self::Buffer,
+        rmsprop: &RmsProp,
     );
     /// p += rate (target - p) from `start` on, as far as `target` reaches: a running mean.
     fn approach(&self, params: &mut Self::Buffer, start: usize, target: &Self::Buffer, rate: f64);

@@ -55,7 +55,7 @@ impl Plan {
             let components = if train.model.name == ModelName::Pca { footprint::components(&cost) } else { 0 };
             let training = footprint::train(&cost, [shape.len(), penalized], [rows, at_once.min(rows)]) + components;
             self.memory.push((Stage::Train, training.max(footprint::statistics(shape.len(), ranks))));
-            // The model with its statistics; checkpoints hold the parameters and two moments.
+            // The model with its statistics; checkpoints hold the parameters and at most two moments.
             let numbers = cost.params * (1 + 3 * train.checkpoints_kept) + 2 * shape.len();
             self.written += (numbers * REAL_BYTES) as u64;
             if let Some(observer) = &train.observer {

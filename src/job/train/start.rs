@@ -1,14 +1,16 @@
-//! What a training starts from: parameters, drawn or of another model, and the width of a latent symbol.
+//! What a training starts from: parameters, drawn or of another model, how they are moved, and the width of a latent symbol.
 
 use std::path::Path;
 
 use super::super::prediction::files_of;
 use super::super::{Context, Group, JobError};
 use crate::backend::Cpu;
+use crate::backend::optimize::{Adam, RmsProp};
 use crate::config::{self, Compress, Job, Observer, Train};
 use crate::dataset::{FieldSamples, Normalizer, Places, SampleSource};
 use crate::model::graph::{self, BatchNorm, Op};
 use crate::model::{Autoencoder, Graph, IntegerDecoder, ModelError, TrainedModel, init, zoo};
+use crate::train::Rule;
 use crate::world::shard;
 
 /// Samples that tell how large latent values are.
@@ -18,6 +20,15 @@ const STRIDE: f64 = 0.618_033_988_749_894_9;
 /// Symbols to the root mean square of the latent values at the start, about: noise of a symbol leaves something to learn from,
 /// and bits are what they will be after not too many steps.
 const SYMBOLS: f64 = 2.0;
+
+/// How the parameters of a network, or of the observation encoder behind it, are moved.
+pub(super) fn rule(section: &Train, observing: bool) -> Rule {
+    let decay = section.weight_decay.filter(|_| !observing).unwrap_or(0.0);
+    match section.optimizer {
+        config::Optimizer::Adam => Adam { decay, ..Adam::new(section.learning_rate) }.into(),
+        config::Optimizer::Rmsprop => RmsProp { decay, ..RmsProp::new(section.learning_rate) }.into(),
+    }
+}
 
 /// Width of a latent symbol of a network that is trained to be stored, a power of two. The network is free to scale its latent;
 /// at the start symbols of this width suit it. Collective.
