@@ -24,6 +24,7 @@ pub mod matmul;
 pub mod norm;
 pub mod optimize;
 pub mod product;
+pub mod quantize;
 pub mod random;
 mod real;
 pub mod reduce;
@@ -109,6 +110,7 @@ pub trait Backend:
     + optimize::Optimize
     + random::Random
     + topk::TopK
+    + quantize::Quantize
 {
 }
 
@@ -123,5 +125,6 @@ impl<B> Backend for B where
         + optimize::Optimize
         + random::Random
         + topk::TopK
+        + quantize::Quantize
 {
 }

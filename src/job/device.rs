@@ -5,7 +5,7 @@ use std::sync::Arc;
 #[cfg(feature = "emulate")]
 use crate::backend::gpu::Emulated;
 use crate::backend::gpu::{Cuda, Driver, Gpu, GpuError, Math, source};
-use crate::backend::{Buffers, Cpu};
+use crate::backend::{Backend, Buffers, Cpu};
 use crate::config::{self, General, Generator, Precision};
 use crate::dataset::generate::{self, Simulation};
 use crate::model::weights::TrainedModel;
@@ -38,10 +38,20 @@ macro_rules! on_device {
 }
 pub(super) use on_device;
 
-/// Normalized samples to latents; those below a threshold, if it is given, are 0.
-pub(super) type Encode = Box<dyn Fn(&[f32], Option<f64>) -> Vec<f32> + Send + Sync>;
-/// Symbols of latents to hyper-latents.
-pub(super) type EncodeHyper = Box<dyn Fn(&[f32]) -> Vec<f32> + Send + Sync>;
+/// Normalized samples to latents.
+pub(super) type Encode = Box<dyn Fn(&[f32]) -> Vec<f32> + Send + Sync>;
+/// Normalized samples to symbols of latents: those below a threshold, if it is given, are 0, the others in units of a step.
+pub(super) type EncodeSymbols = Box<dyn Fn(&[f32], (Option<f64>, f64)) -> Vec<i32> + Send + Sync>;
+/// Symbols of latents to symbols of hyper-latents.
+pub(super) type EncodeHyper = Box<dyn Fn(&[i32]) -> Vec<i32> + Send + Sync>;
+
+/// The encoder of a model, on a device.
+pub(super) struct Encoder {
+    pub latents: Encode,
+    pub symbols: EncodeSymbols,
+    /// Of its hyperprior, if it has one.
+    pub hyper: Option<EncodeHyper>,
+}
 
 impl Device {
     /// The device that the job asks for, and what is to be said about it. GPUs of a node are dealt out to its ranks in
@@ -125,23 +135,18 @@ impl Device {
         Ok(on_device!(self, backend => generate::start((world, &backend.double()), section, seed)?))
     }
 
-    /// The encoder of a model on this device, of each sample the `keep` largest latent values stay; and that of its hyperprior,
-    /// if it has one.
-    pub(super) fn encoder(
-        &self,
-        model: &TrainedModel,
-        keep: Option<usize>,
-    ) -> Result<(Encode, Option<EncodeHyper>), ModelError> {
-        fn encode<B>(network: Autoencoder<B>, keep: Option<usize>) -> (Encode, Option<EncodeHyper>)
-        where
-            B: crate::backend::Backend<Real = f32>,
-        {
+    /// The encoder of a model on this device, of each sample the `keep` largest latent values stay.
+    pub(super) fn encoder(&self, model: &TrainedModel, keep: Option<usize>) -> Result<Encoder, ModelError> {
+        fn encoder<B: Backend<Real = f32>>(network: Autoencoder<B>, keep: Option<usize>) -> Encoder {
             let network = Arc::new(network);
-            let again = network.graph().hyper.is_some().then(|| network.clone());
-            let hyper = again.map(|network| Box::new(move |symbols: &[f32]| network.encode_hyper(symbols)) as _);
-            (Box::new(move |samples, threshold| network.encode_sparse(samples, keep, threshold)), hyper)
+            let [symbols, hyper] = [&network, &network].map(Arc::clone);
+            Encoder {
+                hyper: hyper.graph().hyper.is_some().then(|| Box::new(move |of: &[i32]| hyper.encode_hyper(of)) as _),
+                symbols: Box::new(move |samples, how| symbols.encode_symbols(samples, keep, how)),
+                latents: Box::new(move |samples| network.encode_sparse(samples, keep)),
+            }
         }
-        Ok(on_device!(self, backend => encode(model.on(backend)?, keep)))
+        Ok(on_device!(self, backend => encoder(model.on(backend)?, keep)))
     }
 }
 

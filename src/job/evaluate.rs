@@ -146,7 +146,7 @@ impl<'a> Samples<'a> {
         }
         let split = ctx.split(extent.samples)?;
         let test = if split.test.is_empty() { split.valid } else { split.test };
-        let (encode, _) = ctx.device.encoder(&model, None)?;
+        let encode = ctx.device.encoder(&model, None)?.latents;
         Ok(Self { group, source, model, encode, labels: Vec::new(), train: split.train, test })
     }
 
@@ -255,7 +255,7 @@ impl<'a> Samples<'a> {
             let values = read.values.as_slice().expect("made contiguous");
             match kind {
                 Kind::Values => rows.extend_from_slice(values),
-                Kind::Latents => rows.extend((self.encode)(values, None)),
+                Kind::Latents => rows.extend((self.encode)(values)),
             }
         }
         let len = match kind {

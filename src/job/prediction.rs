@@ -1,7 +1,7 @@
 //! The learned predictor of a group: what the encoder needs, and the part that travels in the archive.
 //!
 //! ```text
-//! writer: fields --normalize, encode (f32)--> latents --round(z / step)--> symbols
+//! writer: fields --normalize, encode (f32)--> latents --round(z / step)--> symbols             (on the device)
 //! both:   symbols --exact decoder (integers)--> normalized --x std + mean (f64)--> prediction, physical units
 //! ```
 //!
@@ -21,7 +21,8 @@ use std::sync::Arc;
 use ndarray::Axis;
 
 use crate::archive::{Archive, ArchiveError, Box4, Field, Source};
-use crate::backend::Cpu;
+use crate::backend::quantize::Quantize;
+use crate::backend::{Buffers, Cpu};
 use crate::codec::{self, CodecError, LatentShape};
 use crate::config::{self, Compress, Data, Scale};
 use crate::dataset::Window;
@@ -31,7 +32,7 @@ use crate::model::weights::TrainedModel;
 use crate::model::{IntegerDecoder, ModelError, Shape};
 use crate::world::shard;
 
-use super::device::{Encode, EncodeHyper};
+use super::device::{Encode, Encoder};
 use super::groups::{Group, names, of, reading};
 use super::tiling::places;
 use super::{Context, Input, JobError};
@@ -70,8 +71,7 @@ pub(super) struct Predictor {
 /// The trained encoder, on the device.
 struct Network {
     model: TrainedModel,
-    encode: Encode,
-    encode_hyper: Option<EncodeHyper>,
+    encoder: Encoder,
 }
 
 impl Network {
@@ -178,8 +178,10 @@ impl Predictor {
     /// `None` if no input has the model's variables on a grid that the model can see. The ranks share the samples that
     /// calibrate it. Collective.
     fn new(ctx: &Context, section: &Compress, model: TrainedModel) -> Result<Option<Self>, JobError> {
-        let (encode, encode_hyper) = ctx.device.encoder(&model, section.latent.keep)?;
-        let Some(Calibration { count, owned, latents }) = calibration(ctx, &model, &encode)? else { return Ok(None) };
+        let encoder = ctx.device.encoder(&model, section.latent.keep)?;
+        let Some(Calibration { count, owned, latents }) = calibration(ctx, &model, &encoder.latents)? else {
+            return Ok(None);
+        };
         // The root mean square of what is not zero.
         let squares = |z: &Vec<f32>| {
             let listed = z.iter().filter(|z| **z != 0.0);
@@ -204,7 +206,11 @@ impl Predictor {
             model.graph.latent().len()
         ));
         let kept = |z: &Vec<f32>| z.iter().map(|&z| if above(z) { z } else { 0.0 }).collect::<Vec<f32>>();
-        let calibration: Vec<i32> = latents.iter().flat_map(|z| IntegerDecoder::symbols(&kept(z), step)).collect();
+        let symbols = |z: &Vec<f32>| {
+            let cpu = Cpu::<f32>::new();
+            cpu.quantize(&cpu.upload(&kept(z)), step, SYMBOL_MAX)
+        };
+        let calibration: Vec<i32> = latents.iter().flat_map(symbols).collect();
         if ctx.world.any(calibration.iter().any(|q| q.abs() == SYMBOL_MAX)) {
             let reason =
                 format!("some are beyond {SYMBOL_MAX} steps and cut there; compress.latent.step makes them wider");
@@ -220,12 +226,12 @@ impl Predictor {
         // The work of the encoder: the decoder needs the memory.
         ctx.release_memory();
         let decoder = exact(&model, &model.graph.decoder, &how)?;
-        let scales = Scales::of_model(ctx, (&model, encode_hyper.as_ref()), &how)?;
+        let scales = Scales::of_model(ctx, (&model, encoder.hyper.as_ref()), &how)?;
         let sample = model.graph.sample();
         let mean = Statistic::code(&model.normalizer.mean, sample)?;
         let std = Statistic::code(&model.normalizer.std, sample)?;
         let reader = Prediction { decoder, scales, window: model.window, scale: model.normalizer.scale, mean, std };
-        Ok(Some(Self { network: Arc::new(Network { model, encode, encode_hyper }), threshold, reader }))
+        Ok(Some(Self { network: Arc::new(Network { model, encoder }), threshold, reader }))
     }
 
     /// The same network with the reader's half that an archive has of it, so that its tiles stay; `None` unless it is of
@@ -260,17 +266,18 @@ impl Predictor {
     /// Symbols of the steps of `fields`, one field per channel, all of what is seen of one tile.
     pub fn symbols(&self, fields: &[Field<f64>]) -> Vec<i32> {
         let steps: Vec<usize> = (0..fields[0].values.dim().0).collect();
-        let Network { model, encode, .. } = &*self.network;
+        let (model, encode) = (&self.network.model, &self.network.encoder.symbols);
+        let how = (self.threshold, self.reader.decoder.step());
         let symbols = |steps: &[usize]| {
             let samples: Vec<f32> = steps.iter().flat_map(|&step| normalized(model, fields, step)).collect();
-            IntegerDecoder::symbols(&encode(&samples, self.threshold), self.reader.decoder.step())
+            encode(&samples, how)
         };
         steps.chunks(at_once(model.graph.sample())).flat_map(symbols).collect()
     }
 
     /// These, coded.
     pub fn latents(&self, symbols: &[i32]) -> Latents {
-        let hyper = self.reader.scales.as_ref().zip(self.network.encode_hyper.as_ref());
+        let hyper = self.reader.scales.as_ref().zip(self.network.encoder.hyper.as_ref());
         let hyper = hyper.map(|(scales, encode)| (scales, hyper_symbols(encode, self.reader.latent(), symbols)));
         Latents::encode(symbols, self.reader.latent_shape(symbols.len() / self.reader.latent().len()), hyper)
     }
@@ -309,7 +316,7 @@ fn calibration(ctx: &Context, model: &TrainedModel, encode: &Encode) -> Result<O
             let core = Box4 { start: [place / cores, z, y, x], len: [1; 4] };
             let region = seen(&model.window, field, &core);
             let fields = variables.iter().map(|v| source.read_field64(v, &region)).collect::<Result<Vec<_>, _>>()?;
-            latents.push(encode(&normalized(model, &fields, 0), None));
+            latents.push(encode(&normalized(model, &fields, 0)));
         }
         return Ok(Some(Calibration { count, owned, latents }));
     }

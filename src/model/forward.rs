@@ -2,6 +2,7 @@
 
 use super::ModelError;
 use super::graph::{Activation, Affine, Graph, Node, Op, Program, Shape, Window};
+use super::integer::SYMBOL_MAX;
 use super::layers;
 use crate::backend::conv3d::{Epilogue, Rectifier};
 use crate::backend::elementwise;
@@ -219,17 +220,32 @@ impl<B: Backend> Autoencoder<B> {
         &self.graph
     }
 
-    /// Latents of whole samples, of each the `keep` largest values and of these what is not below `threshold` by
-    /// magnitude; zeros elsewhere. Panics as [`Autoencoder::encode`].
-    pub fn encode_sparse(&self, samples: &[B::Real], keep: Option<usize>, threshold: Option<f64>) -> Vec<B::Real> {
-        let mut z = self.infer(&self.graph.encoder, samples);
-        if let Some(keep) = keep {
-            z = self.backend.keep_largest(&z, self.graph.latent().len(), keep);
-        }
+    /// Latents of whole samples, of each the `keep` largest values; zeros elsewhere. Panics as [`Autoencoder::encode`].
+    pub fn encode_sparse(&self, samples: &[B::Real], keep: Option<usize>) -> Vec<B::Real> {
+        self.backend.download(&self.largest(samples, keep))
+    }
+
+    /// Symbols of these, multiples of `step` of at most [`SYMBOL_MAX`]; 0 where a latent value is below `threshold` by
+    /// magnitude. Panics as [`Autoencoder::encode`].
+    pub fn encode_symbols(
+        &self,
+        samples: &[B::Real],
+        keep: Option<usize>,
+        (threshold, step): (Option<f64>, f64),
+    ) -> Vec<i32> {
+        let mut z = self.largest(samples, keep);
         if let Some(threshold) = threshold {
             z = self.backend.keep_above(&z, threshold);
         }
-        self.backend.download(&z)
+        self.backend.quantize(&z, step, SYMBOL_MAX)
+    }
+
+    fn largest(&self, samples: &[B::Real], keep: Option<usize>) -> B::Buffer {
+        let z = self.infer(&self.graph.encoder, samples);
+        match keep {
+            Some(keep) => self.backend.keep_largest(&z, self.graph.latent().len(), keep),
+            None => z,
+        }
     }
 
     /// Latents of whole samples. Panics if the number of values is not a multiple of the sample (program error).
@@ -244,11 +260,12 @@ impl<B: Backend> Autoencoder<B> {
         self.backend.download(&self.infer(&observer.program, observed))
     }
 
-    /// Hyper-latents of symbols of whole latents. Panics if there is no hyperprior or the number of values is not a multiple of
-    /// the latent (program error).
-    pub fn encode_hyper(&self, symbols: &[B::Real]) -> Vec<B::Real> {
+    /// Symbols of hyper-latents, of width 1, of symbols of whole latents. Panics if there is no hyperprior or the number of
+    /// symbols is not a multiple of the latent (program error).
+    pub fn encode_hyper(&self, symbols: &[i32]) -> Vec<i32> {
         let hyper = self.graph.hyper.as_ref().expect("asked of a model with a hyperprior");
-        self.backend.download(&self.infer(&hyper.encoder, symbols))
+        let w = self.infer_there(&hyper.encoder, self.backend.dequantize(symbols, 1.0));
+        self.backend.quantize(&w, 1.0, SYMBOL_MAX)
     }
 
     /// Samples of whole latents. Panics if the number of values is not a multiple of the latent (program error).
@@ -257,11 +274,16 @@ impl<B: Backend> Autoencoder<B> {
     }
 
     fn infer(&self, program: &Program, values: &[B::Real]) -> B::Buffer {
-        let len = program.input.len();
-        assert!(values.len().is_multiple_of(len), "{} values are not whole inputs of {len}", values.len());
+        self.infer_there(program, self.backend.upload(values))
+    }
+
+    /// Of what is on the device.
+    fn infer_there(&self, program: &Program, values: B::Buffer) -> B::Buffer {
+        let (count, len) = (self.backend.len(&values), program.input.len());
+        assert!(count.is_multiple_of(len), "{count} values are not whole inputs of {len}");
         let tape = Tape::inference(self.backend.clone());
         let params = self.constants(&tape);
-        let x = tape.constant(self.backend.upload(values), batch_shape(values.len() / len, program.input));
+        let x = tape.constant(values, batch_shape(count / len, program.input));
         let y = run(&tape, program, &params, &x);
         y.buffer().clone()
     }

@@ -187,13 +187,6 @@ impl IntegerDecoder {
         cost::inference_bytes(&self.program)
     }
 
-    /// Symbols of latents: round(z / step), saturated at [`SYMBOL_MAX`]; a latent that is not finite becomes 0.
-    #[allow(clippy::cast_possible_truncation)]
-    pub fn symbols(latents: &[f32], step: f64) -> Vec<i32> {
-        let limit = f64::from(SYMBOL_MAX);
-        latents.iter().map(|&z| (f64::from(z) / step).round().clamp(-limit, limit) as i32).collect()
-    }
-
     /// Normalized samples of whole latents of symbols; the same bits everywhere.
     ///
     /// Panics if the number of symbols is not a multiple of the latent, or a symbol exceeds [`SYMBOL_MAX`] (program

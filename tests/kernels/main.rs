@@ -13,6 +13,7 @@ mod layout;
 mod matmul;
 mod norm;
 mod optimize;
+mod quantize;
 mod random;
 mod reduce;
 mod reference;

@@ -112,11 +112,14 @@ fn a_model_that_keeps_some_latents_keeps_the_largest_and_learns_by_these() {
     let want = cpu.download(&cpu.keep_largest(&cpu.upload(&all), 40, 5));
     let kept = of(sparse.clone()).encode(&x);
     assert_eq!(kept, want);
-    assert_eq!(of(dense.clone()).encode_sparse(&x, Some(5), None), want);
+    assert_eq!(of(dense.clone()).encode_sparse(&x, Some(5)), want);
     assert!(kept.chunks(40).all(|z| z.iter().filter(|z| **z != 0.0).count() == 5));
     let threshold = want.iter().map(|z| z.abs()).fold(0.0, f64::max) / 2.0;
-    let above = of(dense).encode_sparse(&x, Some(5), Some(threshold));
-    assert!(above.iter().zip(&want).all(|(a, w)| *a == if w.abs() < threshold { 0.0 } else { *w }));
+    let (step, above) = (threshold / 100.0, |w: &f64| if w.abs() < threshold { 0.0 } else { *w });
+    let symbols =
+        |above: &dyn Fn(&f64) -> f64| want.iter().map(|w| (above(w) / step).round() as i32).collect::<Vec<_>>();
+    assert_eq!(of(dense.clone()).encode_symbols(&x, Some(5), (Some(threshold), step)), symbols(&above));
+    assert_eq!(of(dense).encode_symbols(&x, Some(5), (None, step)), symbols(&|w| *w));
 
     // Derivatives of the sum of squares of the output, by a bias of the encoder: those of kept values alone.
     let tape = Tape::recording(cpu.clone());

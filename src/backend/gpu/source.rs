@@ -45,6 +45,9 @@ pub static RANDOM: Source = source!("random.cu", BOTH);
 /// Sparse latents: the largest of every sample, lists of what is not zero.
 pub static TOPK: Source = source!("topk.cu", BOTH);
 
+/// Latents to symbols and back.
+pub static QUANTIZE: Source = source!("quantize.cu", BOTH);
+
 /// Dense products.
 pub static MATMUL: Source = source!("matmul.cu", BOTH);
 
@@ -64,13 +67,14 @@ pub static NORM: Source = source!("norm.cu", BOTH);
 pub static LATTICE: Source = source!("lattice.cu", DOUBLE);
 
 /// All of them: every one is compiled for every architecture in `tests/kernels`.
-pub static ALL: [&Source; 12] = [
+pub static ALL: [&Source; 13] = [
     &ELEMENTWISE,
     &REDUCE,
     &LAYOUT,
     &OPTIMIZE,
     &RANDOM,
     &TOPK,
+    &QUANTIZE,
     &MATMUL,
     &MATMUL_TENSOR,
     &CONV3D,

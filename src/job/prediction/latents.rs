@@ -56,10 +56,6 @@ impl Scales {
 
 /// Symbols of hyper-latents of symbols of latents.
 pub(super) fn hyper_symbols(encode: &EncodeHyper, latent: Shape, symbols: &[i32]) -> Vec<i32> {
-    let encode = |symbols: &[i32]| {
-        let symbols: Vec<f32> = symbols.iter().map(|&q| q as f32).collect();
-        IntegerDecoder::symbols(&encode(&symbols), 1.0)
-    };
     symbols.chunks(latent.len() * at_once(latent)).flat_map(encode).collect()
 }
 
