@@ -12,12 +12,13 @@ use std::time::Instant;
 use clap::Parser;
 use common::layers::{backbone, others};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
-use sci_hpc::backend::conv3d::{Conv3d, ConvDims};
+use sci_hpc::backend::conv3d::{Conv3d, ConvDims, Epilogue, Rectifier};
 use sci_hpc::backend::elementwise::{Activation, Binary, Elementwise, Gate};
 use sci_hpc::backend::gpu::{Cuda, Driver, Gpu, GpuBuffer, Math};
 use sci_hpc::backend::lattice::{Collision, Fields, Grid, Ground, Lattice, Obstacles, Q, equilibrium};
 use sci_hpc::backend::layout::{Layout, SliceDims};
 use sci_hpc::backend::matmul::{Matmul, MatmulDims};
+use sci_hpc::backend::norm::{BatchNorm, Gdn, Norm};
 use sci_hpc::backend::optimize::{Adam, Moments, Optimize, RmsProp};
 use sci_hpc::backend::reduce::{MiddleDims, Reduce};
 use sci_hpc::backend::{Backend, Buffers};
@@ -95,6 +96,7 @@ where
         drop(copied);
         self.flat(len);
         self.sums(len);
+        self.norms(len);
         self.wind();
         self.dense();
         if self.arguments.device == "cuda" {
@@ -185,7 +187,26 @@ where
                 drop(gpu.sum_middle(&of, &dims));
             });
         }
+        let dims = MiddleDims { outer: 1, middle: len / 16, inner: 16 };
+        let short = gpu.upload(&[0.5; 16]);
+        self.moves("mul_middle", 8 * len, &|| drop(gpu.mul_middle(&x, &short, &dims)));
+        self.moves("dot_middle", 8 * len, &|| drop(gpu.dot_middle(&x, &x, &dims)));
         self.moves("gate_sum", 12 * len, &|| drop(gpu.gate_sum(&x, &x, &x, 16)));
+    }
+
+    /// Normalizations; of GDN what passes through memory, though with many channels it computes as long.
+    fn norms(&self, len: usize) {
+        let (gpu, x) = (&self.gpu, self.gpu.upload(&vec![0.5; len]));
+        for c in [16, 64] {
+            let [beta, gamma] = [c, c * c].map(|len| gpu.upload(&vec![0.1; len]));
+            let gdn = Gdn { x: &x, beta: &beta, gamma: &gamma, inverse: false };
+            self.moves(&format!("gdn {c}"), 8 * len, &|| drop(gpu.gdn(&gdn)));
+            self.moves(&format!("gdn derivatives {c}"), 36 * len, &|| drop(gpu.gdn_grad(&gdn, &x)));
+            let norm = BatchNorm { x: &x, mean: &beta, root: &beta, scale: &beta };
+            self.moves(&format!("moments {c}"), 8 * len, &|| drop(gpu.moments(&x, c, 1e-5)));
+            self.moves(&format!("batch_norm {c}"), 8 * len, &|| drop(gpu.batch_norm(&norm, &beta)));
+            self.moves(&format!("batch_norm derivatives {c}"), 24 * len, &|| drop(gpu.batch_norm_grad(&norm, &x)));
+        }
     }
 
     /// Steps of the wind of a quiet slab, smaller and larger than the caches.
@@ -231,6 +252,12 @@ where
         let w = gpu.upload(&vec![0.25; volume(dims.kernel) * dims.c_in * dims.c_out]);
         let y = gpu.upload(&vec![0.125; dims.n * volume(dims.output) * dims.c_out]);
         let flops = dims.flops() as f64;
+        let slope = gpu.upload(&vec![0.25; *c_out]);
+        let bias = Some(&slope);
+        let then = Epilogue { bias, residual: Some(&y), rectifier: Some(Rectifier::Prelu(&slope)) };
+        self.computes(&format!("conv3d forward, residual, prelu {layer}"), flops, &|| {
+            drop(gpu.conv3d_forward_then(&x, &w, (&then, true), dims));
+        });
         let work: [(&str, &dyn Fn()); 3] = [
             ("forward", &|| drop(gpu.conv3d_forward(&x, &w, None, dims))),
             ("input_grad", &|| drop(gpu.conv3d_input_grad(&y, &w, None, dims))),

@@ -145,6 +145,17 @@ __device__ __forceinline__ void for_channels(u64 len, u32 channels, Load load, S
     for_elements(len, load, [&](u32 j, u64 i) { store(j, i, modulo(i, channels)); });
 }
 
+// From the sums of every channel and those of squares around its mean; the statistic is mean and unbiased variance, one row each.
+KERNEL(256, moments)
+(In<REAL> sums, In<REAL> squares, REAL part, REAL unbiased, REAL epsilon, Out<REAL> mean, Out<REAL> inverse_root,
+ Out<REAL> statistic, u64 len) {
+    for_elements(len, [](u32, u64) {}, [&](u32, u64 c) {
+        const REAL m = sums[c] * part, variance = squares[c] * part;
+        mean[c] = m, inverse_root[c] = 1 / root(variance + epsilon);
+        statistic[c] = m, statistic[len + c] = variance * unbiased;
+    });
+}
+
 // y = (x - mean) (scale root) + shift
 KERNEL(256, batch_norm)
 (In<REAL> x, u32 channels, In<REAL> mean, In<REAL> root, In<REAL> scale, In<REAL> shift, Out<REAL> y, u64 len) {

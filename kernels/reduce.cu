@@ -137,10 +137,11 @@ KERNEL(256, add_middle)(In<REAL> x, In<REAL> y, u64 block, u64 inner, Out<REAL> 
 }
 
 // What batch norm sums (src/backend/norm), channels innermost and nothing outside, so that a thread has one channel: squares of
-// the distance from the mean, and y times the normalized x.
-KERNEL(256, sum_around)(In<REAL> x, In<REAL> mean, Plan plan, Out<double> partials, Out<REAL> sums) {
+// the distance from the mean, sum x part, and y times the normalized x.
+KERNEL(256, sum_around)
+(In<REAL> x, In<REAL> channel_sums, REAL part, Plan plan, Out<double> partials, Out<REAL> sums) {
     const Place at = place(plan);
-    const REAL center = at.inside ? mean[at.start] : 0;
+    const REAL center = at.inside ? channel_sums[at.start] * part : 0;
     sum_rows(plan, partials, sums, [&](u64 i) {
         const REAL d = x[i] - center;
         return (double)(d * d);

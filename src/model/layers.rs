@@ -32,12 +32,7 @@ pub(super) fn batch_norm<B: Backend>(
     params: &[Var<B>],
     x: &Var<B>,
 ) -> (Var<B>, Var<B>) {
-    let c = x.shape().channels();
-    let count = (x.shape().count() / c) as f64;
-    let [y, mean, variance] = tape.batch_norm(x, (&params[norm.scale], &params[norm.shift]), norm.epsilon);
-    let unbiased = tape.scale(&variance, count / (count - 1.0).max(1.0));
-    let rows = [mean, unbiased].map(|row| tape.reshape(&row, [1, c]));
-    (y, tape.concat(&rows.each_ref(), 0))
+    tape.batch_norm(x, (&params[norm.scale], &params[norm.shift]), norm.epsilon)
 }
 
 /// Batch norm of x `(n, d, h, w, c)` by the running statistics: one factor and one shift per channel.

@@ -7,7 +7,7 @@ use super::ops::Op;
 use super::{Node, Tape, Var};
 use crate::backend::Backend;
 use crate::backend::elementwise::Activation;
-use crate::backend::norm::{BatchNorm, Gdn};
+use crate::backend::norm::{BatchNorm, Gdn, Moments};
 
 impl<B: Backend> Tape<B> {
     /// Generalized divisive normalization of x `(.., c)`: x s^(-1/2), or x s^(1/2) where `inverse`, by the sums over channels
@@ -29,21 +29,18 @@ impl<B: Backend> Tape<B> {
         self.mul(x, &self.reshape(&norm, x.shape))
     }
 
-    /// Batch norm of x `(.., c)` by its own mean and variance, which come second and third without a past, `(c)`; scale and
-    /// shift `(c)` (Ioffe & Szegedy 2015). Of a single position the variance is 0.
-    pub fn batch_norm(&self, x: &Var<B>, (scale, shift): (&Var<B>, &Var<B>), epsilon: f64) -> [Var<B>; 3] {
+    /// Batch norm of x `(.., c)` by its own mean and variance; scale and shift `(c)` (Ioffe & Szegedy 2015). Mean and unbiased
+    /// variance `(2, c)` come second, without a past. Of a single position the variance is 0.
+    pub fn batch_norm(&self, x: &Var<B>, (scale, shift): (&Var<B>, &Var<B>), epsilon: f64) -> (Var<B>, Var<B>) {
         let c = x.shape.channels();
         let fits = scale.shape.count() == c && shift.shape.count() == c;
         assert!(fits, "batch_norm of {} by {} and {}", x.shape, scale.shape, shift.shape);
-        let part = c as f64 / x.shape.count() as f64;
-        let mean = self.scale(&self.sum_to(&x.detached(), [c]), part);
-        let squares = self.constant(self.backend.sum_around(&x.buffer, &mean.buffer), [c]);
-        let variance = self.scale(&squares, part);
-        let root = self.inverse_root(&self.affine(&variance, 1.0, epsilon));
-        let norm = BatchNorm { x: &x.buffer, mean: &mean.buffer, root: &root.buffer, scale: &scale.buffer };
+        let Moments { mean, root, statistic } = self.backend.moments(&x.buffer, c, epsilon);
+        let norm = BatchNorm { x: &x.buffer, mean: &mean, root: &root, scale: &scale.buffer };
         let y = self.backend.batch_norm(&norm, &shift.buffer);
-        let inputs = [x, scale, shift, &mean, &root];
-        [self.record(Op::BatchNorm { epsilon }, &inputs, y, x.shape), mean, variance]
+        let [mean, root] = [mean, root].map(|values| self.constant(values, [c]));
+        let y = self.record(Op::BatchNorm { epsilon }, &[x, scale, shift, &mean, &root], y, x.shape);
+        (y, self.constant(statistic, [2, c]))
     }
 
     /// What the first of [`Tape::batch_norm`] is.
@@ -59,6 +56,18 @@ impl<B: Backend> Tape<B> {
     /// 1 / sqrt(x)
     pub fn inverse_root(&self, x: &Var<B>) -> Var<B> {
         self.activate(Activation::Recip, &self.activate(Activation::Sqrt, x))
+    }
+
+    /// What of the cotangent of max(x, bound) reaches x: all where x is not below, else what is negative.
+    pub(super) fn lower_bound_rule(&self, x: &Var<B>, bound: f64, y_bar: &Var<B>) -> Var<B> {
+        if !self.is_recording() {
+            return self.constant(self.backend.lower_bound_grad(&x.buffer, &y_bar.buffer, bound), x.shape);
+        }
+        // below > 0 ? 0 : y_bar, and below > 0 ? min(y_bar, 0) : 0
+        let below = self.affine(&x.detached(), -1.0, bound);
+        let (zero, one) = (self.zeros([1]), self.affine(&self.zeros([1]), 0.0, 1.0));
+        let falling = self.scale(&self.activate(Activation::Relu, &self.scale(y_bar, -1.0)), -1.0);
+        self.add(&self.gate(&below, &one, (y_bar, 0.0)), &self.gate(&below, &zero, (&falling, 1.0)))
     }
 
     /// The contributions of the cotangent of a fused op's result to those of its inputs; `None` of other ops, which have a rule

@@ -30,16 +30,7 @@ impl<B: Backend> Tape<B> {
             (&Op::Gate { positive }, _) => self.gate(&x(0), &x(1), (y_bar, positive)),
             (Op::GateSum, _) => self.gate(&x(0), y_bar, (&x(3 - i), 0.0)),
 
-            (&Op::LowerBound { bound }, _) if !self.is_recording() => {
-                self.constant(self.backend().lower_bound_grad(&x(0).buffer, &y_bar.buffer, bound), shape)
-            }
-            (&Op::LowerBound { bound }, _) => {
-                // below > 0 ? 0 : y_bar, and below > 0 ? min(y_bar, 0) : 0
-                let below = self.affine(&x(0).detached(), -1.0, bound);
-                let (zero, one) = (self.zeros([1]), self.affine(&self.zeros([1]), 0.0, 1.0));
-                let falling = self.scale(&self.activate(Activation::Relu, &self.scale(y_bar, -1.0)), -1.0);
-                self.add(&self.gate(&below, &one, (y_bar, 0.0)), &self.gate(&below, &zero, (&falling, 1.0)))
-            }
+            (&Op::LowerBound { bound }, _) => self.lower_bound_rule(&x(0), bound, y_bar),
 
             (&Op::SumMiddle(dims), _) => self.reshape(&self.expand_middle(y_bar, dims), shape),
             (&Op::ExpandMiddle(dims), _) => self.reshape(&self.sum_middle(y_bar, dims), shape),

@@ -39,7 +39,7 @@ fn fused_ops_equal_their_composition() {
     let norms = [
         (tape.gdn(&x, weights, false), tape.gdn_of_ops(&x, weights, false)),
         (tape.gdn(&x, weights, true), tape.gdn_of_ops(&x, weights, true)),
-        (tape.batch_norm(&x, (&scale, &slope), 1e-3)[0].clone(), tape.batch_norm_of_ops(&x, (&scale, &slope), 1e-3)),
+        (tape.batch_norm(&x, (&scale, &slope), 1e-3).0, tape.batch_norm_of_ops(&x, (&scale, &slope), 1e-3)),
     ];
     for (fused, composed) in pairs.into_iter().chain(norms) {
         assert_close(&tape.download(&fused), &tape.download(&composed), 1e-14, 1e-14);

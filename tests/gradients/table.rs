@@ -266,10 +266,7 @@ fn norm() -> Vec<Case> {
             });
             cases.push(Case { positive: true, fused: true, ..gdn });
         }
-        let norm = case("norm batch", &[dims, &[c], &[c]], |t, x| {
-            let [y, ..] = t.batch_norm(&x[0], (&x[1], &x[2]), 0.1);
-            y
-        });
+        let norm = case("norm batch", &[dims, &[c], &[c]], |t, x| t.batch_norm(&x[0], (&x[1], &x[2]), 0.1).0);
         cases.push(Case { fused: true, ..norm });
     }
     cases

@@ -28,6 +28,7 @@ on_every_device!(
     derivatives_of_gdn_are_those_of_the_definition,
     gdn_of_views_is_that_of_copies,
     batch_norm_is_its_definition,
+    moments_are_their_definitions,
     derivatives_of_batch_norm_are_those_of_the_definition,
 );
 
@@ -117,10 +118,22 @@ fn batch_norm_is_its_definition<B: Norm>(device: &B) {
             (0..xs.len()).map(|e| (xs[e] - means[e % c]) * roots[e % c] * scales[e % c] + shifts[e % c]).collect();
         let norm = BatchNorm { x: &x, mean: &mean, root: &root, scale: &scale };
         assert_close(&values(device, &device.batch_norm(&norm, &shift)), &want, 16.0 * roundoff::<B>(), 0.0);
-        let mut squares = vec![0.0; c];
-        xs.iter().enumerate().for_each(|(e, x)| squares[e % c] += (x - means[e % c]).powi(2));
-        let got = values(device, &device.sum_around(&x, &mean));
-        assert_close(&got, &squares, 1e-15 * positions as f64 + 1e-300, 1e-13 + 8.0 * roundoff::<B>());
+    }
+}
+
+fn moments_are_their_definitions<B: Norm>(device: &B) {
+    for [positions, c] in EXTENTS.into_iter().filter(|&[positions, _]| positions > 0) {
+        let (x, xs) = arguments(device, &noise(1, positions * c).iter().map(|v| v + 2.0).collect::<Vec<f64>>());
+        let (mut means, mut variances) = (vec![0.0; c], vec![0.0; c]);
+        xs.iter().enumerate().for_each(|(e, x)| means[e % c] += x / positions as f64);
+        xs.iter().enumerate().for_each(|(e, x)| variances[e % c] += (x - means[e % c]).powi(2) / positions as f64);
+        let roots: Vec<f64> = variances.iter().map(|v| 1.0 / (v + 0.1).sqrt()).collect();
+        let unbiased = variances.iter().map(|v| v * positions as f64 / (positions.max(2) - 1) as f64);
+        let statistic: Vec<f64> = means.iter().copied().chain(unbiased).collect();
+        let got = device.moments(&x, c, 0.1);
+        for (got, want) in [(got.mean, means), (got.root, roots), (got.statistic, statistic)] {
+            assert_close(&values(device, &got), &want, 1e-13, 1e-13 + 32.0 * roundoff::<B>());
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{BatchNorm, Gdn, Norm};
+use super::{BatchNorm, Gdn, Moments, Norm, parts};
 use crate::backend::chunk::{for_chunks, sum_channels, tile, vectorized};
 use crate::backend::matmul::{Matmul, MatmulDims};
 use crate::backend::product::{Gather, PANEL_REGISTERS, Rows, pack_panels};
@@ -94,9 +94,12 @@ impl<R: Real> Norm for Cpu<R> {
         [x_bar, beta_bar, gamma_bar]
     }
 
-    fn sum_around(&self, x: &Self::Buffer, mean: &Self::Buffer) -> Self::Buffer {
-        let centers = &tile(mean)[..];
-        self.channel_sums(x.len(), mean.len(), |range, sums| {
+    fn moments(&self, x: &Self::Buffer, channels: usize, epsilon: f64) -> Moments<Self::Buffer> {
+        let [part, unbiased] = parts(x.len(), channels).map(R::from_f64);
+        let sums = self.sum_middle(x, &MiddleDims { outer: 1, middle: x.len() / channels, inner: channels });
+        let mean: Vec<R> = sums.iter().map(|&sum| sum * part).collect();
+        let centers = &tile(&mean)[..];
+        let squares = self.channel_sums(x.len(), channels, |range, sums| {
             let x = &x[range];
             vectorized(move || {
                 for x in x.chunks(sums.len()) {
@@ -105,7 +108,11 @@ impl<R: Real> Norm for Cpu<R> {
                     }
                 }
             });
-        })
+        });
+        let variance: Vec<R> = squares.iter().map(|&sum| sum * part).collect();
+        let root = variance.iter().map(|&v| R::ONE / (v + R::from_f64(epsilon)).sqrt()).collect();
+        let statistic = mean.iter().copied().chain(variance.iter().map(|&v| v * unbiased)).collect();
+        Moments { mean: self.wrap(mean), root: self.wrap(root), statistic: self.wrap(statistic) }
     }
 
     fn batch_norm(&self, norm: &BatchNorm<'_, Self::Buffer>, shift: &Self::Buffer) -> Self::Buffer {

@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::{BatchNorm, Gdn, Norm};
+use super::{BatchNorm, Gdn, Moments, Norm};
 use crate::backend::gpu::source::{MATMUL, NORM};
 use crate::backend::gpu::split::{PartSums, TILE_THREADS, parts};
 use crate::backend::gpu::{Argument, Driver, Element, Gpu, GpuBuffer, Grid};
@@ -87,8 +87,16 @@ impl<D: Driver, R: Element> Norm for Gpu<D, R> {
         [x_bar, beta_bar, gamma_bar]
     }
 
-    fn sum_around(&self, x: &Self::Buffer, mean: &Self::Buffer) -> Self::Buffer {
-        self.sums("sum_around", &[x.read(), mean.read()], &positions(x.len(), mean.len()))
+    fn moments(&self, x: &Self::Buffer, channels: usize, epsilon: f64) -> Moments<Self::Buffer> {
+        let ([part, unbiased], dims) = (super::parts(x.len(), channels).map(R::argument), positions(x.len(), channels));
+        let sums = self.sum_middle(x, &dims);
+        let squares = self.sums("sum_around", &[x.read(), sums.read(), part.clone()], &dims);
+        let [mean, root] = [(); 2].map(|()| self.take(channels));
+        let statistic = self.take(2 * channels);
+        let read = [sums.read(), squares.read(), part, unbiased, R::argument(epsilon)];
+        let written = [mean.write(), root.write(), statistic.write()];
+        self.launch_flat(&NORM, "moments", channels, &[&read[..], &written].concat());
+        Moments { mean, root, statistic }
     }
 
     fn batch_norm(&self, norm: &BatchNorm<'_, Self::Buffer>, shift: &Self::Buffer) -> Self::Buffer {

@@ -34,6 +34,17 @@ pub struct BatchNorm<'a, T> {
     pub scale: &'a T,
 }
 
+/// What batch norm needs of the values of a channel.
+#[derive(Debug)]
+pub struct Moments<T> {
+    /// Mean `(c)`.
+    pub mean: T,
+    /// 1 / sqrt(variance + epsilon) `(c)`, the variance over all positions.
+    pub root: T,
+    /// Mean and unbiased variance `(2, c)`; of a single position 0.
+    pub statistic: T,
+}
+
 /// Normalizations.
 pub trait Norm: Buffers {
     /// y
@@ -41,10 +52,17 @@ pub trait Norm: Buffers {
     /// Of a cotangent of y: x_bar, beta_bar, gamma_bar.
     fn gdn_grad(&self, gdn: &Gdn<'_, Self::Buffer>, y_bar: &Self::Buffer) -> [Self::Buffer; 3];
 
-    /// Sums of (x - mean)^2 per channel: the variance times the number of positions.
-    fn sum_around(&self, x: &Self::Buffer, mean: &Self::Buffer) -> Self::Buffer;
+    /// Of x `(.., channels)`, which has values; squares are those of the distances from the mean.
+    fn moments(&self, x: &Self::Buffer, channels: usize, epsilon: f64) -> Moments<Self::Buffer>;
     /// y
     fn batch_norm(&self, norm: &BatchNorm<'_, Self::Buffer>, shift: &Self::Buffer) -> Self::Buffer;
     /// Of a cotangent of y, where mean and variance are those of x: x_bar, scale_bar, shift_bar.
     fn batch_norm_grad(&self, norm: &BatchNorm<'_, Self::Buffer>, y_bar: &Self::Buffer) -> [Self::Buffer; 3];
+}
+
+/// 1 / n and n / (n - 1) of the n positions of `len` values; 1 of a single one.
+fn parts(len: usize, channels: usize) -> [f64; 2] {
+    assert!(len > 0 && len.is_multiple_of(channels), "{len} values of {channels} channels");
+    let n = (len / channels) as f64;
+    [1.0 / n, n / (n - 1.0).max(1.0)]
 }
