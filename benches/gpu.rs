@@ -201,7 +201,7 @@ where
             let [beta, gamma] = [c, c * c].map(|len| gpu.upload(&vec![0.1; len]));
             let gdn = Gdn { x: &x, beta: &beta, gamma: &gamma, inverse: false };
             self.moves(&format!("gdn {c}"), 8 * len, &|| drop(gpu.gdn(&gdn)));
-            self.moves(&format!("gdn derivatives {c}"), 36 * len, &|| drop(gpu.gdn_grad(&gdn, &x)));
+            self.moves(&format!("gdn derivatives {c}"), 44 * len, &|| drop(gpu.gdn_grad(&gdn, &x, true)));
             let norm = BatchNorm { x: &x, mean: &beta, root: &beta, scale: &beta };
             self.moves(&format!("moments {c}"), 8 * len, &|| drop(gpu.moments(&x, c, 1e-5)));
             self.moves(&format!("batch_norm {c}"), 8 * len, &|| drop(gpu.batch_norm(&norm, &beta)));
@@ -211,6 +211,9 @@ where
 
     /// Steps of the wind of a quiet slab, smaller and larger than the caches.
     fn wind(&self) {
+        if !"lattice advance".contains(&self.arguments.only) {
+            return;
+        }
         let gpu = self.gpu.double();
         let grids: &[[usize; 3]] =
             if self.arguments.device == "cuda" { &[[91, 85, 32], [364, 340, 128]] } else { &[[9, 8, 3]] };

@@ -137,7 +137,7 @@ KERNEL(256, add_middle)(In<REAL> x, In<REAL> y, u64 block, u64 inner, Out<REAL> 
 }
 
 // What batch norm sums (src/backend/norm), channels innermost and nothing outside, so that a thread has one channel: squares of
-// the distance from the mean, sum x part, and y times the normalized x.
+// the distance from the mean (the sum times `part`), and y times the normalized x.
 KERNEL(256, sum_around)
 (In<REAL> x, In<REAL> channel_sums, REAL part, Plan plan, Out<double> partials, Out<REAL> sums) {
     const Place at = place(plan);

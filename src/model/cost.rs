@@ -85,6 +85,8 @@ fn between(program: &Program, i: usize) -> [u64; 3] {
         Op::Gdn(_) => [0, 0, 2 * to],
         // The second factor is read again too; one per channel or per point is small.
         Op::Multiply if program.shape(node.inputs[1]).len() as u64 == to => [0, to, 0],
+        // By running statistics: scaled.
+        Op::BatchNorm(_) => [to, 0, 0],
         // The product; the sum so far.
         Op::Dense(affine) if affine.bias.is_some() => [to, 0, 0],
         Op::Add if node.inputs.len() > 2 => [to, 0, 0],

@@ -71,14 +71,14 @@ impl<B: Backend> Tape<B> {
     }
 
     /// The contributions of the cotangent of a fused op's result to those of its inputs; `None` of other ops, which have a rule
-    /// for each input.
-    pub(super) fn joint_rule(&self, node: &Node<B>, y_bar: &Var<B>) -> Option<Vec<Var<B>>> {
+    /// for each input. `asked`: the inputs that lead to what derivatives are taken by.
+    pub(super) fn joint_rule(&self, node: &Node<B>, y_bar: &Var<B>, asked: &[bool]) -> Option<Vec<Var<B>>> {
         let arguments = match node.op {
             Op::Gdn { .. } | Op::BatchNorm { .. } => 3,
             _ => return None,
         };
         let x: Vec<Var<B>> = node.inputs.iter().map(|input| input.var()).collect();
-        if self.recording.get() {
+        if self.is_recording() {
             // Seen again under other names, so that the derivative is that of this op alone.
             let again: Vec<Var<B>> = x[..arguments].iter().map(|x| self.alias(x)).collect();
             let y = match node.op {
@@ -89,13 +89,15 @@ impl<B: Backend> Tape<B> {
             return Some(self.grad(&y, Some(y_bar), &again.iter().collect::<Vec<_>>()));
         }
         let buffer = |i: usize| &x[i].buffer;
-        let gradients = match node.op {
+        let gradients: Vec<B::Buffer> = match node.op {
             Op::Gdn { inverse } => {
-                self.backend.gdn_grad(&Gdn { x: buffer(0), beta: buffer(1), gamma: buffer(2), inverse }, &y_bar.buffer)
+                let gdn = Gdn { x: buffer(0), beta: buffer(1), gamma: buffer(2), inverse };
+                let (x_bar, params) = self.backend.gdn_grad(&gdn, &y_bar.buffer, asked[1] || asked[2]);
+                std::iter::once(x_bar).chain(params.into_iter().flatten()).collect()
             }
             _ => {
                 let norm = BatchNorm { x: buffer(0), mean: buffer(3), root: buffer(4), scale: buffer(1) };
-                self.backend.batch_norm_grad(&norm, &y_bar.buffer)
+                self.backend.batch_norm_grad(&norm, &y_bar.buffer).into()
             }
         };
         let of = |(gradient, x): (B::Buffer, &Var<B>)| self.constant(gradient, x.shape);

@@ -4,7 +4,8 @@
 //! 1. a backend kernel (check-list in `backend/mod.rs`);
 //! 2. a variant of [`Op`] and, in [`Op::reads`], which inputs its rule needs;
 //! 3. a method of [`Tape`] here: assert the shapes, call the kernel, `record`;
-//! 4. its rule in `vjp.rs`, written with ops of the set; if that needs a new op, that one too;
+//! 4. its rule in `vjp.rs`, written with ops of the set; if that needs a new op, that one too; of an op that is a composition
+//!    of others, with a kernel for its derivative, in `fused.rs`;
 //! 5. a row in the table of `tests/gradients` (a test fails without it): finite difference, adjoint, second order.
 
 use super::{Shape, Tape, Var};

@@ -16,7 +16,7 @@ impl<B: Backend> Tape<B> {
     ///
     /// Panics if `seed` has another shape, or is missing although `out` is not a scalar, and on an inference tape.
     pub fn grad(&self, out: &Var<B>, seed: Option<&Var<B>>, wrt: &[&Var<B>]) -> Vec<Var<B>> {
-        assert!(self.recording.get(), "an inference tape has no derivatives");
+        assert!(self.is_recording(), "an inference tape has no derivatives");
         let mut found: Vec<Option<Var<B>>> = vec![None; wrt.len()];
         let visit = |tape: &Self, id: usize| tape.nodes.borrow()[id].clone();
         self.sweep((out, seed), wrt, visit, &mut |i, gradient| found[i] = Some(gradient));
@@ -79,7 +79,9 @@ impl<B: Backend> Tape<B> {
         for id in (0..=end).rev().filter(|&id| plan.on_path[id]).collect::<Vec<_>>() {
             let node = visit(self, id);
             let cotangent = cotangents[id].take();
-            let joint = cotangent.as_ref().and_then(|y_bar| self.joint_rule(&node, y_bar));
+            let asked: Vec<bool> =
+                node.inputs.iter().map(|input| input.node.is_some_and(|to| plan.on_path[to])).collect();
+            let joint = cotangent.as_ref().and_then(|y_bar| self.joint_rule(&node, y_bar, &asked));
             // Last input first: weights come after the argument, and their gradient may travel while that of the
             // argument is computed.
             for (i, input) in node.inputs.iter().enumerate().rev() {
@@ -120,7 +122,7 @@ impl<B: Backend> Tape<B> {
     fn add_to(&self, sum: &mut Option<Var<B>>, part: Var<B>) {
         *sum = Some(match sum.take() {
             None => part,
-            Some(old) if self.recording.get() => self.add(&old, &part),
+            Some(old) if self.is_recording() => self.add(&old, &part),
             Some(mut old) => {
                 self.backend.accumulate(&mut old.buffer, &part.buffer);
                 old

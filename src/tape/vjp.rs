@@ -1,6 +1,7 @@
 //! One rule per op: the contribution of the cotangent of a result to the cotangent of one input.
 //!
-//! Every rule is written with ops of the set, so it can itself be differentiated.
+//! Every rule is written with ops of the set, so it can itself be differentiated; where it is not to be, those of `fused.rs` are
+//! kernels.
 
 use super::ops::Op;
 use super::{Input, Node, Tape, Var};

@@ -88,7 +88,7 @@ macro_rules! on_tensor_cores {
             }
             #[test]
             #[ignore = "needs a GPU: scripts/check-gpu"]
-            fn cuda() {
+            fn cuda_f32() {
                 for math in crate::TENSOR_MATH {
                     super::$check(&crate::Gpu::new(crate::cuda::<f32>().driver().clone(), math));
                 }

@@ -17,7 +17,7 @@ impl<R: Real> Conv3d for Cpu<R> {
         dims: &ConvDims,
     ) -> Finished<Self::Buffer> {
         dims.check([Some(x.len()), Some(w.len()), None]);
-        assert!(then.bias.is_none_or(|b| b.len() == dims.c_out), "bias of {} channels", dims.c_out);
+        then.check(dims.c_out, dims.lens()[2], |values| values.len());
         let product = Gathered {
             phases: vec![Phase::forward(dims)],
             grid: Grid { values: x, channels: dims.c_in },
@@ -36,7 +36,7 @@ impl<R: Real> Conv3d for Cpu<R> {
         dims: &ConvDims,
     ) -> Finished<Self::Buffer> {
         dims.check([None, Some(w.len()), Some(y_bar.len())]);
-        assert!(then.bias.is_none_or(|b| b.len() == dims.c_in), "bias of {} channels", dims.c_in);
+        then.check(dims.c_in, dims.lens()[0], |values| values.len());
         let product = Gathered {
             phases: Phase::input_grad(dims),
             grid: Grid { values: y_bar, channels: dims.c_out },

@@ -173,13 +173,13 @@ impl<D: Driver, R: Element> Gpu<D, R> {
             ..Shape::new(dims, input_grad)
         };
         let len = dims.n * volume(result) * columns;
-        let (shape, then, before) = self.epilogue(shape, (then, keep), (len, w));
-        let of_sums = [&[Argument::record(&shape)], &then[..]].concat();
+        let (shape, epilogue, before) = self.epilogue(shape, (then, keep), (len, w));
+        let of_sums = [&[Argument::record(&shape)], &epilogue[..]].concat();
         let sums = PartSums { source: &CONV3D, name: "conv3d_sum_parts", then: &of_sums };
         let value = self.in_parts((parts, len), &sums, |out| {
             let blocks = Grid { blocks: [down, across, parts * phases], threads: TILE_THREADS };
             let operands = [Argument::record(&shape), grid.read(), w.read()];
-            self.launch(source, name, blocks, &[&operands[..], &then, &[out.write()]].concat());
+            self.launch(source, name, blocks, &[&operands[..], &epilogue, &[out.write()]].concat());
         });
         Finished { before: (shape.keep == 1).then_some(before), value }
     }
@@ -194,10 +194,8 @@ impl<D: Driver, R: Element> Gpu<D, R> {
     ) -> (Shape, [Argument; 5], GpuBuffer<D, R>) {
         let &Epilogue { bias, residual, ref rectifier } = then;
         let channels = shape.channels_out as usize;
-        assert!(bias.is_none_or(|b| b.len() == channels), "bias of {channels} channels");
-        assert!(residual.is_none_or(|r| r.len() == len), "a residual of {len} values");
+        then.check(channels, len, GpuBuffer::len);
         let slope = if let Some(Rectifier::Prelu(slope)) = *rectifier { Some(slope) } else { None };
-        assert!(slope.is_none_or(|s| [1, channels].contains(&s.len())), "slopes of {channels} channels");
         let (code, a) = rectifier.as_ref().map_or((0, 0.0), Rectifier::code);
         let keep = keep && rectifier.is_some();
         let before = self.take(if keep { len } else { 0 });
@@ -253,8 +251,8 @@ impl<D: Driver, R: Element> Conv3d for Gpu<D, R> {
             quads: quads.map(u32::from),
             ..Shape::new(dims, false)
         };
-        let (shape, then, _before) = self.epilogue(shape, (&Epilogue::biased(None), false), (0, x));
-        let of_sums = [&[Argument::record(&shape)], &then[..]].concat();
+        let (shape, nothing, _before) = self.epilogue(shape, (&Epilogue::biased(None), false), (0, x));
+        let of_sums = [&[Argument::record(&shape)], &nothing[..]].concat();
         let sums = PartSums { source: &CONV3D, name: "conv3d_sum_parts", then: &of_sums };
         self.in_parts((parts, rows * columns), &sums, |out| {
             let blocks = Grid { blocks: [down, across, parts], threads: TILE_THREADS };

@@ -43,15 +43,19 @@ impl ConvDims {
         2 * self.n as u64 * volume(self.output) * volume(self.kernel) * self.c_in as u64 * self.c_out as u64
     }
 
-    /// Panics unless x, w and y, where they are given, have so many elements.
-    fn check(&self, lens: [Option<usize>; 3]) {
+    /// Elements of x, w and y.
+    fn lens(&self) -> [usize; 3] {
         let volume = |g: [usize; 3]| g.iter().product::<usize>();
-        let expected = [
+        [
             self.n * volume(self.input) * self.c_in,
             volume(self.kernel) * self.c_in * self.c_out,
             self.n * volume(self.output) * self.c_out,
-        ];
-        for ((found, len), name) in lens.into_iter().zip(expected).zip(["x", "w", "y"]) {
+        ]
+    }
+
+    /// Panics unless x, w and y, where they are given, have so many elements.
+    fn check(&self, lens: [Option<usize>; 3]) {
+        for ((found, len), name) in lens.into_iter().zip(self.lens()).zip(["x", "w", "y"]) {
             assert!(found.is_none_or(|found| found == len), "{name} of {self:?} must have {len} elements");
         }
     }
@@ -82,6 +86,24 @@ pub enum Rectifier<'a, T> {
     Fixed(Activation),
     /// x > 0: x, else slope x; one slope per channel, or one.
     Prelu(&'a T),
+}
+
+impl<T> Epilogue<'_, T> {
+    /// Panics unless a bias has so many values, a residual so many, and the activation is one that can be here.
+    fn check(&self, channels: usize, values: usize, len: impl Fn(&T) -> usize) {
+        assert!(self.bias.is_none_or(|bias| len(bias) == channels), "bias of {channels} channels");
+        assert!(self.residual.is_none_or(|residual| len(residual) == values), "a residual of {values} values");
+        match self.rectifier {
+            Some(Rectifier::Prelu(slope)) => {
+                assert!([1, channels].contains(&len(slope)), "slopes of {channels} channels")
+            }
+            Some(Rectifier::Fixed(f)) => {
+                let fits = matches!(f, Activation::Relu | Activation::LeakyRelu { .. } | Activation::Elu { .. });
+                assert!(fits, "{f:?} is not the identity above 0");
+            }
+            None => {}
+        }
+    }
 }
 
 /// The result of a contraction with an [`Epilogue`].

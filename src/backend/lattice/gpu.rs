@@ -9,7 +9,7 @@ use crate::backend::gpu::{Argument, Driver, Gpu, GpuBuffer, Grid as Launch};
 /// Threads of a block that collides: few, for each needs about half of the registers that it can have.
 const THREADS: usize = 128;
 
-/// Values that go to the GPU together when a field is handed over: the driver keeps locked memory of that size.
+/// Values of a field that go to the GPU or come from it together: the driver keeps locked memory of that size.
 const PIECE: usize = 1 << 20;
 
 /// `Slab` of kernels/lattice.cu.
@@ -125,7 +125,10 @@ impl<D: Driver> Lattice for Gpu<D, f64> {
     }
     fn on_host<'a>(&self, buffer: &'a Self::Buffer, room: &'a mut Vec<f64>) -> &'a [f64] {
         room.resize(buffer.len(), 0.0);
-        self.download_into(buffer, room);
+        for (i, piece) in room.chunks_mut(PIECE).enumerate() {
+            let start = i * PIECE;
+            self.download_into(&self.view(buffer, start..start + piece.len()), piece);
+        }
         room
     }
     fn write(&self, buffer: &mut Self::Buffer, start: usize, values: &[f64]) {

@@ -62,7 +62,12 @@ impl<R: Real> Norm for Cpu<R> {
         self.wrap(y)
     }
 
-    fn gdn_grad(&self, gdn: &Gdn<'_, Self::Buffer>, y_bar: &Self::Buffer) -> [Self::Buffer; 3] {
+    fn gdn_grad(
+        &self,
+        gdn: &Gdn<'_, Self::Buffer>,
+        y_bar: &Self::Buffer,
+        asked: bool,
+    ) -> (Self::Buffer, Option<[Self::Buffer; 2]>) {
         let (c, inverse, len) = (gdn.beta.len(), gdn.inverse, gdn.x.len());
         gdn.check();
         assert!(y_bar.len() == len, "{} cotangents of {len} values", y_bar.len());
@@ -87,11 +92,14 @@ impl<R: Real> Norm for Cpu<R> {
             });
         });
         let [x_bar, sums_bar, squares] = [x_bar, sums_bar, squares].map(|values| self.wrap(values));
+        if !asked {
+            return (x_bar, None);
+        }
         let positions = len / c.max(1);
         let dims = MatmulDims { m: c, n: c, k: positions, transpose_a: true, transpose_b: false };
         let gamma_bar = self.matmul(&sums_bar, &squares, &dims);
         let beta_bar = self.sum_middle(&sums_bar, &MiddleDims { outer: 1, middle: positions, inner: c });
-        [x_bar, beta_bar, gamma_bar]
+        (x_bar, Some([beta_bar, gamma_bar]))
     }
 
     fn moments(&self, x: &Self::Buffer, channels: usize, epsilon: f64) -> Moments<Self::Buffer> {

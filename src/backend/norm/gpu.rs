@@ -61,7 +61,12 @@ impl<D: Driver, R: Element> Norm for Gpu<D, R> {
         y
     }
 
-    fn gdn_grad(&self, gdn: &Gdn<'_, Self::Buffer>, y_bar: &Self::Buffer) -> [Self::Buffer; 3] {
+    fn gdn_grad(
+        &self,
+        gdn: &Gdn<'_, Self::Buffer>,
+        y_bar: &Self::Buffer,
+        asked: bool,
+    ) -> (Self::Buffer, Option<[Self::Buffer; 2]>) {
         let (c, len) = (gdn.beta.len(), gdn.x.len());
         let shape = Self::shape(gdn, &[y_bar]);
         // 1. The cotangent of the sums, and what reaches x through y alone.
@@ -72,6 +77,9 @@ impl<D: Driver, R: Element> Norm for Gpu<D, R> {
         // 2. What reaches x through all sums too.
         let arguments = [gdn.x.read(), gdn.gamma.read(), sums_bar.read(), direct.read(), x_bar.write()];
         self.divisive(["gdn_x_bar_256x32", "gdn_x_bar_128x64"], &shape, &arguments);
+        if !asked {
+            return (x_bar, None);
+        }
         // 3. Parameters: sums over positions.
         let positions = len / c;
         let across = c.div_ceil(GAMMA_TILE);
@@ -84,7 +92,7 @@ impl<D: Driver, R: Element> Norm for Gpu<D, R> {
             self.launch(&NORM, "gdn_gamma_bar", grid, &arguments);
         });
         let beta_bar = self.sum_middle(&sums_bar, &MiddleDims { outer: 1, middle: positions, inner: c });
-        [x_bar, beta_bar, gamma_bar]
+        (x_bar, Some([beta_bar, gamma_bar]))
     }
 
     fn moments(&self, x: &Self::Buffer, channels: usize, epsilon: f64) -> Moments<Self::Buffer> {

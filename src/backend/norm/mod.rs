@@ -49,8 +49,13 @@ pub struct Moments<T> {
 pub trait Norm: Buffers {
     /// y
     fn gdn(&self, gdn: &Gdn<'_, Self::Buffer>) -> Self::Buffer;
-    /// Of a cotangent of y: x_bar, beta_bar, gamma_bar.
-    fn gdn_grad(&self, gdn: &Gdn<'_, Self::Buffer>, y_bar: &Self::Buffer) -> [Self::Buffer; 3];
+    /// Of a cotangent of y: x_bar, and where they are `asked` for beta_bar and gamma_bar.
+    fn gdn_grad(
+        &self,
+        gdn: &Gdn<'_, Self::Buffer>,
+        y_bar: &Self::Buffer,
+        asked: bool,
+    ) -> (Self::Buffer, Option<[Self::Buffer; 2]>);
 
     /// Of x `(.., channels)`, which has values; squares are those of the distances from the mean.
     fn moments(&self, x: &Self::Buffer, channels: usize, epsilon: f64) -> Moments<Self::Buffer>;

@@ -37,7 +37,7 @@ pub trait Reduce: Buffers {
     fn expand_middle(&self, x: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
     /// z = x y over `(outer, middle, inner)`, y `(outer, inner)` repeated along the middle axis.
     fn mul_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
-    /// The same sum: z = x + y.
+    /// As [`Reduce::mul_middle`]: z = x + y.
     fn add_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
     /// Sums of x y over the middle axis, `(outer, inner)`: the derivative of [`Reduce::mul_middle`] by its short side.
     fn dot_middle(&self, x: &Self::Buffer, y: &Self::Buffer, dims: &MiddleDims) -> Self::Buffer;
