@@ -1,29 +1,10 @@
 // 3D convolution and its two adjoints as implicit matrix products (src/backend/conv3d). Products and sums are in REAL.
 #include "conv3d.cuh"
 
-KERNEL(TILE_BLOCK, conv3d_gather_128x128)
-(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
- Out<REAL> out) {
-    gather<Shape128x128>(c, grid, w, {bias, residual, slope, a}, kept, out);
-}
-
-KERNEL(TILE_BLOCK, conv3d_gather_128x64)
-(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
- Out<REAL> out) {
-    gather<Shape128x64>(c, grid, w, {bias, residual, slope, a}, kept, out);
-}
-
-KERNEL(TILE_BLOCK, conv3d_gather_256x32)
-(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
- Out<REAL> out) {
-    gather<Shape256x32>(c, grid, w, {bias, residual, slope, a}, kept, out);
-}
-
-KERNEL(TILE_BLOCK, conv3d_gather_64x64)
-(Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,
- Out<REAL> out) {
-    gather<Shape64x64>(c, grid, w, {bias, residual, slope, a}, kept, out);
-}
+KERNEL(TILE_BLOCK, conv3d_gather_128x128) GATHER(Shape128x128)
+KERNEL(TILE_BLOCK, conv3d_gather_128x64) GATHER(Shape128x64)
+KERNEL(TILE_BLOCK, conv3d_gather_256x32) GATHER(Shape256x32)
+KERNEL(TILE_BLOCK, conv3d_gather_64x64) GATHER(Shape64x64)
 
 // The same for at most four channels of the result, where tiles would be nearly empty: eight threads share the entries of a
 // window. A window element is read once per tap that meets it, from the first-level cache.

@@ -72,6 +72,13 @@ __device__ __forceinline__ void gather(const Conv &c, In<REAL> grid, In<REAL> w,
              [&](i64 at, u32 i, REAL sum) { return then.after(c, column + i, before(at, i, sum)); });
 }
 
+// Parameters and body of a kernel that gathers by tiles of a shape.
+#define GATHER(...)                                                                                                    \
+    (Conv c, In<REAL> grid, In<REAL> w, In<REAL> bias, In<REAL> residual, In<REAL> slope, REAL a, Out<REAL> kept,      \
+     Out<REAL> out) {                                                                                                  \
+        gather<__VA_ARGS__>(c, grid, w, {bias, residual, slope, a}, kept, out);                                        \
+    }
+
 // w_bar[entry][to] = sum over outputs o of window[o][entry] y_bar[o][to]. `parts` blocks share the outputs. With `flipped`,
 // x and y_bar have changed places, which is w_bar with its taps in reverse order and its channels transposed: windows of the
 // operand of few channels make fewer tiles. Per step of 16 outputs, a tile of 128 x 64 does 262 kFLOP for 12 KiB.

@@ -16,7 +16,7 @@ use crate::common::{assert_close, noise};
 const SHAPE: Shape = Shape { grid: [12, 10, 8], channels: 1 };
 const ROWS: usize = 2;
 
-/// Plain, and with batch norm, divisive normalization, residual and attention blocks.
+/// Plain, with batch norm and divisive normalization, and with residual blocks.
 const MODELS: [&str; 3] = [
     r#"{"name": "backbone", "channels": [1, 3, 4, 2]}"#,
     r#"{"name": "backbone", "channels": [1, 3, 4, 2], "batch_norm": true, "activation": "gdn"}"#,
@@ -76,12 +76,14 @@ fn replayed_steps_follow_the_cpu_and_wait_three_times() {
             let each: Vec<u64> = waits.windows(2).map(|pair| pair[1] - pair[0]).collect();
             assert!(each[0] > 3, "{model}: the first step takes every gradient by itself: {each:?}");
             assert_eq!(each[1..], [3; 5], "{model}");
-            // Adam makes whole steps of gradients that are nearly nothing, so that rounding is seen later on.
             let made = made.last().unwrap();
-            assert_close(&made.0[..3], &losses[..3], 0.0, 1e-5);
-            assert_close(&made.0, &losses, 0.0, 1e-3);
             if graph.params.trainable_len() == graph.params.len() {
+                assert_close(&made.0, &losses, 0.0, 1e-5);
                 assert_close(&made.1, &params, 1e-5, 1e-4);
+            } else {
+                // A bias before a batch norm has no gradient but rounding, of which Adam makes whole steps.
+                assert_close(&made.0[..3], &losses[..3], 0.0, 1e-5);
+                assert_close(&made.0, &losses, 0.0, 1e-3);
             }
         }
         assert_eq!(made[0], made[1], "{model}: batches copied ahead are the same batches");

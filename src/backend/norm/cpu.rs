@@ -124,8 +124,7 @@ impl<R: Real> Norm for Cpu<R> {
     }
 
     fn batch_norm(&self, norm: &BatchNorm<'_, Self::Buffer>, shift: &Self::Buffer) -> Self::Buffer {
-        let factor: Vec<R> = norm.scale.iter().zip(norm.root.iter()).map(|(&scale, &root)| scale * root).collect();
-        let [mean, factor, shift] = [&norm.mean[..], &factor, shift].map(tile);
+        let [mean, factor, shift] = [&norm.mean[..], &norm.factor(), shift].map(tile);
         let (mean, factor, shift) = (&mean[..], &factor[..], &shift[..]);
         let mut y = self.take(norm.x.len());
         for_chunks(&mut y, mean.len(), |range, y| {
@@ -180,8 +179,7 @@ impl<R: Real> Cpu<R> {
         [shift_bar, scale_bar]: [&[R]; 2],
     ) -> CpuBuffer<R> {
         let part = R::from_f64(norm.mean.len() as f64 / norm.x.len().max(1) as f64);
-        let factor: Vec<R> = norm.scale.iter().zip(norm.root.iter()).map(|(&scale, &root)| scale * root).collect();
-        let [mean, root, factor] = [&norm.mean[..], norm.root, &factor].map(tile);
+        let [mean, root, factor] = [&norm.mean[..], norm.root, &norm.factor()].map(tile);
         let [of_shift, of_scale] = [shift_bar, scale_bar].map(tile);
         let channels = (&mean[..], &root[..], &factor[..], &of_shift[..], &of_scale[..]);
         let mut x_bar = self.take(norm.x.len());
@@ -199,6 +197,13 @@ impl<R: Real> Cpu<R> {
             });
         });
         self.wrap(x_bar)
+    }
+}
+
+impl<R: Real> BatchNorm<'_, CpuBuffer<R>> {
+    /// scale root
+    fn factor(&self) -> Vec<R> {
+        self.scale.iter().zip(self.root.iter()).map(|(&scale, &root)| scale * root).collect()
     }
 }
 
