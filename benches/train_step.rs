@@ -35,6 +35,9 @@ struct Arguments {
     /// Parts whose gradients are computed one after the other and added.
     #[arg(long, default_value_t = 1)]
     shards: usize,
+    /// Recompute activations.
+    #[arg(long)]
+    recompute: bool,
     /// cpu, cuda, or emulated (a build with `--features emulate`).
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -109,7 +112,7 @@ where
 }
 
 fn measure<B: Backend<Real = f32>>(arguments: &Arguments, graph: &Graph, backend: &B) -> serde_json::Value {
-    let cost = Cost::of(graph);
+    let cost = Cost::of_training(graph, arguments.recompute);
     let params = init::start_values(graph, 42);
     let world = World::serial();
     let mut trainer = trainer(arguments, graph, &params, (&world, backend));
@@ -125,6 +128,8 @@ fn measure<B: Backend<Real = f32>>(arguments: &Arguments, graph: &Graph, backend
         "params": cost.params,
         "batch": arguments.batch,
         "shards": arguments.shards,
+        "recompute": arguments.recompute,
+        "tape_bytes": cost.tape_bytes,
         "threads": arguments.threads,
         "amp": "off",
         "channels_last": true,
@@ -171,6 +176,7 @@ fn trainer<'a, B: Backend<Real = f32>>(
         fast: false,
         observing: None,
         seed: 7,
+        recompute: arguments.recompute,
     };
     let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(2.0e-4));
     Trainer::new(world, backend, (graph, params), (method, optimizer))

@@ -65,6 +65,10 @@ pub struct Train {
     pub checkpoint_every: usize,
     /// Checkpoints kept. Default: 2 (the last and the one before it).
     pub checkpoints_kept: usize,
+    /// Compute what lies between a few values of the network again when derivatives come to it, instead of keeping it: less
+    /// memory for at most one more forward pass, the parts chosen for the least (Chen et al. 2016). Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recompute: bool,
     /// Gradient bytes summed over ranks in one message while the rest is still computed, MB. Default: 4.
     pub bucket_mb: f64,
 }
@@ -89,6 +93,7 @@ impl Default for Train {
             validate_every: 1,
             checkpoint_every: 10, // VarDACAE: save every 10 epochs
             checkpoints_kept: 2,
+            recompute: false,
             bucket_mb: 4.0,
         }
     }

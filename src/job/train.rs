@@ -114,8 +114,9 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let steps = (section.epochs * split.train.len().div_ceil(section.batch)) as u64;
         let penalty = penalty(&section, job.seed, steps);
         let principal = section.model.name == ModelName::Pca;
-        let loss = section.loss;
-        let method = Method { loss, penalty, principal, shards, bucket_bytes, fast, observing: None, seed: job.seed };
+        let (loss, recompute) = (section.loss, section.recompute);
+        let method =
+            Method { loss, penalty, principal, shards, bucket_bytes, fast, observing: None, seed: job.seed, recompute };
         let (start, meant) = start_values(&section, (&graph, group), ctx.config)?;
         if let Some(prior) = graph.prior {
             let found = || start::latent_step(ctx, (&mut source, &split.train), (&graph, &start), &normalizer);

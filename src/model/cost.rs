@@ -1,8 +1,10 @@
 //! What a model costs, from its graph alone: parameters, operations, memory.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::graph::{Graph, Op, Program};
+use super::recompute::Parts;
 
 /// Numbers of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +49,25 @@ impl Cost {
             encode_flops,
             decode_flops,
             train_flops: 3 * (encode_flops + decode_flops + hyper) - skipped,
-            tape_bytes: REAL_BYTES * Trained::of(graph).peak(),
+            tape_bytes: REAL_BYTES * tape_numbers(&[&graph.encoder, &graph.decoder].map(Parts::whole)),
             inference_bytes: inference_bytes(&graph.encoder).max(inference_bytes(&graph.decoder)),
             largest_bytes: REAL_BYTES * largest(&graph.encoder).max(largest(&graph.decoder)),
         }
+    }
+
+    /// The same where training recomputes the parts of [`Parts::of`], if it does.
+    pub fn of_training(graph: &Graph, recompute: bool) -> Self {
+        let plain = Self::of(graph);
+        if !recompute {
+            return plain;
+        }
+        let parts = Parts::of(graph);
+        let again = |parts: &Parts| {
+            let nodes = parts.parts().iter().filter(|part| part.again).flat_map(|part| part.nodes.clone());
+            nodes.map(|i| node_flops(parts.program(), i)).sum::<u64>()
+        };
+        let train_flops = plain.train_flops + parts.iter().map(again).sum::<u64>();
+        Self { train_flops, tape_bytes: REAL_BYTES * tape_numbers(&parts), ..plain }
     }
 }
 
@@ -59,7 +76,7 @@ fn decodes(name: &str) -> bool {
     ["decoder.", "hyper.decoder."].iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn node_flops(program: &Program, i: usize) -> u64 {
+pub(super) fn node_flops(program: &Program, i: usize) -> u64 {
     let node = &program.nodes[i];
     match &node.op {
         Op::Dense(_) => 2 * program.shape(node.inputs[0]).len() as u64 * node.shape.len() as u64,
@@ -85,8 +102,6 @@ fn between(program: &Program, i: usize) -> [u64; 3] {
         Op::Gdn(_) => [0, 0, 2 * to],
         // The second factor is read again too; one per channel or per point is small.
         Op::Multiply if program.shape(node.inputs[1]).len() as u64 == to => [0, to, 0],
-        // By running statistics: scaled.
-        Op::BatchNorm(_) => [to, 0, 0],
         // The product; the sum so far.
         Op::Dense(affine) if affine.bias.is_some() => [to, 0, 0],
         Op::Add if node.inputs.len() > 2 => [to, 0, 0],
@@ -118,7 +133,9 @@ fn peak(program: &Program) -> u64 {
     let last = program.last_readers();
     let (mut alive, mut peak) = (program.input.len() as u64, program.input.len() as u64);
     for (i, node) in program.nodes.iter().enumerate() {
-        peak = peak.max(alive + between(program, i)[0] + node.shape.len() as u64);
+        // By running statistics x is scaled before it is shifted.
+        let scaled = if matches!(node.op, Op::BatchNorm(_)) { node.shape.len() as u64 } else { 0 };
+        peak = peak.max(alive + scaled + between(program, i)[0] + node.shape.len() as u64);
         let read: BTreeSet<usize> = node.inputs.iter().copied().collect();
         let dropped = read.into_iter().filter(|&value| last[value] == Some(i));
         alive = alive + node.shape.len() as u64 - dropped.map(|value| program.shape(value).len() as u64).sum::<u64>();
@@ -126,12 +143,55 @@ fn peak(program: &Program) -> u64 {
     peak
 }
 
-/// A training step over encoder and decoder as one list of nodes. Value 0 is the sample, value g + 1 what node g makes; the
-/// decoder reads the encoder's last.
-struct Trained {
+/// What a recording tape keeps of each node's result, and beside it, in numbers of one sample.
+pub(super) fn kept(program: &Program) -> Vec<u64> {
+    let mut kept: Vec<u64> = (0..program.nodes.len()).map(|i| between(program, i)[1]).collect();
+    let read = program.nodes.iter().filter(|node| reads(&node.op)).map(|node| node.inputs[0]);
+    let read: BTreeSet<usize> = read.filter(|&value| value > 0).collect();
+    read.into_iter().for_each(|value| kept[value - 1] += program.shape(value).len() as u64);
+    kept
+}
+
+/// Whether the derivatives of an op read its first input.
+fn reads(op: &Op) -> bool {
+    let linear = matches!(op, Op::Reshape | Op::Add | Op::Concat | Op::GridMean | Op::ChannelMean | Op::Dropout(_));
+    let of_made = matches!(op, Op::GridMax | Op::ChannelMax | Op::KeepLargest(_));
+    !linear && !of_made
+}
+
+/// Most numbers alive at once in a training step on one sample with the squared loss, encoder and decoder in these parts.
+pub(super) fn tape_numbers(both: &[Parts; 2]) -> u64 {
+    // Result, differences and cotangent of the loss stay while all but the last part are swept.
+    let [mut stay, result] = [both[0].program().input, both[1].program().output()].map(|shape| shape.len() as u64);
+    let mut most = 0;
+    for (half, parts) in both.iter().enumerate() {
+        let (program, kept) = (parts.program(), kept(parts.program()));
+        for (i, part) in parts.parts().iter().enumerate() {
+            let is_last = half == 1 && i + 1 == parts.parts().len();
+            let len = |&value: &usize| program.shape(value).len() as u64;
+            // Cotangents of earlier values that later parts have handed theirs.
+            let later = parts.parts()[i + 1..].iter().flat_map(|later| &later.reads);
+            let waiting: BTreeSet<usize> = later.copied().filter(|&v| 0 < v && v <= part.nodes.start).collect();
+            let given = part.reads.iter().map(|value| (len(value), half == 1 || *value > 0)).collect();
+            let place = |value| part.reads.iter().position(|&read| read == value).expect("a part knows what it reads");
+            let stretch = Stretch::of(given).then(program, part.nodes.clone(), place);
+            let beside = if is_last { [0, 2] } else { [u64::from(part.again), 0] };
+            let aside = waiting.iter().map(len).sum::<u64>() + if is_last { 0 } else { 3 * result };
+            most = most.max(stay + aside + stretch.peak(beside));
+            let inside = if part.again { 0 } else { kept[part.nodes.start..part.nodes.end - 1].iter().sum() };
+            stay += inside + len(&part.nodes.end);
+        }
+    }
+    most
+}
+
+/// A stretch of a training step as one list of nodes. Its values: those that are given, then what each node makes.
+struct Stretch {
     nodes: Vec<Step>,
     /// Numbers of each value.
     len: Vec<u64>,
+    /// Of each given value: whether derivatives are taken by it. They stay all the time.
+    given: Vec<bool>,
 }
 
 struct Step {
@@ -147,40 +207,38 @@ struct Step {
     between: [u64; 3],
 }
 
-impl Trained {
-    fn of(graph: &Graph) -> Self {
-        let mut made = Self { nodes: Vec::new(), len: vec![graph.encoder.input.len() as u64] };
-        for program in [&graph.encoder, &graph.decoder] {
-            let first = made.nodes.len();
-            for (i, node) in program.nodes.iter().enumerate() {
-                let place = |value: usize| if value == 0 { value } else { made.nodes[value - 1].place };
-                let inputs: Vec<usize> = node.inputs.iter().map(|&value| place(first + value)).collect();
-                let linear = matches!(
-                    node.op,
-                    Op::Reshape | Op::Add | Op::Concat | Op::GridMean | Op::ChannelMean | Op::Dropout(_)
-                );
-                let of_made = matches!(node.op, Op::GridMax | Op::ChannelMax | Op::KeepLargest(_));
-                let reads = !linear && !of_made;
-                let place = if node.op == Op::Reshape { inputs[0] } else { first + i + 1 };
-                made.nodes.push(Step {
-                    inputs,
-                    place,
-                    reads,
-                    shares: node.op == Op::Add,
-                    between: between(program, i),
-                });
-                made.len.push(node.shape.len() as u64);
-            }
-        }
-        made
+impl Stretch {
+    /// Without nodes; of each given value its numbers, and whether derivatives are taken by it.
+    fn of(given: Vec<(u64, bool)>) -> Self {
+        let (len, given) = given.into_iter().unzip();
+        Self { nodes: Vec::new(), len, given }
     }
 
-    /// Most numbers alive at once.
-    fn peak(&self) -> u64 {
-        let n = self.nodes.len();
+    /// And behind it these nodes of a program, whose other values are those at the places that `outside` tells.
+    fn then(mut self, program: &Program, nodes: Range<usize>, outside: impl Fn(usize) -> usize) -> Self {
+        let (start, first) = (nodes.start, self.len.len());
+        for i in nodes {
+            let node = &program.nodes[i];
+            let place = |&value: &usize| match value.checked_sub(start + 1) {
+                Some(inside) => self.nodes[first + inside - self.given.len()].place,
+                None => outside(value),
+            };
+            let inputs: Vec<usize> = node.inputs.iter().map(place).collect();
+            let place = if node.op == Op::Reshape { inputs[0] } else { self.len.len() };
+            let (reads, shares) = (reads(&node.op), node.op == Op::Add);
+            self.nodes.push(Step { inputs, place, reads, shares, between: between(program, i) });
+            self.len.push(node.shape.len() as u64);
+        }
+        self
+    }
+
+    /// Most numbers alive at once, the given ones apart, with so many times those of the result beside them forward and back.
+    fn peak(&self, beside: [u64; 2]) -> u64 {
+        let (n, given) = (self.len.len(), self.given.len());
+        let is_place = |value: usize| value >= given && self.nodes[value - given].place == value;
         // Of each value: the last node that makes something of it, and the first whose derivatives read it, which the sweep
         // comes to last.
-        let (mut last, mut kept) = (vec![None; n + 1], vec![None; n + 1]);
+        let (mut last, mut kept) = (vec![None; n], vec![None; n]);
         for (g, node) in self.nodes.iter().enumerate() {
             node.inputs.iter().for_each(|&value| last[value] = Some(g));
             if node.reads {
@@ -188,25 +246,26 @@ impl Trained {
             }
         }
         // 1. Forward: what nodes or derivatives will read, and what is between.
-        let (mut alive, mut most) = (self.len[0], 0);
+        let Some(output) = self.nodes.last().map(|node| node.place) else { return 0 };
+        let [with, back] = beside.map(|times| times * self.len[output]);
+        let (mut alive, mut most) = (with, 0);
         for (g, node) in self.nodes.iter().enumerate() {
-            most = most.max(alive + node.between[0] + self.len[g + 1]);
-            alive += node.between[1] + if self.is_place(g + 1) { self.len[g + 1] } else { 0 };
-            let read: BTreeSet<usize> = node.inputs.iter().copied().collect();
+            let made = given + g;
+            most = most.max(alive + node.between[0] + self.len[made]);
+            alive += node.between[1] + if is_place(made) { self.len[made] } else { 0 };
+            let read: BTreeSet<usize> = node.inputs.iter().copied().filter(|&value| value >= given).collect();
             let dropped = read.into_iter().filter(|&v| last[v] == Some(g) && kept[v].is_none());
             alive -= dropped.map(|v| self.len[v]).sum::<u64>();
         }
-        // 2. Back: the same, and cotangents of values whose readers have begun to hand theirs down; difference and cotangent
-        // of the loss stay.
-        let Some(output) = self.nodes.last().map(|node| node.place) else { return most };
-        let mut cotangents: Vec<Option<u64>> = vec![None; n + 1];
+        // 2. Back: the same, and cotangents of values whose readers have begun to hand theirs down; what is beside stays.
+        let mut cotangents: Vec<Option<u64>> = vec![None; n];
         cotangents[output] = Some(0);
-        alive += 2 * self.len[output];
-        for (g, node) in self.nodes.iter().enumerate().rev().filter(|(g, node)| node.place == g + 1) {
+        alive = alive - with + back;
+        for (g, node) in self.nodes.iter().enumerate().rev().filter(|(g, _)| is_place(given + g)) {
             // A first part stays, another is added to it and goes; those of a sum are its own cotangent, until something is
             // added to them.
-            let (mut parts, mut largest, mut own) = (0, 0, cotangents[g + 1].unwrap_or(0));
-            for &v in node.inputs.iter().filter(|&&v| v > 0).rev() {
+            let (mut parts, mut largest, mut own) = (0, 0, cotangents[given + g].unwrap_or(0));
+            for &v in node.inputs.iter().filter(|&&v| self.given.get(v).is_none_or(|&asked| asked)).rev() {
                 largest = largest.max(if node.shares { 0 } else { parts + self.len[v] });
                 let there = match cotangents[v] {
                     None if node.shares => std::mem::take(&mut own),
@@ -218,13 +277,9 @@ impl Trained {
             most = most.max(alive + largest + node.between[2]);
             alive += parts;
             let first = node.inputs[0];
-            alive -= node.between[1] + cotangents[g + 1].unwrap_or(0);
-            alive -= if kept[first] == Some(g) { self.len[first] } else { 0 };
+            alive -= node.between[1] + cotangents[given + g].unwrap_or(0);
+            alive -= if kept[first] == Some(g) && first >= given { self.len[first] } else { 0 };
         }
         most
-    }
-
-    fn is_place(&self, value: usize) -> bool {
-        value == 0 || self.nodes[value - 1].place == value
     }
 }

@@ -1,9 +1,12 @@
 //! Runs programs on the tape, and a whole autoencoder on a device.
 
+use std::ops::Range;
+
 use super::ModelError;
 use super::graph::{Activation, Affine, Graph, Node, Op, Program, Shape, Window};
 use super::integer::SYMBOL_MAX;
 use super::layers;
+use super::recompute::Parts;
 use crate::backend::conv3d::{Epilogue, Rectifier};
 use crate::backend::elementwise;
 use crate::backend::random::Stream;
@@ -24,66 +27,123 @@ pub type Statistic<B> = (usize, Var<B>);
 ///
 /// Panics if x has another shape than the program's input (program error).
 pub fn run<B: Backend>(tape: &Tape<B>, program: &Program, params: &[Var<B>], x: &Var<B>) -> Var<B> {
-    interpret(tape, program, (params, None), x)
+    let mut pass = Pass::of(program, x.shape()[0]);
+    pass.set(tape, 0, x);
+    pass.run(tape, 0..program.nodes.len(), (params, None));
+    pass.take(program.nodes.len())
 }
 
-/// The output of a program in training, batch norms with the statistics of these samples, which come second; what is dropped is
-/// of the stream `noise`. Panics as [`run`].
+/// The output of a program in training, some of its parts recomputed in the sweep; what is dropped is of the stream `noise`, and
+/// batch norms take the statistics of these samples, which come second. Without noise as [`run`], where derivatives go through
+/// a network that stays as it is. Panics as [`run`].
 pub fn run_training<B: Backend>(
     tape: &Tape<B>,
-    program: &Program,
+    parts: &Parts,
     params: &[Var<B>],
     x: &Var<B>,
-    noise: &Stream,
+    noise: Option<&Stream>,
 ) -> (Var<B>, Vec<Statistic<B>>) {
-    let mut training = Training { met: Vec::new(), noise, dropouts: 0 };
-    (interpret(tape, program, (params, Some(&mut training)), x), training.met)
-}
-
-/// What is other in training.
-struct Training<'a, B: Backend> {
-    met: Vec<Statistic<B>>,
-    noise: &'a Stream,
-    /// Dropouts so far.
-    dropouts: usize,
-}
-
-fn interpret<B: Backend>(
-    tape: &Tape<B>,
-    program: &Program,
-    (params, mut training): (&[Var<B>], Option<&mut Training<'_, B>>),
-    x: &Var<B>,
-) -> Var<B> {
-    let last = program.last_readers();
-    let mut values = vec![None; program.nodes.len() + 1];
-    values[0] = Some(tape.reshape(x, batch_shape(x.shape()[0], program.input)));
-    let mut next = 0;
-    while let Some(node) = program.nodes.get(next) {
-        let (i, tail) = (next, Tail::of(program, &last, next));
-        next += 1 + tail.nodes;
-        let read = |value: usize| values[value].clone().expect("a value lives until its last reader");
-        let inputs: Vec<Var<B>> = node.inputs.iter().chain(&tail.residual).map(|&value| read(value)).collect();
-        let done = |value: &&usize| last[**value].is_some_and(|reader| (i..next).contains(&reader));
-        node.inputs.iter().chain(&tail.residual).filter(done).for_each(|&value| values[value] = None);
-        values[next] = Some(match (&node.op, training.as_deref_mut()) {
-            (Op::BatchNorm(norm), Some(training)) => {
-                let (y, statistic) = layers::batch_norm(tape, norm, params, &inputs[0]);
-                training.met.push((norm.running, statistic));
-                y
-            }
-            (&Op::Dropout(part), Some(training)) => {
-                training.dropouts += 1;
-                layers::dropout(tape, part, (training.noise, training.dropouts), &inputs[0])
-            }
-            _ => run_op(tape, node, &tail, params, inputs),
-        });
+    let (program, samples) = (parts.program(), x.shape()[0]);
+    let mut pass = Pass::of(program, samples);
+    pass.set(tape, 0, x);
+    let mut met = Vec::new();
+    for part in parts.parts() {
+        if !part.again {
+            met.extend(pass.run(tape, part.nodes.clone(), (params, noise)));
+            continue;
+        }
+        let read: Vec<Var<B>> = part.reads.iter().map(|&value| pass.get(value)).collect();
+        pass.forget(&part.reads, &part.nodes);
+        let inputs: Vec<&Var<B>> = read.iter().chain(part.places.iter().map(|&place| &params[place])).collect();
+        let (program, part, noise) = (program.clone(), part.clone(), noise.copied());
+        let (end, count) = (part.nodes.end, params.len());
+        let again = move |tape: &Tape<B>, inputs: &[Var<B>]| {
+            let (values, own) = inputs.split_at(part.reads.len());
+            let mut pass = Pass::of(&program, samples);
+            part.reads.iter().zip(values).for_each(|(&value, x)| pass.set(tape, value, x));
+            // The others are not read.
+            let mut params = vec![inputs[0].clone(); count];
+            part.places.iter().zip(own).for_each(|(&place, param)| params[place] = param.clone());
+            let met = pass.run(tape, part.nodes.clone(), (&params, noise.as_ref()));
+            (pass.take(part.nodes.end), met)
+        };
+        let (y, statistics) = tape.recomputed(&inputs, again);
+        pass.set(tape, end, &y);
+        met.extend(statistics);
     }
-    values.pop().flatten().expect("the last value is the output")
+    (pass.take(program.nodes.len()), met)
+}
+
+/// A program at work on some samples: its values, each until the last node that reads it.
+struct Pass<'a, B: Backend> {
+    program: &'a Program,
+    samples: usize,
+    last: Vec<Option<usize>>,
+    values: Vec<Option<Var<B>>>,
+}
+
+impl<'a, B: Backend> Pass<'a, B> {
+    fn of(program: &'a Program, samples: usize) -> Self {
+        let values = vec![None; program.nodes.len() + 1];
+        Self { program, samples, last: program.last_readers(), values }
+    }
+
+    fn set(&mut self, tape: &Tape<B>, value: usize, x: &Var<B>) {
+        self.values[value] = Some(tape.reshape(x, batch_shape(self.samples, self.program.shape(value))));
+    }
+
+    fn get(&self, value: usize) -> Var<B> {
+        self.values[value].clone().expect("a value lives until its last reader")
+    }
+
+    fn take(&mut self, value: usize) -> Var<B> {
+        self.values[value].take().expect("it was made and not read")
+    }
+
+    /// Of these values, those that no node behind `nodes` reads.
+    fn forget<'v>(&mut self, values: impl IntoIterator<Item = &'v usize>, nodes: &Range<usize>) {
+        for &value in values {
+            if self.last[value].is_some_and(|reader| nodes.contains(&reader)) {
+                self.values[value] = None;
+            }
+        }
+    }
+
+    /// Runs some nodes; with noise as in training, and what their batch norms met.
+    fn run(
+        &mut self,
+        tape: &Tape<B>,
+        nodes: Range<usize>,
+        (params, noise): (&[Var<B>], Option<&Stream>),
+    ) -> Vec<Statistic<B>> {
+        let (mut met, mut next, program) = (Vec::new(), nodes.start, self.program);
+        while next < nodes.end {
+            let (i, node, tail) = (next, &program.nodes[next], Tail::of(program, &self.last, next));
+            next += 1 + tail.nodes;
+            let read = || node.inputs.iter().chain(&tail.residual);
+            let inputs: Vec<Var<B>> = read().map(|&value| self.get(value)).collect();
+            self.forget(read(), &(i..next));
+            self.values[next] = Some(match (&node.op, noise) {
+                (Op::BatchNorm(norm), Some(_)) => {
+                    let (y, statistic) = layers::batch_norm(tape, norm, params, &inputs[0]);
+                    met.push((norm.running, statistic));
+                    y
+                }
+                (&Op::Dropout(part), Some(noise)) => {
+                    let earlier = &program.nodes[..=i];
+                    let number = earlier.iter().filter(|node| matches!(node.op, Op::Dropout(_))).count();
+                    layers::dropout(tape, part, (noise, number), &inputs[0])
+                }
+                _ => run_op(tape, node, &tail, params, inputs),
+            });
+        }
+        met
+    }
 }
 
 /// What becomes of a convolution before anything else reads it: the nodes behind it that are done with it at once.
 #[derive(Default)]
-struct Tail<'a> {
+pub(super) struct Tail<'a> {
     /// How many nodes these are.
     nodes: usize,
     /// Value that is added.
@@ -92,7 +152,12 @@ struct Tail<'a> {
 }
 
 impl<'a> Tail<'a> {
-    fn of(program: &'a Program, last: &[Option<usize>], i: usize) -> Self {
+    /// How many nodes these are.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    pub(super) fn of(program: &'a Program, last: &[Option<usize>], i: usize) -> Self {
         let mut tail = Self::default();
         if !matches!(program.nodes[i].op, Op::Conv(..) | Op::ConvTranspose(..)) {
             return tail;

@@ -392,6 +392,18 @@ impl Op {
             Self::KeepLargest(_) | Self::Dropout(_) => self.clone(),
         }
     }
+
+    /// Places of its parameters and running statistics.
+    pub(super) fn places(&self) -> Vec<usize> {
+        let mut places = Vec::new();
+        let place = |place: usize| {
+            places.push(place);
+            place
+        };
+        self.with_places(place);
+        places.extend(if let Self::BatchNorm(norm) = self { Some(norm.running) } else { None });
+        places
+    }
 }
 
 impl Program {

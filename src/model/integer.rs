@@ -455,21 +455,11 @@ fn compact(program: &Program, table: &ParamTable, params: &[f32]) -> (Program, P
     let mut program = program.clone();
     let (mut own, mut values) = (ParamTable::default(), Vec::new());
     for node in &mut program.nodes {
-        for place in places(&mut node.op) {
-            let spec = &table.specs()[*place];
+        node.op = node.op.with_places(|place| {
+            let spec = &table.specs()[place];
             values.extend_from_slice(&params[spec.range()]);
-            *place = own.push(spec.name.clone(), spec.shape.clone());
-        }
+            own.push(spec.name.clone(), spec.shape.clone())
+        });
     }
     (program, own, values)
-}
-
-fn places(op: &mut Op) -> Vec<&mut usize> {
-    match op {
-        Op::Dense(a) | Op::Conv(a, _) | Op::ConvTranspose(a, _) => {
-            std::iter::once(&mut a.weight).chain(&mut a.bias).collect()
-        }
-        Op::Activation(Activation::Prelu { slope }) => vec![slope],
-        _ => vec![],
-    }
 }

@@ -1,10 +1,13 @@
-//! Ops with kernels of their own that are compositions of others, and their derivatives.
+//! Ops that are compositions of others, and their derivatives: those with kernels of their own, and those that are recomputed.
 //!
-//! The last sweep ([`Tape::backward`]) takes the first derivative of such an op by its kernel, by all inputs at once. Where
-//! derivatives are recorded, to be differentiated again, they are those of the composition: second order needs no more kernels.
+//! The last sweep ([`Tape::backward`]) takes the first derivative of such an op by all inputs at once, by its kernel or on a tape
+//! of its own. Where derivatives are recorded, to be differentiated again, they are those of the composition: second order needs
+//! no more kernels.
+
+use std::rc::Rc;
 
 use super::ops::Op;
-use super::{Node, Tape, Var};
+use super::{Function, Node, Tape, Var};
 use crate::backend::Backend;
 use crate::backend::elementwise::Activation;
 use crate::backend::norm::{BatchNorm, Gdn, Moments};
@@ -53,6 +56,18 @@ impl<B: Backend> Tape<B> {
         self.add_by(&self.mul_by(&centered, &self.mul(scale, &root)), shift)
     }
 
+    /// f(x), of which nothing is kept but the arguments: what `f` makes on the way is made again when derivatives come to it
+    /// (Chen et al. 2016, "Training deep nets with sublinear memory cost"). What comes second is that of the first time.
+    pub fn recomputed<T>(&self, x: &[&Var<B>], f: impl Fn(&Self, &[Var<B>]) -> (Var<B>, T) + 'static) -> (Var<B>, T) {
+        let arguments: Vec<Var<B>> = x.iter().map(|x| x.detached()).collect();
+        let (y, second) = f(&Self::inference(self.backend.clone()), &arguments);
+        let y = self.record(Op::Recomputed, x, y.buffer, y.shape);
+        if let Some(id) = y.node {
+            self.nodes.borrow_mut()[id].again = Some(Rc::new(move |tape, x| f(tape, x).0));
+        }
+        (y, second)
+    }
+
     /// 1 / sqrt(x)
     pub fn inverse_root(&self, x: &Var<B>) -> Var<B> {
         self.activate(Activation::Recip, &self.activate(Activation::Sqrt, x))
@@ -70,38 +85,85 @@ impl<B: Backend> Tape<B> {
         self.add(&self.gate(&below, &one, (y_bar, 0.0)), &self.gate(&below, &zero, (&falling, 1.0)))
     }
 
-    /// The contributions of the cotangent of a fused op's result to those of its inputs; `None` of other ops, which have a rule
-    /// for each input. `asked`: the inputs that lead to what derivatives are taken by.
-    pub(super) fn joint_rule(&self, node: &Node<B>, y_bar: &Var<B>, asked: &[bool]) -> Option<Vec<Var<B>>> {
+    /// Hands to each input that is asked for, because it leads to what derivatives are taken by, the contribution of the cotangent
+    /// of a composition's result; false of other ops, which have a rule for each input.
+    pub(super) fn joint_rule(
+        &self,
+        node: &Node<B>,
+        y_bar: &Var<B>,
+        asked: &[bool],
+        hand: &mut dyn FnMut(usize, Option<Var<B>>),
+    ) -> bool {
         let arguments = match node.op {
             Op::Gdn { .. } | Op::BatchNorm { .. } => 3,
-            _ => return None,
+            Op::Recomputed => node.inputs.len(),
+            _ => return false,
         };
-        let x: Vec<Var<B>> = node.inputs.iter().map(|input| input.var()).collect();
-        if self.is_recording() {
-            // Seen again under other names, so that the derivative is that of this op alone.
-            let again: Vec<Var<B>> = x[..arguments].iter().map(|x| self.alias(x)).collect();
-            let y = match node.op {
-                Op::Gdn { inverse } => self.gdn_of_ops(&again[0], (&again[1], &again[2]), inverse),
-                Op::BatchNorm { epsilon } => self.batch_norm_of_ops(&again[0], (&again[1], &again[2]), epsilon),
-                _ => unreachable!("fused ops are named above"),
-            };
-            return Some(self.grad(&y, Some(y_bar), &again.iter().collect::<Vec<_>>()));
+        let x: Vec<Var<B>> = node.inputs[..arguments].iter().map(|input| input.var()).collect();
+        let gradients = match &node.again {
+            _ if self.is_recording() => self.recorded_rule(node, &x, y_bar),
+            Some(f) => {
+                self.recompute(f, (&x, asked), y_bar, hand);
+                return true;
+            }
+            None => self.kernel_rule(node, (&x, asked), y_bar),
+        };
+        for (i, gradient) in gradients.into_iter().enumerate().rev().filter(|(i, _)| asked[*i]) {
+            hand(i, Some(gradient));
         }
-        let buffer = |i: usize| &x[i].buffer;
+        true
+    }
+
+    /// By the composition, to be differentiated again.
+    fn recorded_rule(&self, node: &Node<B>, x: &[Var<B>], y_bar: &Var<B>) -> Vec<Var<B>> {
+        // Seen again under other names, so that the derivative is that of this op alone.
+        let x: Vec<Var<B>> = x.iter().map(|x| self.alias(x)).collect();
+        let y = match (&node.op, &node.again) {
+            (&Op::Gdn { inverse }, _) => self.gdn_of_ops(&x[0], (&x[1], &x[2]), inverse),
+            (&Op::BatchNorm { epsilon }, _) => self.batch_norm_of_ops(&x[0], (&x[1], &x[2]), epsilon),
+            (_, f) => f.as_ref().expect("what is recomputed has a function")(self, &x),
+        };
+        self.grad(&y, Some(y_bar), &x.iter().collect::<Vec<_>>())
+    }
+
+    /// By kernels.
+    fn kernel_rule(&self, node: &Node<B>, (x, asked): (&[Var<B>], &[bool]), y_bar: &Var<B>) -> Vec<Var<B>> {
+        let [x, second, third] = x else { unreachable!("fused ops have three arguments") };
         let gradients: Vec<B::Buffer> = match node.op {
             Op::Gdn { inverse } => {
-                let gdn = Gdn { x: buffer(0), beta: buffer(1), gamma: buffer(2), inverse };
+                let gdn = Gdn { x: &x.buffer, beta: &second.buffer, gamma: &third.buffer, inverse };
                 let (x_bar, params) = self.backend.gdn_grad(&gdn, &y_bar.buffer, asked[1] || asked[2]);
                 std::iter::once(x_bar).chain(params.into_iter().flatten()).collect()
             }
             _ => {
-                let norm = BatchNorm { x: buffer(0), mean: buffer(3), root: buffer(4), scale: buffer(1) };
+                let [mean, root] = [3, 4].map(|i| node.inputs[i].var().buffer);
+                let norm = BatchNorm { x: &x.buffer, mean: &mean, root: &root, scale: &second.buffer };
                 self.backend.batch_norm_grad(&norm, &y_bar.buffer).into()
             }
         };
         let of = |(gradient, x): (B::Buffer, &Var<B>)| self.constant(gradient, x.shape);
-        Some(gradients.into_iter().zip(&x).map(of).collect())
+        gradients.into_iter().zip([x, second, third]).map(of).collect()
+    }
+
+    /// Of f(x), by a tape that lives as long.
+    fn recompute(
+        &self,
+        f: &Function<B>,
+        (x, asked): (&[Var<B>], &[bool]),
+        y_bar: &Var<B>,
+        hand: &mut dyn FnMut(usize, Option<Var<B>>),
+    ) {
+        let tape = Self::recording(self.backend.clone());
+        let argument = |(x, &asked): (&Var<B>, &bool)| match asked {
+            true => tape.leaf(x.buffer.clone(), x.shape),
+            false => x.detached(),
+        };
+        let arguments: Vec<Var<B>> = x.iter().zip(asked).map(argument).collect();
+        let Var { node, .. } = f(&tape, &arguments);
+        let y = Var { node, ..y_bar.clone() }; // its value is not read, and not kept
+        let wanted: Vec<usize> = (0..x.len()).filter(|&i| asked[i]).collect();
+        let wrt: Vec<&Var<B>> = wanted.iter().map(|&i| &arguments[i]).collect();
+        tape.backward(&y, Some(y_bar), &wrt, |place, gradient| hand(wanted[place], Some(gradient.detached())));
     }
 
     /// The same value at another place of the tape.

@@ -23,6 +23,7 @@ mod sweep;
 mod vjp;
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 pub use conv::{Geometry, TransposedGeometry, conv_output};
 pub use ops::Op;
@@ -62,11 +63,16 @@ struct Input<B: Backend> {
     value: Option<B::Buffer>,
 }
 
+/// A function of values that is called again when its derivatives are asked for.
+type Function<B> = Rc<dyn Fn(&Tape<B>, &[Var<B>]) -> Var<B>>;
+
 /// One recorded op.
 #[derive(Clone)]
 struct Node<B: Backend> {
     op: Op,
     inputs: Vec<Input<B>>,
+    /// Of [`Op::Recomputed`].
+    again: Option<Function<B>>,
 }
 
 /// The record of one computation. Make one per training step and drop it (or hand it to [`Tape::backward`]).
@@ -110,7 +116,7 @@ impl<B: Backend> Tape<B> {
     pub fn leaf(&self, buffer: B::Buffer, shape: impl Into<Shape>) -> Var<B> {
         let mut leaf = self.constant(buffer, shape);
         if self.recording.get() {
-            leaf.node = Some(self.push(Node { op: Op::Leaf, inputs: Vec::new() }));
+            leaf.node = Some(self.push(Node { op: Op::Leaf, inputs: Vec::new(), again: None }));
         }
         leaf
     }
@@ -148,6 +154,6 @@ impl<B: Backend> Tape<B> {
             value: op.reads(i, &tracked).then(|| x.buffer.clone()),
         };
         let inputs = inputs.iter().enumerate().map(keep).collect();
-        Var { buffer, shape, node: Some(self.push(Node { op, inputs })) }
+        Var { buffer, shape, node: Some(self.push(Node { op, inputs, again: None })) }
     }
 }

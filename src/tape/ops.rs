@@ -107,6 +107,8 @@ pub enum Op {
         /// Added to the variance.
         epsilon: f64,
     },
+    /// Ops that are not on the tape \[what they read...\]
+    Recomputed,
 }
 
 impl Op {
@@ -121,7 +123,8 @@ impl Op {
             | Op::ConvForward(_)
             | Op::ConvInput(_)
             | Op::ConvWeight(_) => input < 2 && tracked[1 - input],
-            Op::Activate { .. } | Op::LowerBound { .. } | Op::Gdn { .. } | Op::BatchNorm { .. } => true,
+            Op::Activate { .. } | Op::LowerBound { .. } => true,
+            Op::Gdn { .. } | Op::BatchNorm { .. } | Op::Recomputed => true,
             Op::ActivateMul { .. } => input == 0 || tracked[0],
             // [switch, p, q], bilinear in p and q.
             Op::Gate { .. } | Op::GateSum => input == 0 || tracked[3 - input],

@@ -81,20 +81,21 @@ impl<B: Backend> Tape<B> {
             let cotangent = cotangents[id].take();
             let asked: Vec<bool> =
                 node.inputs.iter().map(|input| input.node.is_some_and(|to| plan.on_path[to])).collect();
-            let joint = cotangent.as_ref().and_then(|y_bar| self.joint_rule(&node, y_bar, &asked));
-            // Last input first: weights come after the argument, and their gradient may travel while that of the
-            // argument is computed.
-            for (i, input) in node.inputs.iter().enumerate().rev() {
-                let Some(to) = input.node.filter(|&to| plan.on_path[to]) else { continue };
-                let part = match &joint {
-                    Some(parts) => parts.get(i).cloned(),
-                    None => cotangent.as_ref().and_then(|y_bar| self.rule(&node, i, y_bar)),
-                };
+            let mut hand = |i: usize, part: Option<Var<B>>| {
+                let to = node.inputs[i].node.expect("what is asked for is on the tape");
                 if let Some(part) = part {
                     self.add_to(&mut cotangents[to], part);
                 }
                 plan.uses[to] -= 1;
                 self.report(to, wrt, &plan, &mut cotangents, on_final);
+            };
+            if cotangent.as_ref().is_some_and(|y_bar| self.joint_rule(&node, y_bar, &asked, &mut hand)) {
+                continue;
+            }
+            // Last input first: weights come after the argument, and their gradient may travel while that of the
+            // argument is computed.
+            for i in (0..node.inputs.len()).rev().filter(|&i| asked[i]) {
+                hand(i, cotangent.as_ref().and_then(|y_bar| self.rule(&node, i, y_bar)));
             }
         }
     }

@@ -63,7 +63,7 @@ impl<B: Backend> Tape<B> {
             (&Op::ConvWeight(d), 0) => self.conv_input(&x(1), (y_bar, &Epilogue::biased(None)), d),
             (&Op::ConvWeight(d), _) => self.conv_forward(&x(0), (y_bar, &Epilogue::biased(None)), d),
 
-            (Op::Gdn { .. } | Op::BatchNorm { .. }, _) => unreachable!("a joint rule (fused.rs)"),
+            (Op::Gdn { .. } | Op::BatchNorm { .. } | Op::Recomputed, _) => unreachable!("a joint rule (fused.rs)"),
         })
     }
 }

@@ -8,12 +8,14 @@ use crate::backend::Backend;
 use crate::backend::random::Stream;
 use crate::config::Loss;
 use crate::model::graph::{Op, Program};
-use crate::model::{Graph, forward};
+use crate::model::{Graph, Parts, forward};
 use crate::tape::{Tape, Var};
 
 /// What is differentiated.
 pub(super) struct Task<'a, B: Backend> {
     pub graph: &'a Graph,
+    /// Its networks before and behind the latent, and what of them is recomputed.
+    pub parts: &'a [Parts; 2],
     pub loss: Loss,
     /// What the latent values add now.
     pub penalty: Option<Penalized<'a>>,
@@ -54,11 +56,10 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
     let tape = Tape::recording(backend.clone());
     let leaves = forward::leaves(&tape, graph, task.params);
     let x = tape.constant(samples.x.clone(), forward::batch_shape(samples.count, graph.sample()));
-    let observed = observed(&tape, graph, &x, samples.seen.clone());
-    let (z, met_by_encoder) = match &observed {
-        Some((observer, seen)) => forward::run_training(&tape, observer, &leaves, seen, &task.noise[0]),
-        None => forward::run_training(&tape, &graph.encoder, &leaves, &x, &task.noise[0]),
-    };
+    let observed = observed(&tape, graph, &x, samples.seen.clone()).map(|(_, seen)| seen);
+    let [encoder, decoder] = task.parts;
+    let (z, met_by_encoder) =
+        forward::run_training(&tape, encoder, &leaves, observed.as_ref().unwrap_or(&x), Some(&task.noise[0]));
     let z = match &task.penalty {
         Some(penalty) => penalty.received(&tape, graph, z),
         None => z,
@@ -66,9 +67,9 @@ pub(super) fn differentiate<B: Backend<Real = f32>>(
     let (y, met_by_decoder) = match observed {
         Some(_) => {
             let stays: Vec<Var<B>> = leaves.iter().map(Var::detached).collect();
-            (forward::run(&tape, &graph.decoder, &stays, &z), Vec::new())
+            forward::run_training(&tape, decoder, &stays, &z, None)
         }
-        None => forward::run_training(&tape, &graph.decoder, &leaves, &z, &task.noise[1]),
+        None => forward::run_training(&tape, decoder, &leaves, &z, Some(&task.noise[1])),
     };
     let z = task.penalty.map(|_| z);
     between();

@@ -13,7 +13,7 @@ use crate::backend::random::{Purpose, Stream};
 use crate::backend::{Backend, Buffers};
 use crate::config::Loss;
 use crate::dataset::{Batch, Batches, Cursor, Normalizer, Places};
-use crate::model::{Graph, forward};
+use crate::model::{Graph, Parts, forward};
 use crate::tape::Tape;
 use crate::world::{World, shard};
 
@@ -36,12 +36,23 @@ pub struct Method {
     pub observing: Option<Places>,
     /// Of what is dropped.
     pub seed: u64,
+    /// Values inside the parts of the networks are made again in the sweep instead of kept.
+    pub recompute: bool,
 }
 
 impl Method {
     /// The penalty in a step, the first of which is 1, of a shard, or beside the training.
     fn penalty(&self, step: u64, shard: Option<usize>) -> Option<Penalized<'_>> {
         self.penalty.as_ref().map(|penalty| penalty.in_step(step, shard))
+    }
+
+    /// The networks before and behind the latent.
+    fn parts(&self, graph: &Graph) -> [Parts; 2] {
+        let graph = if self.observing.is_some() { &graph.observing() } else { graph };
+        match self.recompute {
+            true => Parts::of(graph),
+            false => [&graph.encoder, &graph.decoder].map(Parts::whole),
+        }
     }
 
     /// Whether the weights that read a latent value keep norm 1.
@@ -55,6 +66,7 @@ pub struct Trainer<'a, B: Backend<Real = f32>> {
     world: &'a World,
     backend: B,
     graph: &'a Graph,
+    parts: [Parts; 2],
     method: Method,
     params: B::Buffer,
     optimizer: Optimizer<B>,
@@ -118,6 +130,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             world,
             backend: backend.clone(),
             graph,
+            parts: method.parts(graph),
             method,
             params,
             optimizer,
@@ -247,7 +260,8 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         let penalty = self.method.penalty(self.optimizer.steps() + 1, Some(number));
         let step = u32::try_from(self.optimizer.steps() + 1).expect("fewer than 2^32 steps");
         let noise = [0, 1].map(|half| Stream::new(self.method.seed, Purpose::Dropout, 2 * number as u64 + half, step));
-        let task = Task { graph: self.graph, loss: self.method.loss, penalty, noise, params: &self.params };
+        let (loss, params) = (self.method.loss, &self.params);
+        let task = Task { graph: self.graph, parts: &self.parts, loss, penalty, noise, params };
         if self.world.size() == 1 {
             // Other ranks would be waiting for the first gradients while the last are computed.
             self.replayed.prepare(&self.backend, &task, &samples);

@@ -65,6 +65,11 @@ fn network_derivatives_are_exact() {
 }
 
 #[test]
+fn recomputed_derivatives_are_exact() {
+    check("recomputed");
+}
+
+#[test]
 fn every_op_has_a_row_in_the_table() {
     let mut seen = std::collections::BTreeSet::new();
     for case in table::cases() {

@@ -2,7 +2,7 @@
 
 use sci_hpc::backend::elementwise::Activation;
 use sci_hpc::backend::{Buffers, Cpu, Real};
-use sci_hpc::tape::{Geometry, Tape, TransposedGeometry, Var};
+use sci_hpc::tape::{Geometry, Op, Tape, TransposedGeometry, Var};
 
 use crate::common::{assert_close, noise};
 
@@ -44,6 +44,20 @@ fn fused_ops_equal_their_composition() {
     for (fused, composed) in pairs.into_iter().chain(norms) {
         assert_close(&tape.download(&fused), &tape.download(&composed), 1e-14, 1e-14);
     }
+}
+
+#[test]
+fn what_is_recomputed_is_not_on_the_tape_and_has_the_same_bits() {
+    let tape = Tape::recording(Cpu::<f64>::new());
+    let (x, slope) = (leaf(&tape, 1, &[2, 7, 5, 3]), leaf(&tape, 3, &[3]));
+    let f = |t: &Tape<Cpu<f64>>, x: &[Var<Cpu<f64>>]| (t.activate(Activation::Tanh, &t.prelu(&x[0], &x[1])), 17);
+    let (again, second) = tape.recomputed(&[&x, &slope], f);
+    assert_eq!(tape.ops(), [Op::Leaf, Op::Leaf, Op::Recomputed]);
+    assert_eq!(second, 17);
+    let plain = f(&tape, &[x.clone(), slope.clone()]).0;
+    assert_eq!(tape.download(&again), tape.download(&plain));
+    let gradient = |y| tape.grad(y, Some(&x), &[&x, &slope]).iter().map(|g| tape.download(g)).collect::<Vec<_>>();
+    assert_eq!(gradient(&again), gradient(&plain));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use sci_hpc::tape::{Geometry, Op, Shape, TransposedGeometry, conv_output};
 use crate::harness::{Case, Tape64, Var64};
 
 /// Every op, as [`name`] gives it.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 26] = [
     "leaf",
     "add",
     "sub",
@@ -32,6 +32,7 @@ pub const NAMES: [&str; 25] = [
     "conv_weight",
     "gdn",
     "batch_norm",
+    "recomputed",
 ];
 
 /// The name of an op; without a wildcard, so that a new op does not compile until it is here and in [`NAMES`].
@@ -62,6 +63,7 @@ pub fn name(op: &Op) -> &'static str {
         Op::ConvWeight(_) => "conv_weight",
         Op::Gdn { .. } => "gdn",
         Op::BatchNorm { .. } => "batch_norm",
+        Op::Recomputed => "recomputed",
     }
 }
 
@@ -72,7 +74,7 @@ fn case(name: impl Into<String>, shapes: &[&[usize]], build: impl Fn(&Tape64, &[
 
 /// The whole table.
 pub fn cases() -> Vec<Case> {
-    [arithmetic(), activation(), gate(), reduce(), layout(), matmul(), convolution(), norm(), network()]
+    [arithmetic(), activation(), gate(), reduce(), layout(), matmul(), convolution(), norm(), network(), recomputed()]
         .into_iter()
         .flatten()
         .collect()
@@ -283,4 +285,36 @@ fn network() -> Vec<Case> {
         let y = t.add(&t.conv_transpose3d(&t.prelu(&hidden, &v[4]), &v[1], None, &back), &v[0]);
         t.activate(Activation::Tanh, &t.scale(&t.matmul(&t.reshape(&y, [1, 90]), &v[3], [false, true]), 0.1))
     })]
+}
+
+/// Networks of which nothing is kept but the arguments: those of [`network`], with one argument that is read twice, one that is
+/// a constant, and one that is recomputed inside.
+fn recomputed() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for dims in SHAPES {
+        cases.push(case("recomputed", &[dims, dims], |t, x| {
+            let inner = |t: &Tape64, x: &[Var64]| (t.mul(&t.activate(Activation::Tanh, &x[0]), &x[1]), ());
+            let half = t.affine(&t.zeros(x[0].shape()), 0.0, 0.5);
+            let outer = move |t: &Tape64, x: &[Var64]| {
+                let y = t.recomputed(&[&t.mul(&x[0], &x[1]), &x[2]], inner).0;
+                (t.add(&t.mul(&y, &x[0]), &x[2]), ())
+            };
+            t.add(&t.recomputed(&[&x[0], &x[1], &half], outer).0, &x[1])
+        }));
+    }
+    let network = network().remove(0);
+    let shapes = network.shapes.clone();
+    let build = move |t: &Tape64, x: &[Var64]| {
+        let inputs: Vec<&Var64> = x.iter().collect();
+        let build = self::network().remove(0).build;
+        t.recomputed(&inputs, move |t, x| (build(t, x), ())).0
+    };
+    cases.push(Case {
+        name: "recomputed network".into(),
+        shapes,
+        positive: false,
+        fused: false,
+        build: Box::new(build),
+    });
+    cases
 }

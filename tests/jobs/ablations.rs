@@ -59,6 +59,7 @@ fn ablations_are_the_same_at_1_and_2_ranks_and_after_stops_and_do_what_they_say(
     };
     let same = other("given", &[]);
     assert_eq!(same, std::fs::read(here.join("out/model.h5")).unwrap());
+    assert_eq!(same, other("again", &["train.recompute=true"]));
     assert_ne!(same, other("kept", &["train.model.dropout=0"]));
     other("heavy", &["train.weight_decay=0"]);
     assert!(norm(&here.join("heavy")) > 1.005 * norm(&here.join("given")));

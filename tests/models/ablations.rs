@@ -4,7 +4,7 @@ use sci_hpc::backend::random::{Purpose, Stream};
 use sci_hpc::backend::{Buffers, Cpu};
 use sci_hpc::config::{Channels, Model};
 use sci_hpc::model::graph::Op;
-use sci_hpc::model::{Autoencoder, Graph, Shape, forward, init, zoo};
+use sci_hpc::model::{Autoencoder, Graph, Parts, Shape, forward, init, zoo};
 use sci_hpc::tape::Tape;
 
 use crate::common::{assert_close, noise};
@@ -25,8 +25,8 @@ fn trained(graph: &Graph, params: &[f64], step: u32) -> (f64, Vec<f64>) {
     let leaves = forward::leaves(&tape, graph, &params);
     let x = tape.constant(tape.backend().upload(&noise(1, ROWS * SAMPLE.len())), forward::batch_shape(ROWS, SAMPLE));
     let stream = |half| Stream::new(7, Purpose::Dropout, half, step);
-    let (z, _) = forward::run_training(&tape, &graph.encoder, &leaves, &x, &stream(0));
-    let (y, _) = forward::run_training(&tape, &graph.decoder, &leaves, &z, &stream(1));
+    let (z, _) = forward::run_training(&tape, &Parts::whole(&graph.encoder), &leaves, &x, Some(&stream(0)));
+    let (y, _) = forward::run_training(&tape, &Parts::whole(&graph.decoder), &leaves, &z, Some(&stream(1)));
     let weights = tape.constant(tape.backend().upload(&noise(2, ROWS * SAMPLE.len())), y.shape());
     let sum = tape.sum(&tape.mul(&y, &weights));
     let wrt: Vec<_> = leaves[..graph.params.trainable().len()].iter().collect();
@@ -76,7 +76,13 @@ fn dropped_channels_are_as_many_as_asked_and_the_others_larger() {
     let params = tape.backend().upload(&params);
     let leaves = forward::leaves(&tape, &graph, &params);
     let x = tape.constant(tape.backend().upload(&[3.0; 40]), [40, 1, 1, 1, 1]);
-    let (y, _) = forward::run_training(&tape, &program, &leaves, &x, &Stream::new(7, Purpose::Dropout, 0, 1));
+    let (y, _) = forward::run_training(
+        &tape,
+        &Parts::whole(&program),
+        &leaves,
+        &x,
+        Some(&Stream::new(7, Purpose::Dropout, 0, 1)),
+    );
     let y = tape.download(&y);
     let dropped = y.iter().filter(|&&y| y == 0.0).count() as f64 / y.len() as f64;
     // 24,000 numbers: 4.5 standard deviations.

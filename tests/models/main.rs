@@ -12,6 +12,7 @@ mod observer;
 mod optimizer;
 mod principal;
 mod rate;
+mod recompute;
 #[cfg(feature = "emulate")]
 mod replay;
 mod scheduler;
@@ -31,5 +32,6 @@ fn method() -> sci_hpc::train::Method {
         fast: false,
         observing: None,
         seed: 7,
+        recompute: false,
     }
 }

@@ -115,7 +115,7 @@ fn training_moves_the_observation_encoder_alone_and_downhill() {
         let places = Places::new(&vec![true; SHAPE.len()], 200, (3, false)).unwrap();
         let method = Method { shards: 2, bucket_bytes: 1 << 12, observing: Some(places.clone()), ..crate::method() };
         let optimizer = Optimizer::new(&backend, graph.params.trainable_len(), Adam::new(RATE));
-        let mut trainer = Trainer::new(&world, &backend, (&graph, &start), (method, optimizer));
+        let mut trainer = Trainer::new(&world, &backend, (&graph, &start), (method.clone(), optimizer));
         let first = trainer.step(&batch(), None, false).unwrap().loss;
         let told = loss(&graph, &start, &places);
         assert!((first / told - 1.0).abs() < 1e-5, "{name:?}: {first} {told}");
@@ -147,6 +147,11 @@ fn training_moves_the_observation_encoder_alone_and_downhill() {
             }
         }
         assert!(tried > 20, "{name:?}: {tried}");
+        let optimizer = Optimizer::new(&backend, graph.params.trainable_len(), Adam::new(RATE));
+        let recomputing = Method { recompute: true, ..method };
+        let mut again = Trainer::new(&world, &backend, (&graph, &start), (recomputing, optimizer));
+        again.step(&batch(), None, false).unwrap();
+        assert!(again.params() == after, "{name:?}: what is recomputed is the same");
         let last = (0..30).map(|_| trainer.step(&batch(), None, false).unwrap().loss).last().unwrap();
         assert!(last < 0.99 * first, "{name:?}: {first} to {last}");
     }

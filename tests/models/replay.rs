@@ -8,7 +8,7 @@ use sci_hpc::backend::{Backend, Cpu};
 use sci_hpc::config;
 use sci_hpc::dataset::{Batch, Cursor};
 use sci_hpc::model::{Graph, Shape, init, zoo};
-use sci_hpc::train::{Optimizer, Trainer};
+use sci_hpc::train::{Method, Optimizer, Trainer};
 use sci_hpc::world::World;
 
 use crate::common::{assert_close, noise};
@@ -46,13 +46,14 @@ fn batch(number: usize) -> Batch {
 /// Losses of six steps and the parameters after them; `after` is called after each step.
 fn train<B: Backend<Real = f32>>(
     graph: &Graph,
-    (backend, ahead): (&B, bool),
+    (backend, [ahead, recompute]): (&B, [bool; 2]),
     mut after: impl FnMut(),
 ) -> (Vec<f64>, Vec<f64>) {
     let world = World::serial();
     let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(1.0e-3));
     let params = init::start_values(graph, 7);
-    let mut trainer = Trainer::new(&world, backend, (graph, &params), (crate::method(), optimizer));
+    let mut trainer =
+        Trainer::new(&world, backend, (graph, &params), (Method { recompute, ..crate::method() }, optimizer));
     let mut losses = Vec::new();
     for number in 0..6 {
         let next = batch(number + 1);
@@ -66,13 +67,13 @@ fn train<B: Backend<Real = f32>>(
 fn replayed_steps_follow_the_cpu_and_wait_three_times() {
     for model in MODELS {
         let graph = graph(model);
-        let (losses, params) = train(&graph, (&Cpu::<f32>::new(), false), || {});
+        let (losses, params) = train(&graph, (&Cpu::<f32>::new(), [false; 2]), || {});
         let mut made = Vec::new();
-        for ahead in [false, true] {
+        for how in [[false; 2], [true, false], [false, true]] {
             let driver = Emulated::default();
             let mut waits = vec![driver.counts().waits];
             let gpu = Gpu::<_, f32>::new(driver.clone(), Math::Exact);
-            made.push(train(&graph, (&gpu, ahead), || waits.push(driver.counts().waits)));
+            made.push(train(&graph, (&gpu, how), || waits.push(driver.counts().waits)));
             let each: Vec<u64> = waits.windows(2).map(|pair| pair[1] - pair[0]).collect();
             assert!(each[0] > 3, "{model}: the first step takes every gradient by itself: {each:?}");
             assert_eq!(each[1..], [3; 5], "{model}");
@@ -87,5 +88,6 @@ fn replayed_steps_follow_the_cpu_and_wait_three_times() {
             }
         }
         assert_eq!(made[0], made[1], "{model}: batches copied ahead are the same batches");
+        assert_eq!(made[0], made[2], "{model}: what is recomputed is the same");
     }
 }

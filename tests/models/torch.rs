@@ -8,7 +8,7 @@ use sci_hpc::backend::optimize::Adam;
 use sci_hpc::backend::random::{Purpose, Stream};
 use sci_hpc::backend::{Backend, Buffers, Cpu, Real};
 use sci_hpc::config::{self, Activation, Block, Channels, Loss, ModelName, Quirks};
-use sci_hpc::model::{Graph, Shape, forward, zoo};
+use sci_hpc::model::{Graph, Parts, Shape, forward, zoo};
 use sci_hpc::tape::Tape;
 use sci_hpc::train::{Optimizer, loss};
 
@@ -95,10 +95,20 @@ fn evaluate<B: Backend>(backend: &B, case: &Case, graph: &Graph, params: &B::Buf
     let leaves = forward::leaves(&tape, graph, params);
     let values = batch(case.samples * case.sample.len());
     let x = tape.constant(backend.upload(&reals::<B>(&values)), forward::batch_shape(case.samples, case.sample));
-    let (z, met_by_encoder) =
-        forward::run_training(&tape, &graph.encoder, &leaves, &x, &Stream::new(7, Purpose::Dropout, 0, 1));
-    let (y, met_by_decoder) =
-        forward::run_training(&tape, &graph.decoder, &leaves, &z, &Stream::new(7, Purpose::Dropout, 0, 1));
+    let (z, met_by_encoder) = forward::run_training(
+        &tape,
+        &Parts::whole(&graph.encoder),
+        &leaves,
+        &x,
+        Some(&Stream::new(7, Purpose::Dropout, 0, 1)),
+    );
+    let (y, met_by_decoder) = forward::run_training(
+        &tape,
+        &Parts::whole(&graph.decoder),
+        &leaves,
+        &z,
+        Some(&Stream::new(7, Purpose::Dropout, 0, 1)),
+    );
     let loss = loss::evaluate(backend, case.loss, (y.buffer(), x.buffer()), None);
     let seed = tape.constant(loss.cotangent.clone(), y.shape());
     let latent = doubles(&tape.download(&z));

@@ -20,7 +20,7 @@ impl Plan {
             let window = groups::window(&job.data).unwrap_or(Window::whole(field));
             let shape = Shape { grid: window.grid(field), channels: group.variables.len() };
             let graph = zoo::trained(train, shape)?;
-            let cost = Cost::of(&graph);
+            let cost = Cost::of_training(&graph, train.recompute);
             let split = Split::new(*samples * window.count(field), &job.data.split, job.job.seed)?;
             let steps = split.train.len().div_ceil(train.batch) * train.epochs;
             let at_once = match job.job.reduction {
@@ -83,7 +83,7 @@ impl Plan {
         rows: [usize; 2],
     ) -> Result<(), JobError> {
         let graph = zoo::observing(train, shape)?;
-        let cost = Cost::of(&graph.observing());
+        let cost = Cost::of_training(&graph.observing(), train.recompute);
         let count = observer.count.of(shape.len());
         let own = graph.params.trainable().iter().filter(|spec| spec.name.starts_with("observer."));
         let own: usize = own.map(|spec| spec.len()).sum();

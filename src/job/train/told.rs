@@ -12,7 +12,8 @@ use crate::train::{Epoch, Score};
 
 /// Logs what begins.
 pub(super) fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
-    let cost = Cost::of(&if fit.after.is_some() { fit.graph.observing() } else { fit.graph.clone() });
+    let graph = if fit.after.is_some() { &fit.graph.observing() } else { &fit.graph };
+    let cost = Cost::of_training(graph, fit.method.recompute);
     let sees = fit.method.observing.as_ref().map_or_else(String::new, |places| format!(", sees {}", places.count()));
     ctx.report.log(format_args!(
         "train {}: {} for {}{sees}, {} parameters, latent {}, {:.1} MFLOP per sample and step; {} samples train, {} check",
