@@ -138,8 +138,8 @@ impl<R: Real> Drop for Pooled<R> {
     }
 }
 
-/// Free vectors by capacity. Invariant: live + free elements never exceed the largest live number since the last release,
-/// so the pool costs no memory that the computation did not need at its peak.
+/// Free vectors by capacity. Invariant: live, lent and free elements together never exceed the largest live number since the
+/// last release, or live and lent ones alone, so the pool costs no memory that the computation did not need at its peak.
 #[derive(Debug, Default)]
 struct Pool<R: Real> {
     lists: Mutex<Lists<R>>,
@@ -149,6 +149,8 @@ struct Pool<R: Real> {
 struct Lists<R: Real> {
     free: BTreeMap<usize, Vec<Vec<R>>>,
     free_len: usize,
+    /// In vectors that were taken and are not wrapped yet.
+    lent: usize,
     live: usize,
     live_peak: usize,
 }
@@ -160,7 +162,7 @@ impl<R: Real> Pool<R> {
     }
 
     fn take(&self, len: usize) -> Vec<R> {
-        let recycled = (len >= POOLED_LEN_MIN).then(|| self.lock().pop(len)).flatten();
+        let recycled = (len >= POOLED_LEN_MIN).then(|| self.lock().lend(len)).flatten();
         match recycled {
             Some(mut values) => {
                 values.resize(len, R::ZERO);
@@ -173,9 +175,10 @@ impl<R: Real> Pool<R> {
     fn give(&self, values: Vec<R>) {
         let mut lists = self.lock();
         lists.live -= values.capacity();
-        if values.capacity() >= POOLED_LEN_MIN && lists.live + lists.free_len + values.capacity() <= lists.live_peak {
-            lists.free_len += values.capacity();
-            lists.free.entry(values.capacity()).or_default().push(values);
+        let (capacity, held) = (values.capacity(), lists.live + lists.lent + lists.free_len);
+        if capacity >= POOLED_LEN_MIN && held + capacity <= lists.live_peak {
+            lists.free_len += capacity;
+            lists.free.entry(capacity).or_default().push(values);
         }
     }
 }
@@ -188,11 +191,28 @@ impl<R: Real> Lists<R> {
         list.pop()
     }
 
-    /// Counts a new buffer, and frees the largest idle vectors until the invariant holds.
+    /// An idle vector that holds `len`, or room for a new one.
+    fn lend(&mut self, len: usize) -> Option<Vec<R>> {
+        let found = self.pop(len);
+        self.lent += found.as_ref().map_or(len, Vec::capacity);
+        self.make_room();
+        found
+    }
+
+    /// Counts a new buffer.
     fn grow_live(&mut self, len: usize) {
+        if len >= POOLED_LEN_MIN {
+            self.lent -= len.min(self.lent);
+        }
         self.live += len;
         self.live_peak = self.live_peak.max(self.live);
-        while self.live + self.free_len > self.live_peak {
+        self.make_room();
+    }
+
+    /// Frees the largest idle vectors until the invariant holds.
+    fn make_room(&mut self) {
+        let most = self.live_peak.max(self.live + self.lent);
+        while self.live + self.lent + self.free_len > most {
             let mut largest = self.free.last_entry().expect("free_len counts the vectors in the lists");
             match largest.get_mut().pop() {
                 Some(values) => self.free_len -= values.capacity(),
