@@ -20,6 +20,7 @@ use sci_hpc::backend::layout::{Layout, SliceDims};
 use sci_hpc::backend::matmul::{Matmul, MatmulDims};
 use sci_hpc::backend::norm::{BatchNorm, Gdn, Norm};
 use sci_hpc::backend::optimize::{Adam, Moments, Optimize, RmsProp};
+use sci_hpc::backend::random::{Purpose, Stream};
 use sci_hpc::backend::reduce::{MiddleDims, Reduce};
 use sci_hpc::backend::{Backend, Buffers};
 
@@ -232,11 +233,19 @@ where
         }
     }
 
+    /// Numbers as data are, on which tensor cores run slower than on constants.
+    fn noise(&self, len: usize) -> GpuBuffer<D, f32> {
+        const PERIOD: u32 = 65_521;
+        let stream = Stream::new(7, Purpose::Model, 0, 0);
+        let period: Vec<f32> = (0..PERIOD).map(|i| stream.normals(i)[0] as f32).collect();
+        self.gpu.upload(&period.into_iter().cycle().take(len).collect::<Vec<f32>>())
+    }
+
     fn dense(&self) {
         let gpu = &self.gpu;
         let full = if self.arguments.device == "cuda" { 4096 } else { 96 };
         for [m, n, k] in [[full, full, full], [16, 1024, 60 * full], [16, 60 * full, 1024], [1000, 33, 77]] {
-            let (a, b) = (gpu.upload(&vec![0.5; m * k]), gpu.upload(&vec![0.5; k * n]));
+            let (a, b) = (self.noise(m * k), self.noise(k * n));
             for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false)] {
                 let dims = MatmulDims { m, n, k, transpose_a, transpose_b };
                 let name = format!("matmul {m}x{n}x{k} {transpose_a} {transpose_b}");
@@ -251,9 +260,9 @@ where
         let layer = format!("{c_in}>{c_out} {input:?} k{kernel:?} s{stride:?} p{padding:?}").replace(", ", ",");
         let volume = |g: [usize; 3]| g.iter().product::<usize>();
         let gpu = &self.gpu;
-        let x = gpu.upload(&vec![0.5; dims.n * volume(dims.input) * dims.c_in]);
-        let w = gpu.upload(&vec![0.25; volume(dims.kernel) * dims.c_in * dims.c_out]);
-        let y = gpu.upload(&vec![0.125; dims.n * volume(dims.output) * dims.c_out]);
+        let x = self.noise(dims.n * volume(dims.input) * dims.c_in);
+        let w = self.noise(volume(dims.kernel) * dims.c_in * dims.c_out);
+        let y = self.noise(dims.n * volume(dims.output) * dims.c_out);
         let flops = dims.flops() as f64;
         let slope = gpu.upload(&vec![0.25; *c_out]);
         let bias = Some(&slope);

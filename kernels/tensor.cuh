@@ -120,15 +120,17 @@ struct Tf32 {
         static constexpr u32 ROW = DEPTH / 4 + 1;
         template <class X> __device__ __forceinline__ void load(const X &x, u32 step, Words (*tile)[ROW]) {
             TensorQuads<EXTENT, DEPTH>::for_quads(x.along_k, [&](u32, u32 k, u32 row) {
+                // Four neighbors in memory are all there or all not.
+                const i64 first = x.vector ? x.at(step * DEPTH + k, row) : -1;
                 if (x.vector && x.along_k) {
-                    const i64 i = x.at(step * DEPTH + k, row);
-                    copy_async<16>(&tile[row][k / 4], span(x.memory, i < 0 ? 0 : i, i < 0 ? 0 : 4), i < 0);
+                    copy_async<16>(&tile[row][k / 4], span(x.memory, first < 0 ? 0 : first, first < 0 ? 0 : 4), first < 0);
                     return;
                 }
 #pragma unroll
                 for (u32 j = 0; j < 4; j++) {
                     const u32 to_k = x.along_k ? k + j : k, to_row = x.along_k ? row : row + j;
-                    const i64 i = x.at(step * DEPTH + to_k, to_row);
+                    const i64 there = first < 0 ? first : first + j;
+                    const i64 i = x.vector ? there : x.at(step * DEPTH + to_k, to_row);
                     copy_async<4>(&tile[to_row][to_k / 4].word[to_k % 4], span(x.memory, i < 0 ? 0 : i, i >= 0), i < 0);
                 }
             });

@@ -1,6 +1,10 @@
 //! The emulation finds the faults that it is there for.
 
-use sci_hpc::backend::gpu::{Argument, Driver, Emulated, Grid, Kernel, Order, Region, Source};
+use sci_hpc::backend::elementwise::Elementwise;
+use sci_hpc::backend::gpu::{
+    Argument, Driver, Emulated, Gpu, GpuBuffer, GpuError, Grid, Kernel, Math, Order, Region, Source,
+};
+use sci_hpc::backend::{Buffers, Record};
 
 static FAULTS: Source = Source { name: "faults.cu", text: "", elements: &["f32", "f64"] };
 
@@ -60,4 +64,40 @@ fn arguments_of_another_type_number_or_direction_are_refused() {
     assert!(launch(&[written.clone(), written]).contains("argument 0: memory to be read is expected"));
     assert!(launch(&[Argument::U32(1), Argument::Out(memory)]).contains("argument 0: memory to be read is expected"));
     device.free(memory.address);
+}
+
+/// What ends a job when `work` does.
+fn panic_of<T>(work: impl FnOnce() -> T) -> GpuError {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map(drop).unwrap_err();
+    *caught.downcast().expect("an error of the device")
+}
+
+#[test]
+fn full_memory_takes_back_what_is_free_unless_recorded_work_knows_it() {
+    const KIB: usize = 256; // numbers
+    let gpu = || Gpu::<_, f32>::new(Emulated::with_memory(16 << 10), Math::Exact);
+    // 1. What is free makes room; then the sizes are told.
+    let device = gpu();
+    drop(device.zeros(8 * KIB));
+    let held = device.zeros(12 * KIB);
+    let error = panic_of(|| device.zeros(8 * KIB));
+    assert!(matches!(error, GpuError::Memory { bytes: 8192, live: 12288 }), "{error}");
+    drop(held);
+    // 2. So it does for what is recorded.
+    let device = gpu();
+    drop(device.zeros(8 * KIB));
+    let x = device.upload(&vec![1.5; 4 * KIB]);
+    let double = |device: &Gpu<_, f32>, x: &GpuBuffer<_, f32>| device.affine(x, 2.0, 0.0);
+    let (recording, y) = device.record(&[&x], |device, x| double(device, &x[0])).expect("a device that records");
+    device.replay(&recording, &[&x]);
+    assert_eq!(device.download(&y), vec![3.0; 4 * KIB]);
+    drop((recording, y));
+    // 3. Memory that recorded calls write stays, though it is free by then.
+    let error = panic_of(|| {
+        device.record(&[&x], |device, x| {
+            drop(double(device, &x[0]));
+            device.zeros(6 * KIB)
+        })
+    });
+    assert!(matches!(error, GpuError::Memory { bytes: 6144, live: 4096 }), "{error}");
 }

@@ -70,7 +70,9 @@ extern "C" fn report_launches() {
 
 /// The first GPU of this machine.
 fn cuda<R: Element>() -> Gpu<Cuda, R> {
-    Gpu::new(Cuda::open(0).unwrap_or_else(|error| panic!("{error}")), Math::Exact)
+    static CUDA: std::sync::OnceLock<Cuda> = std::sync::OnceLock::new();
+    let cuda = CUDA.get_or_init(|| Cuda::open(0).unwrap_or_else(|error| panic!("{error}")));
+    Gpu::new(cuda.clone(), Math::Exact)
 }
 
 /// Makes a module of tests out of a check `fn name<D: Driver>(device: &Gpu<D, f32>)` of tensor cores.

@@ -47,8 +47,7 @@ pub fn compile(
 ) -> Result<Compiled, GpuError> {
     // SAFETY: only looks whether the library can be loaded.
     if !unsafe { nvrtc::is_culib_present() } {
-        let advice =
-            "libnvrtc.so.12 or newer: module `cuda`, or the Python wheel nvidia-cuda-nvrtc-cu12 and LD_LIBRARY_PATH";
+        let advice = "libnvrtc.so, of CUDA 12 or newer: module `cuda`, or the Python wheel nvidia-cuda-nvrtc-cu12, on LD_LIBRARY_PATH";
         return Err(GpuError::Library { library: "the run-time compiler NVRTC", advice });
     }
     let options = options(element, architecture);

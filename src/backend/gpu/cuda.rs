@@ -20,6 +20,8 @@ pub struct Cuda {
 }
 
 struct Device {
+    /// Freed before the context goes, as it is named first.
+    pinned: Pinned,
     context: Arc<CudaContext>,
     /// Kernels and copies, in the order of the calls.
     stream: Arc<CudaStream>,
@@ -30,7 +32,6 @@ struct Device {
     functions: Mutex<HashMap<(&'static str, &'static str, &'static str), Function>>,
     /// Loaded modules by file and element type.
     modules: Mutex<HashMap<(&'static str, &'static str), Module>>,
-    pinned: Pinned,
     launches: AtomicU64,
     waits: AtomicU64,
 }
@@ -71,13 +72,13 @@ impl Cuda {
         let (major, minor) = context.compute_capability().map_err(failed("asking for the compute capability"))?;
         let architecture = Architecture { major: major.unsigned_abs(), minor: minor.unsigned_abs() };
         let device = Device {
+            pinned: Pinned::default(),
             context,
             stream,
             uploads,
             architecture,
             functions: Mutex::default(),
             modules: Mutex::default(),
-            pinned: Pinned::default(),
             launches: AtomicU64::new(0),
             waits: AtomicU64::new(0),
         };
@@ -173,7 +174,11 @@ impl Driver for Cuda {
     fn allocate(&self, bytes: usize) -> Result<u64, GpuError> {
         self.bind()?;
         // SAFETY: a plain allocation.
-        unsafe { result::malloc_sync(bytes) }.map_err(failed("allocating memory of the GPU"))
+        unsafe { result::malloc_sync(bytes) }.map_err(|error| match error.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => GpuError::Memory { bytes, live: 0 },
+            // What failed before may be told here.
+            _ => failed("allocating memory of the GPU")(error),
+        })
     }
 
     fn free(&self, address: u64) {
@@ -296,7 +301,7 @@ impl Driver for Cuda {
         // SAFETY: the arguments are those of the kernel, checked by the emulation in the tests; memory stays in its
         // buffers until the kernel has run, because the stream orders their next use behind it.
         unsafe { result::launch_kernel(function.0, (x, y, z), (threads, 1, 1), 0, stream, &mut pointers) }
-            .map_err(failed(format!("launching {kernel:?} over {grid:?}")))
+            .map_err(|error| failed(format!("launching {kernel:?} over {grid:?}"))(error))
     }
 }
 

@@ -32,6 +32,7 @@ pub enum Order {
 #[derive(Clone, Debug, Default)]
 pub struct Emulated {
     order: Order,
+    bytes_max: Option<usize>,
     shared: Arc<Shared>,
 }
 
@@ -60,6 +61,11 @@ impl Emulated {
     /// A device whose threads run in this order.
     pub fn new(order: Order) -> Self {
         Self { order, ..Self::default() }
+    }
+
+    /// A device with so much memory.
+    pub fn with_memory(bytes: usize) -> Self {
+        Self { bytes_max: Some(bytes), ..Self::default() }
     }
 
     /// Keeps a call if calls are recorded; whether it did.
@@ -122,10 +128,15 @@ impl Driver for Emulated {
 
     fn allocate(&self, bytes: usize) -> Result<u64, GpuError> {
         let words = bytes.div_ceil(size_of::<u64>());
+        let mut all = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = all.values().map(|memory| (memory.len() - 2 * GUARD_WORDS) * size_of::<u64>()).sum::<usize>();
+        if self.bytes_max.is_some_and(|most| live + bytes > most) {
+            return Err(GpuError::Memory { bytes, live });
+        }
         let mut memory = vec![GUARD; words + 2 * GUARD_WORDS].into_boxed_slice();
         memory[GUARD_WORDS..GUARD_WORDS + words].fill(u64::MAX);
         let address = memory[GUARD_WORDS..].as_ptr() as u64;
-        self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner).insert(address, memory);
+        all.insert(address, memory);
         Ok(address)
     }
 

@@ -12,6 +12,8 @@ const GRAIN: usize = 512;
 #[derive(Debug)]
 pub(super) struct Pool<D: Driver> {
     driver: D,
+    /// Recorded work knows addresses of free memory too: it stays.
+    recorded: bool,
     lists: Mutex<Lists>,
 }
 
@@ -23,8 +25,9 @@ struct Lists {
 }
 
 impl<D: Driver> Pool<D> {
-    pub(super) fn new(driver: D) -> Self {
-        Self { driver, lists: Mutex::default() }
+    /// `recorded`: of work that will be run again.
+    pub(super) fn new(driver: D, recorded: bool) -> Self {
+        Self { driver, recorded, lists: Mutex::default() }
     }
 
     /// Memory of at least `bytes` bytes with unspecified values.
@@ -43,12 +46,18 @@ impl<D: Driver> Pool<D> {
         Ok(Allocation { address, size, pool: self.clone() })
     }
 
-    /// New memory; where there is none, the free lists are given back first.
+    /// New memory; where there is none, the free lists are given back first, if they can be.
     fn allocate(&self, size: usize) -> Result<u64, GpuError> {
-        self.driver.allocate(size).or_else(|_full| {
-            self.release();
-            let live = self.lock().live;
-            self.driver.allocate(size).map_err(|_| GpuError::Memory { bytes: size, live })
+        let full = |error: GpuError| match error {
+            GpuError::Memory { bytes, .. } => GpuError::Memory { bytes, live: self.lock().live },
+            other => other,
+        };
+        self.driver.allocate(size).or_else(|error| match error {
+            GpuError::Memory { .. } if !self.recorded => {
+                self.release();
+                self.driver.allocate(size).map_err(full)
+            }
+            error => Err(full(error)),
         })
     }
 

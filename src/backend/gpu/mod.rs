@@ -83,7 +83,7 @@ pub struct Gpu<D: Driver, R: Element> {
 impl<D: Driver, R: Element> Gpu<D, R> {
     /// The device behind `driver`, with an empty pool.
     pub fn new(driver: D, math: Math) -> Self {
-        Self { pool: Arc::new(Pool::new(driver.clone())), driver, math, element: PhantomData }
+        Self { pool: Arc::new(Pool::new(driver.clone(), false)), driver, math, element: PhantomData }
     }
 
     /// How products are computed.
@@ -221,7 +221,9 @@ impl<D: Driver, R: Element> Record for Gpu<D, R> {
         inputs: &[&Self::Buffer],
         work: impl FnOnce(&Self, &[Self::Buffer]) -> T,
     ) -> Option<(Self::Recording, T)> {
-        let memory = Arc::new(Pool::new(self.driver.clone()));
+        // It needs about what is free here.
+        self.pool.release();
+        let memory = Arc::new(Pool::new(self.driver.clone(), true));
         let recorder = Self { pool: memory.clone(), ..self.clone() };
         let inputs: Vec<_> = inputs.iter().map(|input| recorder.take(input.len)).collect();
         must(self.driver.start_recording());

@@ -1,7 +1,6 @@
 //! The kernel files, inside the binary.
 
 /// A kernel file.
-#[derive(Debug)]
 pub struct Source {
     /// Its name below `kernels/`.
     pub name: &'static str,
@@ -9,6 +8,12 @@ pub struct Source {
     pub text: &'static str,
     /// Element types it is compiled for.
     pub elements: &'static [&'static str],
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 macro_rules! source {
