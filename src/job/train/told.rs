@@ -16,13 +16,14 @@ pub(super) fn log_model<B: Backend<Real = f32>>(ctx: &Context, fit: &Fit<B>) {
     let cost = Cost::of_training(graph, fit.method.recompute);
     let sees = fit.method.observing.as_ref().map_or_else(String::new, |places| format!(", sees {}", places.count()));
     ctx.report.log(format_args!(
-        "train {}: {} for {}{sees}, {} parameters, latent {}, {:.1} MFLOP per sample and step; {} samples train, {} check",
+        "train {}: {} for {}{sees}, {} parameters, latent {}, {:.1} MFLOP per sample and step{}; {} samples train, {} check",
         fit.name,
         fit.graph.name,
         fit.graph.sample(),
         fit.trained_len(),
         fit.graph.latent(),
         cost.train_flops as f64 * 1e-6,
+        if fit.method.recompute { ", some of them twice" } else { "" },
         fit.split.train.len(),
         fit.split.valid.len()
     ));
