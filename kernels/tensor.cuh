@@ -17,6 +17,7 @@ typedef unsigned short u16;
 // One row of a staged operand is some of these.
 struct alignas(16) Words {
     union {
+        u64 pair[2];
         u32 word[4];
         u16 half[8];
     };
@@ -167,11 +168,16 @@ struct Bf16 {
         }
         __device__ __forceinline__ void store(bool along_k, Words (*tile)[ROW]) const {
             Quads::for_quads(along_k, [&](u32 i, u32 k, u32 row) {
+                u64 all = 0;
 #pragma unroll
                 for (u32 j = 0; j < 4; j++) {
-                    const u32 to_k = along_k ? k + j : k, to_row = along_k ? row : row + j;
-                    tile[to_row][to_k / 8].half[to_k % 8] = rounded_to_bf16(quads[i].v[j]);
+                    const u16 rounded = rounded_to_bf16(quads[i].v[j]);
+                    if (along_k)
+                        all |= (u64)rounded << 16 * j;
+                    else
+                        tile[row + j][k / 8].half[k % 8] = rounded;
                 }
+                if (along_k) tile[row][k / 8].pair[k % 8 / 4] = all;
             });
         }
     };
