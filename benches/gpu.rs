@@ -235,7 +235,7 @@ where
 
     /// Numbers as data are, on which tensor cores run slower than on constants.
     fn noise(&self, len: usize) -> GpuBuffer<D, f32> {
-        const PERIOD: u32 = 65_521;
+        const PERIOD: u32 = 65_521; // a prime: rows do not repeat
         let stream = Stream::new(7, Purpose::Model, 0, 0);
         let period: Vec<f32> = (0..PERIOD).map(|i| stream.normals(i)[0] as f32).collect();
         self.gpu.upload(&period.into_iter().cycle().take(len).collect::<Vec<f32>>())

@@ -138,8 +138,8 @@ impl<R: Real> Drop for Pooled<R> {
     }
 }
 
-/// Free vectors by capacity. Invariant: live, lent and free elements together never exceed the largest live number since the
-/// last release, or live and lent ones alone, so the pool costs no memory that the computation did not need at its peak.
+/// Free vectors by capacity. Invariant, in elements: live + lent + free <= max(most live since the last release, live + lent),
+/// so the pool costs no memory that the computation did not need at its peak.
 #[derive(Debug, Default)]
 struct Pool<R: Real> {
     lists: Mutex<Lists<R>>,

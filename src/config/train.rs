@@ -66,7 +66,8 @@ pub struct Train {
     /// Checkpoints kept. Default: 2 (the last and the one before it).
     pub checkpoints_kept: usize,
     /// Compute what lies between a few values of the network again when derivatives come to it, instead of keeping it: less
-    /// memory for at most one more forward pass, the parts chosen for the least (Chen et al. 2016). Default: false.
+    /// memory for at most one more forward pass, the parts chosen for the least (Chen et al. 2016); not of a hyperprior. A run that
+    /// was stopped may go on with another choice. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub recompute: bool,
     /// Gradient bytes summed over ranks in one message while the rest is still computed, MB. Default: 4.

@@ -1,10 +1,9 @@
 //! What a model costs, from its graph alone: parameters, operations, memory.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use super::graph::{Graph, Op, Program};
-use super::recompute::Parts;
+use super::recompute::{Part, Parts};
 
 /// Numbers of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,13 +171,14 @@ pub(super) fn tape_numbers(both: &[Parts; 2]) -> u64 {
             // Cotangents of earlier values that later parts have handed theirs.
             let later = parts.parts()[i + 1..].iter().flat_map(|later| &later.reads);
             let waiting: BTreeSet<usize> = later.copied().filter(|&v| 0 < v && v <= part.nodes.start).collect();
-            let given = part.reads.iter().map(|value| (len(value), half == 1 || *value > 0)).collect();
-            let place = |value| part.reads.iter().position(|&read| read == value).expect("a part knows what it reads");
-            let stretch = Stretch::of(given).then(program, part.nodes.clone(), place);
+            let stretch = Stretch::of(program, part, half == 1);
+            // Back, a result that is not read any more has left its place to its cotangent, which is there when a part is
+            // computed again.
             let beside = if is_last { [0, 2] } else { [u64::from(part.again), 0] };
             let aside = waiting.iter().map(len).sum::<u64>() + if is_last { 0 } else { 3 * result };
             most = most.max(stay + aside + stretch.peak(beside));
-            let inside = if part.again { 0 } else { kept[part.nodes.start..part.nodes.end - 1].iter().sum() };
+            let inside =
+                if part.again { 0 } else { kept[part.nodes.start..part.nodes.end.saturating_sub(1)].iter().sum() };
             stay += inside + len(&part.nodes.end);
         }
     }
@@ -208,28 +208,24 @@ struct Step {
 }
 
 impl Stretch {
-    /// Without nodes; of each given value its numbers, and whether derivatives are taken by it.
-    fn of(given: Vec<(u64, bool)>) -> Self {
-        let (len, given) = given.into_iter().unzip();
-        Self { nodes: Vec::new(), len, given }
-    }
-
-    /// And behind it these nodes of a program, whose other values are those at the places that `outside` tells.
-    fn then(mut self, program: &Program, nodes: Range<usize>, outside: impl Fn(usize) -> usize) -> Self {
-        let (start, first) = (nodes.start, self.len.len());
-        for i in nodes {
+    /// A part of a program; `by_input`: whether derivatives are taken by the input of the program too.
+    fn of(program: &Program, part: &Part, by_input: bool) -> Self {
+        let len = part.reads.iter().map(|&value| program.shape(value).len() as u64).collect();
+        let given = part.reads.iter().map(|&value| by_input || value > 0).collect();
+        let mut made = Self { nodes: Vec::new(), len, given };
+        for i in part.nodes.clone() {
             let node = &program.nodes[i];
-            let place = |&value: &usize| match value.checked_sub(start + 1) {
-                Some(inside) => self.nodes[first + inside - self.given.len()].place,
-                None => outside(value),
+            let place = |&value: &usize| match value.checked_sub(part.nodes.start + 1) {
+                Some(inside) => made.nodes[inside].place,
+                None => part.reads.binary_search(&value).expect("a part knows what it reads"),
             };
             let inputs: Vec<usize> = node.inputs.iter().map(place).collect();
-            let place = if node.op == Op::Reshape { inputs[0] } else { self.len.len() };
+            let place = if node.op == Op::Reshape { inputs[0] } else { made.len.len() };
             let (reads, shares) = (reads(&node.op), node.op == Op::Add);
-            self.nodes.push(Step { inputs, place, reads, shares, between: between(program, i) });
-            self.len.push(node.shape.len() as u64);
+            made.nodes.push(Step { inputs, place, reads, shares, between: between(program, i) });
+            made.len.push(node.shape.len() as u64);
         }
-        self
+        made
     }
 
     /// Most numbers alive at once, the given ones apart, with so many times those of the result beside them forward and back.

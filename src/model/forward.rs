@@ -145,18 +145,13 @@ impl<'a, B: Backend> Pass<'a, B> {
 #[derive(Default)]
 pub(super) struct Tail<'a> {
     /// How many nodes these are.
-    nodes: usize,
+    pub(super) nodes: usize,
     /// Value that is added.
     residual: Option<usize>,
     activation: Option<&'a Activation>,
 }
 
 impl<'a> Tail<'a> {
-    /// How many nodes these are.
-    pub(super) fn nodes(&self) -> usize {
-        self.nodes
-    }
-
     pub(super) fn of(program: &'a Program, last: &[Option<usize>], i: usize) -> Self {
         let mut tail = Self::default();
         if !matches!(program.nodes[i].op, Op::Conv(..) | Op::ConvTranspose(..)) {

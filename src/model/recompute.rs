@@ -43,7 +43,7 @@ impl Parts {
     /// Encoder and decoder in the parts by which a training step takes nearly the least memory, and of these only those
     /// computed again that matter. The last is not: the sweep begins there.
     pub fn of(graph: &Graph) -> [Self; 2] {
-        /// Values kept in a part, each time this much less.
+        /// Each try allows a part to keep so much of what the one before allowed.
         const FINER: f64 = 0.75;
         const TRIED: i32 = 24;
         let kept = [&graph.encoder, &graph.decoder].map(cost::kept);
@@ -54,7 +54,9 @@ impl Parts {
         };
         let tried = (0..TRIED).map(|finer| {
             let mut parts = with((all * FINER.powi(finer)) as u64);
-            parts[1].parts.iter_mut().next_back().into_iter().for_each(|last| last.again = false);
+            if let Some(last) = parts[1].parts.last_mut() {
+                last.again = false;
+            }
             parts
         });
         let mut best = tried.min_by_key(cost::tape_numbers).expect("at least one is tried");
@@ -124,7 +126,7 @@ fn cut(program: &Program, kept: &[u64], limit: u64) -> Vec<usize> {
     let mut is_end = vec![false; n + 1];
     let mut next = 0;
     while next < n {
-        next += 1 + Tail::of(program, &last, next).nodes();
+        next += 1 + Tail::of(program, &last, next).nodes;
         is_end[next] = true;
     }
     // Fewest numbers between the parts up to each end, and where the last of them begins.

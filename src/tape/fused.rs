@@ -145,7 +145,7 @@ impl<B: Backend> Tape<B> {
         gradients.into_iter().zip([x, second, third]).map(of).collect()
     }
 
-    /// Of f(x), by a tape that lives as long.
+    /// Of f(x), on a tape of its own that lives for this call.
     fn recompute(
         &self,
         f: &Function<B>,

@@ -59,6 +59,9 @@ fn ablations_are_the_same_at_1_and_2_ranks_and_after_stops_and_do_what_they_say(
     };
     let same = other("given", &[]);
     assert_eq!(same, std::fs::read(here.join("out/model.h5")).unwrap());
+    // So does one that recomputes, from the middle on too.
+    let stopped = [&rate[..], &["job.output=again"]].concat();
+    run_set(&here, JOB, (1, "stop:stage=train:step=5"), &stopped).refused(75, &[]);
     assert_eq!(same, other("again", &["train.recompute=true"]));
     assert_ne!(same, other("kept", &["train.model.dropout=0"]));
     other("heavy", &["train.weight_decay=0"]);

@@ -5,7 +5,7 @@ use sci_hpc::backend::optimize::Adam;
 use sci_hpc::backend::{Cpu, Real};
 use sci_hpc::config::{Channels, Model, ModelName, Train};
 use sci_hpc::dataset::{Batch, Cursor, Places};
-use sci_hpc::model::{Autoencoder, Graph, ModelError, Shape, init, zoo};
+use sci_hpc::model::{Autoencoder, Graph, ModelError, Parts, Shape, init, zoo};
 use sci_hpc::train::{Method, Optimizer, Trainer};
 use sci_hpc::world::World;
 
@@ -148,6 +148,8 @@ fn training_moves_the_observation_encoder_alone_and_downhill() {
         }
         assert!(tried > 20, "{name:?}: {tried}");
         let optimizer = Optimizer::new(&backend, graph.params.trainable_len(), Adam::new(RATE));
+        let parts = Parts::of(&graph.observing());
+        assert!(parts.iter().flat_map(Parts::parts).any(|part| part.again), "{name:?}: nothing is recomputed");
         let recomputing = Method { recompute: true, ..method };
         let mut again = Trainer::new(&world, &backend, (&graph, &start), (recomputing, optimizer));
         again.step(&batch(), None, false).unwrap();

@@ -3,6 +3,7 @@
 use sci_hpc::backend::random::{Purpose, Stream};
 use sci_hpc::backend::{Buffers, Cpu, Real};
 use sci_hpc::config::{Activation, Block, Model, ModelName};
+use sci_hpc::model::graph::Program;
 use sci_hpc::model::{Cost, Graph, Parts, Shape, forward, init, zoo};
 use sci_hpc::tape::{Tape, Var};
 
@@ -77,7 +78,9 @@ fn recomputed_networks_have_the_same_values_and_derivatives() {
             (values, gradients)
         };
         let (values, gradients) = run(&whole(&graph));
-        let (same_values, same_gradients) = run(&Parts::of(&graph));
+        let parts = Parts::of(&graph);
+        assert!(parts.iter().flat_map(Parts::parts).any(|part| part.again), "{model:?}: nothing is recomputed");
+        let (same_values, same_gradients) = run(&parts);
         assert!(values == same_values, "{model:?}");
         for (gradient, same) in gradients.iter().zip(&same_gradients) {
             // Where several ops of a part read a value, its cotangents are added in another order.
@@ -124,5 +127,18 @@ fn cost_tells_the_memory_of_a_training_step() {
             assert!(measured < least, "{model:?}: {measured} instead of {least}");
             least = measured;
         }
+    }
+}
+
+#[test]
+fn network_without_ops_costs_what_goes_through_it() {
+    let sample = Shape { grid: [3, 4, 5], channels: 2 };
+    let empty = Program { input: sample, nodes: Vec::new() };
+    let graph = zoo::build(&Model::default(), Shape { grid: [24, 32, 40], channels: 2 }).unwrap();
+    let graph = Graph { encoder: empty.clone(), decoder: empty, ..graph };
+    for recompute in [false, true] {
+        let cost = Cost::of_training(&graph, recompute);
+        assert_eq!((cost.decode_flops, cost.inference_bytes), (0, 4 * sample.len() as u64));
+        assert!(cost.tape_bytes > 0);
     }
 }

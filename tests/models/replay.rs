@@ -7,7 +7,7 @@ use sci_hpc::backend::optimize::Adam;
 use sci_hpc::backend::{Backend, Cpu};
 use sci_hpc::config;
 use sci_hpc::dataset::{Batch, Cursor};
-use sci_hpc::model::{Graph, Shape, init, zoo};
+use sci_hpc::model::{Graph, Parts, Shape, init, zoo};
 use sci_hpc::train::{Method, Optimizer, Trainer};
 use sci_hpc::world::World;
 
@@ -67,6 +67,7 @@ fn train<B: Backend<Real = f32>>(
 fn replayed_steps_follow_the_cpu_and_wait_three_times() {
     for model in MODELS {
         let graph = graph(model);
+        assert!(Parts::of(&graph).iter().flat_map(Parts::parts).any(|part| part.again), "{model}");
         let (losses, params) = train(&graph, (&Cpu::<f32>::new(), [false; 2]), || {});
         let mut made = Vec::new();
         for how in [[false; 2], [true, false], [false, true]] {

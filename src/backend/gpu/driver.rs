@@ -115,7 +115,7 @@ pub enum GpuError {
     Memory {
         /// Asked for.
         bytes: usize,
-        /// In buffers.
+        /// In buffers; of work that is recorded, in those of it alone.
         live: usize,
     },
     /// Any other failure of the driver.

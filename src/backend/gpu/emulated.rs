@@ -129,9 +129,11 @@ impl Driver for Emulated {
     fn allocate(&self, bytes: usize) -> Result<u64, GpuError> {
         let words = bytes.div_ceil(size_of::<u64>());
         let mut all = self.shared.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let live = all.values().map(|memory| (memory.len() - 2 * GUARD_WORDS) * size_of::<u64>()).sum::<usize>();
-        if self.bytes_max.is_some_and(|most| live + bytes > most) {
-            return Err(GpuError::Memory { bytes, live });
+        if let Some(most) = self.bytes_max {
+            let live = all.values().map(|memory| (memory.len() - 2 * GUARD_WORDS) * size_of::<u64>()).sum::<usize>();
+            if live + bytes > most {
+                return Err(GpuError::Memory { bytes, live });
+            }
         }
         let mut memory = vec![GUARD; words + 2 * GUARD_WORDS].into_boxed_slice();
         memory[GUARD_WORDS..GUARD_WORDS + words].fill(u64::MAX);
