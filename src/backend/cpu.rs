@@ -254,6 +254,23 @@ mod tests {
     }
 
     #[test]
+    fn vectors_that_are_lent_push_idle_ones_out() {
+        let cpu = Cpu::<f32>::new();
+        drop(cpu.zeros(20_000));
+        let held = || {
+            let lists = cpu.pool.lock();
+            [lists.live, lists.lent, lists.free_len]
+        };
+        assert_eq!(held(), [0, 0, 20_000]);
+        let taken = cpu.take(12_000);
+        assert_eq!(held(), [0, 12_000, 0]);
+        let buffer = cpu.wrap(taken);
+        assert_eq!(held(), [12_000, 0, 0]);
+        drop(buffer);
+        assert_eq!(held(), [0, 0, 12_000]);
+    }
+
+    #[test]
     fn view_shares_memory_and_a_write_to_it_copies() {
         let cpu = Cpu::<f64>::new();
         let whole = cpu.upload(&[0.0, 1.0, 2.0, 3.0]);
