@@ -17,7 +17,7 @@ use sci_hpc::backend::{Backend, Buffers, Cpu, simd};
 use sci_hpc::config::{self, Loss};
 use sci_hpc::dataset::{Batch, Cursor};
 use sci_hpc::model::{Autoencoder, Cost, Graph, Shape, init, zoo};
-use sci_hpc::train::{Method, Optimizer, Trainer};
+use sci_hpc::train::{Adding, Method, Optimizer, Trainer};
 use sci_hpc::world::{World, shard};
 
 /// Times one training step (forward, sum of squares, backward, Adam), the encoder and the decoder.
@@ -171,9 +171,8 @@ fn trainer<'a, B: Backend<Real = f32>>(
         loss: Loss::Squared,
         penalty: None,
         principal: false,
-        shards: arguments.shards,
-        bucket_bytes: 4 << 20,
-        fast: false,
+        adding: Adding { shards: arguments.shards, bucket_bytes: 4 << 20, fast: false },
+        staged: false,
         observing: None,
         seed: 7,
         recompute: arguments.recompute,

@@ -55,6 +55,7 @@ impl<R: Real> Cpu<R> {
 }
 
 impl<R: Real> Buffers for Cpu<R> {
+    const ON_HOST: bool = true;
     type Real = R;
     type Buffer = CpuBuffer<R>;
     type Download = CpuBuffer<R>;
@@ -81,6 +82,9 @@ impl<R: Real> Buffers for Cpu<R> {
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer {
         assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
         CpuBuffer { data: buffer.data.clone(), start: buffer.start + range.start, len: range.len() }
+    }
+    fn address(&self, buffer: &mut Self::Buffer) -> *mut R {
+        self.make_mut(buffer).as_mut_ptr()
     }
     fn release(&self) {
         let mut lists = self.pool.lock();

@@ -38,6 +38,8 @@ pub use real::Real;
 
 /// Memory of a device and the only transfers.
 pub trait Buffers: Clone + Send + Sync + 'static {
+    /// Whether values lie in memory of the host.
+    const ON_HOST: bool;
     /// Element type: f32 in production, f64 in tests and in exact integer decoding.
     type Real: Real;
     /// Shared, immutable device memory; `clone` is cheap.
@@ -63,6 +65,10 @@ pub trait Buffers: Clone + Send + Sync + 'static {
     fn len(&self, buffer: &Self::Buffer) -> usize;
     /// A range of a buffer, without a copy.
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer;
+
+    /// Where the values lie on the device, for a library that reads or writes them there, until the buffer changes; they are
+    /// copied first where others share them.
+    fn address(&self, buffer: &mut Self::Buffer) -> *mut Self::Real;
 
     /// Frees what is kept for the next buffers, where what comes is of other sizes, and begins a new peak. Host memory that a
     /// driver has locked for copies stays.

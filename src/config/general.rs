@@ -23,6 +23,8 @@ pub struct General {
     pub precision: Precision,
     /// How gradients are added over ranks. Default: `reproducible`.
     pub reduction: Reduction,
+    /// What gradients of the GPUs of several ranks pass through. Default: `auto`.
+    pub exchange: Exchange,
 }
 
 impl Default for General {
@@ -34,6 +36,7 @@ impl Default for General {
             device: Device::Auto,
             precision: Precision::F32,
             reduction: Reduction::Reproducible,
+            exchange: Exchange::Auto,
         }
     }
 }
@@ -73,6 +76,17 @@ pub enum Reduction {
     Reproducible,
     /// Plain all-reduce in the library's own order.
     Fast,
+}
+
+/// What gradients of the GPUs of several ranks pass through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Exchange {
+    /// Nothing, where MPI says that it reads memory of GPUs (`MPIX_Query_cuda_support`) and `reduction` is `reproducible`; else
+    /// the host.
+    Auto,
+    /// Memory of the host.
+    Host,
 }
 
 impl General {

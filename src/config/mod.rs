@@ -27,7 +27,7 @@ pub use compress::{Compress, ErrorBound, Latent, Predictor, Region, Tile, Variab
 pub use data::{All, Augment, Axis, Data, Images, Normalize, OnBadFile, Order, Sample, Scale, Split, Variables};
 pub use decompress::Decompress;
 pub use evaluate::{Evaluate, Knn};
-pub use general::{Device, General, Precision, Reduction};
+pub use general::{Device, Exchange, General, Precision, Reduction};
 pub use generate::{
     Forcing, Generate, Generator, Initial, Kolmogorov, KuramotoSivashinsky, Lorenz96, Particle, Sas, Stack, Turbulence,
     UrbanFlow, lots,

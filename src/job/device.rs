@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::backend::gpu::Emulated;
 use crate::backend::gpu::{Cuda, Driver, Gpu, GpuError, Math, source};
 use crate::backend::{Backend, Buffers, Cpu};
-use crate::config::{self, General, Generator, Precision};
+use crate::config::{self, Exchange, General, Generator, Precision, Reduction};
 use crate::dataset::generate::{self, Simulation};
 use crate::model::weights::TrainedModel;
 use crate::model::{Autoencoder, ModelError};
@@ -84,13 +84,20 @@ impl Device {
             Self::Cuda(gpu) if is_shared(&world.node(), gpu.driver().identity()) => " (ranks of a node share a GPU)",
             _ => "",
         };
+        let reached = match &device {
+            Self::Cuda(_) if world.size() > 1 => match world.reaches_gpus() {
+                true => " (MPI reads its memory)",
+                false => " (MPI does not read its memory: gradients pass through the host)",
+            },
+            _ => "",
+        };
         let rounded = match &device {
             _ if math == Math::Exact => "",
             Self::Cpu(_) => ", job.precision is of GPUs alone: f32",
             Self::Cuda(gpu) if !gpu.driver().tensor_cores() => ", no tensor cores for job.precision: f32",
             _ => "",
         };
-        let said = format!("{}{note}{shared}{rounded}", device.name());
+        let said = format!("{}{note}{shared}{reached}{rounded}", device.name());
         Ok((device, said))
     }
 
@@ -148,6 +155,13 @@ impl Device {
         }
         Ok(on_device!(self, backend => encoder(model.on(backend)?, keep)))
     }
+}
+
+/// Whether gradients of several ranks pass through memory of the host. Collective.
+pub(super) fn staged<B: Buffers>(world: &World, general: &General) -> bool {
+    // Sums in the order of the library: what Open MPI adds must lie on the host.
+    let direct = B::ON_HOST || general.reduction == Reduction::Reproducible && world.reaches_gpus();
+    general.exchange == Exchange::Host || !direct
 }
 
 /// Whether another rank of the node has the same GPU as some rank. Collective.

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
+use super::device::staged;
 use super::groups::{self, reading, window};
 use super::prediction::space;
 use super::{Context, Group, Input, JobError, failure, memory};
@@ -21,7 +22,7 @@ use crate::dataset::{
 };
 use crate::model::graph::{Prior, Program};
 use crate::model::{Graph, Shape, TrainedModel, zoo};
-use crate::train::{Checkpoint, Epoch, Identity, Method, On, Optimizer, Penalty, Running, TrainError, Trainer};
+use crate::train::{Adding, Checkpoint, Epoch, Identity, Method, On, Optimizer, Penalty, Running, TrainError, Trainer};
 
 use start::start_values;
 use told::{curves, log_epoch, log_model, summarize};
@@ -110,13 +111,13 @@ impl<B: Backend<Real = f32>> Fit<B> {
         let shards = if fast { section.shards().max(ctx.world.size()) } else { section.shards() };
         let rows = section.batch.div_ceil(shards);
         check_norms(&graph, (rows, shards))?;
-        let bucket_bytes = (section.bucket_mb * 1.0e6) as usize;
+        let adding = Adding { shards, bucket_bytes: (section.bucket_mb * 1.0e6) as usize, fast };
         let steps = (section.epochs * split.train.len().div_ceil(section.batch)) as u64;
         let penalty = penalty(&section, job.seed, steps);
         let principal = section.model.name == ModelName::Pca;
         let (loss, recompute) = (section.loss, section.recompute);
-        let method =
-            Method { loss, penalty, principal, shards, bucket_bytes, fast, observing: None, seed: job.seed, recompute };
+        let (staged, seed) = (staged::<B>(ctx.world, job), job.seed);
+        let method = Method { loss, penalty, principal, adding, staged, observing: None, seed, recompute };
         let (start, meant) = start_values(&section, (&graph, group), ctx.config)?;
         if let Some(prior) = graph.prior {
             let found = || start::latent_step(ctx, (&mut source, &split.train), (&graph, &start), &normalizer);
@@ -317,7 +318,7 @@ impl<B: Backend<Real = f32>> Fit<B> {
         Plan {
             samples: samples.to_vec(),
             batch: self.section.batch,
-            shards: self.method.shards,
+            shards: self.method.adding.shards,
             shuffle: training,
             jitter: if training { self.jitter } else { Jitter::NONE },
             seed: self.method.seed,

@@ -24,6 +24,6 @@ pub use error::TrainError;
 pub use history::{Epoch, Running};
 pub use optimizer::{Optimizer, Rule};
 pub use penalty::{On, Penalty};
-pub use reduce::GradientSum;
+pub use reduce::{Adding, Arrival, GradientSum};
 pub use resume::{Checkpoint, Identity};
 pub use step::{Method, Score, StepResult, Trainer};

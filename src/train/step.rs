@@ -1,21 +1,20 @@
 //! One optimizer step, data-parallel over the shards of a batch, and the validation of a part of the split.
 
 use std::ops::Range;
-use std::rc::Rc;
 
 use ndarray::{Array5, Axis, Slice};
 
 use super::gradient::{self, Hooks, Replayed, Samples, Task, differentiate};
 use super::penalty::{On, Penalized, Penalty};
 use super::principal::Principal;
-use super::{GradientSum, Optimizer, TrainError, loss, optimizer, sparsity};
+use super::{Adding, Arrival, GradientSum, Optimizer, TrainError, loss, optimizer, sparsity};
 use crate::backend::random::{Purpose, Stream};
 use crate::backend::{Backend, Buffers};
 use crate::config::Loss;
 use crate::dataset::{Batch, Batches, Cursor, Normalizer, Places};
 use crate::model::{Graph, Parts, forward};
 use crate::tape::Tape;
-use crate::world::{World, shard};
+use crate::world::{Host, Memory, World, shard};
 
 /// How a step is computed.
 #[derive(Clone, Debug)]
@@ -26,12 +25,10 @@ pub struct Method {
     pub penalty: Option<Penalty>,
     /// By passes to the principal components instead of steps downhill; the model is `pca`, the loss squared.
     pub principal: bool,
-    /// Fixed parts of a batch.
-    pub shards: usize,
-    /// Gradient bytes summed over ranks in one message.
-    pub bucket_bytes: usize,
-    /// Sums in the order of the MPI library instead of the fixed tree.
-    pub fast: bool,
+    /// How gradients of shards and ranks are added.
+    pub adding: Adding,
+    /// Those of several ranks go to MPI through memory of the host; else MPI takes them from the device.
+    pub staged: bool,
     /// The observation encoder alone is trained, by what it sees of samples at these places.
     pub observing: Option<Places>,
     /// Of what is dropped.
@@ -74,6 +71,9 @@ pub struct Trainer<'a, B: Backend<Real = f32>> {
     replayed: Replayed<B>,
     principal: Option<Principal>,
 }
+
+/// Starts the way of a gradient to where gradients are added.
+type Carry<'a, B, M> = &'a dyn Fn(&<B as Buffers>::Buffer) -> Arrival<<M as Memory>::Vector>;
 
 /// Values and validity of a batch on the device.
 type OnDevice<B> = (<B as Buffers>::Buffer, Option<<B as Buffers>::Buffer>);
@@ -156,29 +156,12 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     /// Errors: [`TrainError::NotFinite`], the same on every rank, parameters unchanged (in a pass without the weights of the
     /// decoder).
     pub fn step(&mut self, batch: &Batch, ahead: Option<&Batch>, stop: bool) -> Result<StepResult, TrainError> {
-        let uploaded = self.uploads.next.take().filter(|(cursor, _)| *cursor == batch.cursor).map(|(_, there)| there);
-        let mut ahead = ahead;
         if let Some(principal) = self.principal.as_ref().filter(|_| batch.cursor.batch == 0) {
             principal.begin_pass(&self.backend, &mut self.params);
         }
-        let Method { shards, bucket_bytes, fast, .. } = self.method;
-        let mut gradients = GradientSum::new(self.world, &self.graph.params, shards, (bucket_bytes, fast));
-        let owned = shard::range(shards, self.world.size(), self.world.rank());
-        let mut sums = Vec::with_capacity(batch.shards.len());
-        for (number, rows) in owned.clone().zip(&batch.shards) {
-            let loss = if rows.is_empty() {
-                0.0
-            } else {
-                self.shard((batch, uploaded.as_ref()), (number, rows.clone()), (&mut gradients, &mut ahead))
-            };
-            gradients.end_shard();
-            sums.push(vec![loss, f64::from(stop)]);
-        }
-        let total = self.world.tree_sum(shards, &owned, &sums, 2);
-        let (loss, stop) = (total[0], total[1] > 0.0);
-        let total = gradients.wait();
-        let (gradient, statistics) = total.split_at(self.graph.params.trainable_len());
-        let gradient = self.backend.upload(gradient);
+        let (loss, stop, total) = self.sums((batch, ahead), stop);
+        let trainable = self.graph.params.trainable_len();
+        let gradient = self.backend.view(&total, 0..trainable);
         let gradient_norm = self.backend.dot_f64(&gradient, &gradient).sqrt();
         for (what, value) in [("loss", loss), ("gradient norm", gradient_norm)] {
             if !value.is_finite() {
@@ -193,8 +176,57 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         if self.method.scales() {
             sparsity::unit_atoms(&self.backend, self.graph, &mut self.params);
         }
-        self.move_statistics(statistics);
+        self.move_statistics(&self.backend.view(&total, trainable..self.graph.params.len()));
         Ok(StepResult { loss, gradient_norm: if self.principal.is_some() { f64::NAN } else { gradient_norm }, stop })
+    }
+
+    /// Loss, stop and flat gradient, with what batch norms met, of the shards of all ranks. Collective.
+    fn sums(&mut self, (batch, ahead): (&Batch, Option<&Batch>), stop: bool) -> (f64, bool, B::Buffer) {
+        let backend = self.backend.clone();
+        // A rank alone has them where they are.
+        if !self.method.staged || self.world.size() == 1 {
+            let there = |gradient: &B::Buffer| -> Arrival<B::Buffer> {
+                let gradient = gradient.clone();
+                Box::new(move || gradient)
+            };
+            return self.sums_in((batch, ahead), stop, ((&backend, true), &there));
+        }
+        let copied = |gradient: &B::Buffer| -> Arrival<Vec<f32>> {
+            let (backend, download, len) = (backend.clone(), backend.start_download(gradient), backend.len(gradient));
+            Box::new(move || {
+                let mut values = vec![0.0; len];
+                backend.finish_download(download, &mut values);
+                values
+            })
+        };
+        let (loss, stop, total) = self.sums_in((batch, ahead), stop, ((&Host, false), &copied));
+        (loss, stop, backend.upload(&total))
+    }
+
+    /// The same, added in memory that gradients come to by `carry`.
+    fn sums_in<M: Memory>(
+        &mut self,
+        (batch, mut ahead): (&Batch, Option<&Batch>),
+        stop: bool,
+        (memory, carry): ((&M, bool), Carry<'_, B, M>),
+    ) -> (f64, bool, M::Vector) {
+        let uploaded = self.uploads.next.take().filter(|(cursor, _)| *cursor == batch.cursor).map(|(_, there)| there);
+        let adding = self.method.adding;
+        let mut gradients = GradientSum::new(self.world, &self.graph.params, memory, adding);
+        let owned = shard::range(adding.shards, self.world.size(), self.world.rank());
+        let mut sums = Vec::with_capacity(batch.shards.len());
+        for (number, rows) in owned.clone().zip(&batch.shards) {
+            let loss = if rows.is_empty() {
+                0.0
+            } else {
+                let shard = (number, rows.clone());
+                self.shard((batch, uploaded.as_ref()), shard, (&mut gradients, carry), &mut ahead)
+            };
+            gradients.end_shard();
+            sums.push(vec![loss, f64::from(stop)]);
+        }
+        let total = self.world.tree_sum(adding.shards, &owned, &sums, 2);
+        (total[0], total[1] > 0.0, gradients.wait())
     }
 
     /// Ends an epoch. Of one that was a pass, with this sum of losses over so many samples, returns what the components before
@@ -229,7 +261,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     }
 
     /// Moves the running statistics of batch norms towards those of the batch, which lie like the end of the parameters.
-    fn move_statistics(&mut self, met: &[f32]) {
+    fn move_statistics(&mut self, met: &B::Buffer) {
         let offset = self.graph.params.trainable_len();
         let programs = match (&self.method.observing, &self.graph.observer) {
             (Some(_), Some(observer)) => vec![&observer.program],
@@ -237,7 +269,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         };
         for (_, norm) in programs.into_iter().flat_map(|program| program.batch_norms()) {
             let range = self.graph.params.range(norm.running);
-            let met = self.backend.upload(&met[range.start - offset..range.end - offset]);
+            let met = self.backend.view(met, range.start - offset..range.end - offset);
             self.backend.approach(&mut self.params, range.start, &met, norm.momentum);
         }
     }
@@ -246,11 +278,12 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     /// norms, weighted by its part of the batch: their sum is that of the batch.
     ///
     /// While the device has work, the batch `ahead` is taken to it.
-    fn shard(
+    fn shard<M: Memory>(
         &mut self,
         (batch, uploaded): (&Batch, Option<&OnDevice<B>>),
         (number, rows): (usize, Range<usize>),
-        (gradients, ahead): (&mut GradientSum<'_>, &mut Option<&Batch>),
+        (gradients, carry): (&mut GradientSum<'_, M>, Carry<'_, B, M>),
+        ahead: &mut Option<&Batch>,
     ) -> f64 {
         let mut samples = self.samples((batch, uploaded), &rows);
         if self.principal.is_some() {
@@ -266,32 +299,22 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
             // Other ranks would be waiting for the first gradients while the last are computed.
             self.replayed.prepare(&self.backend, &task, &samples);
         }
-        let (trainable, part) = (self.graph.params.trainable().len(), rows.len() as f32 / batch.global as f32);
-        let weigh = move |place: usize, out: &mut [f32]| {
-            if place >= trainable {
-                out.iter_mut().for_each(|value| *value *= part);
-            }
-        };
-        let backend = &self.backend;
+        let (backend, table, part) = (&self.backend, &self.graph.params, rows.len() as f32 / batch.global as f32);
+        let weighed = |met: &B::Buffer| backend.affine(met, f64::from(part), 0.0);
         let mut between = || ahead.take().into_iter().for_each(|next| self.uploads.start(backend, next));
         if let Some(made) = self.replayed.run(backend, &samples) {
             between();
-            let gradient: Rc<[f32]> = backend.download(&made.gradient).into();
-            for (place, spec) in self.graph.params.specs().iter().enumerate().rev() {
-                let (gradient, range) = (gradient.clone(), spec.range());
-                gradients.take(place, move |out| {
-                    out.copy_from_slice(&gradient[range]);
-                    weigh(place, out);
-                });
-            }
+            let (trainable, all) = (table.trainable_len(), table.len());
+            let met = weighed(&backend.view(&made.gradient, trainable..all));
+            // A copy: the next shard is computed where this one was.
+            let gradient = backend.concat(&[&backend.view(&made.gradient, 0..trainable), &met], 1);
+            gradients.take_all(&carry(&gradient)());
             return made.loss.value(backend);
         }
+        let trainable = table.trainable().len();
         let mut found = |place: usize, buffer: &B::Buffer| {
-            let (backend, download) = (backend.clone(), backend.start_download(buffer));
-            gradients.take(place, move |out| {
-                backend.finish_download(download, out);
-                weigh(place, out);
-            });
+            let arrival = if place < trainable { carry(buffer) } else { carry(&weighed(buffer)) };
+            gradients.take(place, arrival);
         };
         differentiate(backend, &task, &samples, Hooks { between: &mut between, found: &mut found }).value(backend)
     }
@@ -326,7 +349,7 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
     ///
     /// Errors: of reading.
     pub fn validate(&self, batches: Batches, normalizer: &Normalizer) -> Result<Option<Score>, TrainError> {
-        let shards = self.method.shards;
+        let shards = self.method.adding.shards;
         let owned = shard::range(shards, self.world.size(), self.world.rank());
         let mut sums = vec![vec![0f64; 5]; owned.len()];
         for batch in batches {

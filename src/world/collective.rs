@@ -1,5 +1,6 @@
 //! The communicator of the job and its collectives.
 
+mod memory;
 mod pending;
 
 use std::mem::ManuallyDrop;
@@ -15,6 +16,7 @@ use mpi::traits::*;
 
 use super::tree;
 
+pub use memory::{Host, Memory};
 pub use pending::Pending;
 
 /// The MPI communicator (`MPI_Comm`) as C libraries take it; opaque outside this folder.
@@ -267,12 +269,29 @@ impl World {
         finish_gathered(n, &ranges, &all, len)
     }
 
-    /// Starts the sum over ranks of `nodes` (the complete tree nodes of this rank, see [`tree::nodes`], one vector of
-    /// equal length each); goes on while the caller computes and polls. Collective: same order on every rank.
+    /// The sum over ranks of `nodes` (the complete tree nodes of this rank, see [`tree::nodes`], one vector of `len` values
+    /// each); it is to begin, and goes on while the caller computes and polls.
     /// `chunks` is the number of virtual chunks, owned by [`range`](super::shard::range); with `fast` each rank passes one vector
     /// and the library adds in its own order.
-    pub fn start_sum(&self, chunks: usize, nodes: Vec<Vec<f32>>, fast: bool) -> Pending {
-        Pending::start(self, chunks, nodes, fast)
+    pub fn start_sum<M: Memory>(
+        &self,
+        memory: &M,
+        (chunks, len): (usize, usize),
+        nodes: Vec<M::Vector>,
+        fast: bool,
+    ) -> Pending<M> {
+        Pending::start(self, memory, (chunks, len), nodes, fast)
+    }
+
+    /// Whether the MPI library of every rank says that it reads and writes memory of CUDA devices. Collective.
+    pub fn reaches_gpus(&self) -> bool {
+        // Open MPI and MPICH; in Open MPI's header only where it was built with CUDA, so that it is looked up.
+        // SAFETY: a name that ends with zero; the function of this name takes nothing and returns an int.
+        let says_so = unsafe {
+            let found = libc::dlsym(libc::RTLD_DEFAULT, c"MPIX_Query_cuda_support".as_ptr());
+            (!found.is_null()).then(|| std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> i32>(found)())
+        };
+        self.comm.is_some() && !self.any(says_so != Some(1))
     }
 }
 

@@ -12,4 +12,4 @@ mod collective;
 pub mod shard;
 pub mod tree;
 
-pub use collective::{Pending, RawComm, RawInfo, World, abort_current};
+pub use collective::{Host, Memory, Pending, RawComm, RawInfo, World, abort_current};

@@ -103,7 +103,9 @@ mod emulated {
     fn emulated_job_gives_the_same_bytes_again_and_at_2_ranks() {
         let once = run("emulated", 1, &["--set", "train.epochs=2"]);
         let shared = run("emulated", 2, &["--set", "train.epochs=2"]);
-        assert_same(&products(&shared), &products(&once), "2 ranks");
+        assert_same(&products(&shared), &products(&once), "2 ranks, gradients from device to device");
+        let staged = run("emulated", 2, &["--fresh", "--set", "train.epochs=2", "--set", "job.exchange=host"]);
+        assert_same(&products(&staged), &products(&once), "2 ranks, gradients through the host");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use sci_hpc::backend::{Cpu, Real};
 use sci_hpc::config::{Channels, Model, ModelName, Train};
 use sci_hpc::dataset::{Batch, Cursor, Places};
 use sci_hpc::model::{Autoencoder, Graph, ModelError, Parts, Shape, init, zoo};
-use sci_hpc::train::{Method, Optimizer, Trainer};
+use sci_hpc::train::{Adding, Method, Optimizer, Trainer};
 use sci_hpc::world::World;
 
 use crate::common::noise;
@@ -113,7 +113,11 @@ fn training_moves_the_observation_encoder_alone_and_downhill() {
         let (world, backend) = (World::serial(), Cpu::<f32>::new());
         let start: Vec<f32> = values(&graph).iter().map(|value| 1.5 * value).collect();
         let places = Places::new(&vec![true; SHAPE.len()], 200, (3, false)).unwrap();
-        let method = Method { shards: 2, bucket_bytes: 1 << 12, observing: Some(places.clone()), ..crate::method() };
+        let method = Method {
+            adding: Adding { shards: 2, bucket_bytes: 1 << 12, fast: false },
+            observing: Some(places.clone()),
+            ..crate::method()
+        };
         let optimizer = Optimizer::new(&backend, graph.params.trainable_len(), Adam::new(RATE));
         let mut trainer = Trainer::new(&world, &backend, (&graph, &start), (method.clone(), optimizer));
         let first = trainer.step(&batch(), None, false).unwrap().loss;

@@ -7,7 +7,7 @@ use sci_hpc::backend::{Backend, Cpu};
 use sci_hpc::config;
 use sci_hpc::dataset::{Batch, Cursor};
 use sci_hpc::model::{Autoencoder, Graph, Shape, init, zoo};
-use sci_hpc::train::{Method, Optimizer, Trainer};
+use sci_hpc::train::{Adding, Method, Optimizer, Trainer};
 use sci_hpc::world::World;
 
 use crate::common::{assert_close, noise};
@@ -56,7 +56,8 @@ impl Case {
     fn pass<B: Backend<Real = f32>>(&self, backend: &B, passes: u32) -> (Vec<f32>, f64) {
         let (world, graph, [d, h, w]) = (World::serial(), self.graph(), self.grid);
         let (samples, valid) = self.samples();
-        let method = Method { principal: true, shards: 2, ..crate::method() };
+        let method =
+            Method { principal: true, adding: Adding { shards: 2, ..crate::method().adding }, ..crate::method() };
         let optimizer = Optimizer::new(backend, graph.params.trainable_len(), Adam::new(1.0e-3));
         let mut trainer = Trainer::new(&world, backend, (&graph, &init::start_values(&graph, 7)), (method, optimizer));
         let mut left = f64::NAN;

@@ -5,7 +5,7 @@
 mod common;
 
 use common::mpirun::{assert_same_at_every_rank_count, under_mpirun};
-use sci_hpc::world::{World, shard, tree};
+use sci_hpc::world::{Host, World, shard, tree};
 
 fn chunk(i: usize, len: usize) -> impl Iterator<Item = f64> {
     (0..len).map(move |j| ((i * 31 + j) as f64 * 0.7 + 0.1).sin() * 10f64.powi((i as i32 * 5 + j as i32) % 9 - 4))
@@ -42,8 +42,13 @@ fn started_sum_on_ranks() {
     let vectors = |shift: usize| -> Vec<Vec<f32>> {
         owned.clone().map(|i| chunk(i + shift, len).map(|v| v as f32).collect()).collect()
     };
-    let start = |shift| world.start_sum(chunks, tree::reduce_owned(chunks, &owned, &vectors(shift)), false);
+    let start = |shift| {
+        let nodes = tree::reduce_owned(chunks, &owned, &vectors(shift));
+        world.start_sum(&Host, (chunks, len), nodes, false)
+    };
     let (mut first, mut second) = (start(0), start(100));
+    first.begin();
+    second.begin();
     // Ranks that look at different times, and at the second sum first, still call in the same order.
     (0..1000 * world.rank()).for_each(|_| {
         second.poll();

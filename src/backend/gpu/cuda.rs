@@ -168,6 +168,7 @@ impl Cuda {
 }
 
 impl Driver for Cuda {
+    const ON_HOST: bool = false;
     type Download = Arriving;
     type Recording = Replayable;
 

@@ -146,6 +146,8 @@ pub struct Counts {
 
 /// A device: memory, copies and launches, all in the order of the calls.
 pub trait Driver: Clone + Debug + Send + Sync + 'static {
+    /// Whether its memory is that of the host.
+    const ON_HOST: bool;
     /// A copy to the host under way.
     type Download: Send + 'static;
     /// Calls that can be run again.

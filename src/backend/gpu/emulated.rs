@@ -123,6 +123,7 @@ unsafe extern "C" {
 }
 
 impl Driver for Emulated {
+    const ON_HOST: bool = true;
     type Download = Vec<u8>;
     type Recording = Vec<Call>;
 

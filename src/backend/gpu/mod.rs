@@ -145,9 +145,14 @@ impl<D: Driver, R: Element> Gpu<D, R> {
     pub(super) fn make_mut(&self, buffer: &mut GpuBuffer<D, R>) {
         if Arc::get_mut(&mut buffer.memory).is_none() {
             let copy = self.take(buffer.len);
-            must(self.driver.copy(buffer.region(), copy.region()));
+            self.copy(buffer, &copy);
             *buffer = copy;
         }
+    }
+
+    /// To the memory of a buffer that is fresh or after [`Gpu::make_mut`], of the same length.
+    pub(super) fn copy(&self, from: &GpuBuffer<D, R>, to: &GpuBuffer<D, R>) {
+        must(self.driver.copy(from.region(), to.region()));
     }
 
     /// Launches a kernel of `source` for this element type.
@@ -166,6 +171,7 @@ impl<D: Driver, R: Element> Gpu<D, R> {
 }
 
 impl<D: Driver, R: Element> Buffers for Gpu<D, R> {
+    const ON_HOST: bool = D::ON_HOST;
     type Real = R;
     type Buffer = GpuBuffer<D, R>;
     type Download = D::Download;
@@ -198,6 +204,10 @@ impl<D: Driver, R: Element> Buffers for Gpu<D, R> {
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer {
         assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
         GpuBuffer { start: buffer.start + range.start, len: range.len(), ..buffer.clone() }
+    }
+    fn address(&self, buffer: &mut Self::Buffer) -> *mut R {
+        self.make_mut(buffer);
+        buffer.region().address as *mut R
     }
     fn release(&self) {
         self.pool.release();
