@@ -15,7 +15,9 @@ use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use sci_hpc::backend::conv3d::{Conv3d, ConvDims, Epilogue, Rectifier};
 use sci_hpc::backend::elementwise::{Activation, Binary, Elementwise, Gate};
 use sci_hpc::backend::gpu::{Cuda, Driver, Gpu, GpuBuffer, Math};
-use sci_hpc::backend::lattice::{Collision, Fields, Grid, Ground, Lattice, Obstacles, Q, equilibrium};
+use sci_hpc::backend::lattice::{
+    Carried, Carrying, Collision, Fields, Grid, Ground, Lattice, Obstacles, Q, equilibrium,
+};
 use sci_hpc::backend::layout::{Layout, SliceDims};
 use sci_hpc::backend::matmul::{Matmul, MatmulDims};
 use sci_hpc::backend::norm::{BatchNorm, Gdn, Norm};
@@ -212,7 +214,7 @@ where
 
     /// Steps of the wind of a quiet slab, smaller and larger than the caches.
     fn wind(&self) {
-        if !"lattice advance".contains(&self.arguments.only) {
+        if !"lattice advance carry".contains(&self.arguments.only) {
             return;
         }
         let gpu = self.gpu.double();
@@ -230,6 +232,14 @@ where
             let name = format!("lattice advance {}x{}x{}", cells[0], cells[1], cells[2]);
             let bytes = (2 * Q + 3) * size_of::<f64>() * cells.iter().product::<usize>();
             self.moves(&name, bytes, &|| gpu.advance(&slab, &mut fields.borrow_mut(), &with));
+            let now = gpu.adopt((0..grid.scalar()).map(|i| (i * 31 % 97) as f64).collect());
+            let (next, air) = (gpu.zeros(grid.scalar()), gpu.adopt(vec![1.0; grid.scalar()]));
+            let carried = RefCell::new(Carried { now, next, air });
+            let with = Carrying { diffusivity: 1e-3, emission: 1.0, sources: [u64::MAX; 9] };
+            let (name, bytes) =
+                (name.replace("advance", "carry"), 6 * size_of::<f64>() * cells.iter().product::<usize>());
+            let velocity = gpu.zeros(3 * grid.scalar());
+            self.moves(&name, bytes, &|| gpu.carry(&slab, &mut carried.borrow_mut(), &velocity, &with));
         }
     }
 

@@ -184,6 +184,74 @@ KERNEL(128, advance)(In<double> now, In<u32> heights, Slab s, Collision with, Ou
     collide(m, with, put);
 }
 
+// `Carrying` of src/backend/lattice/mod.rs.
+struct Carrying {
+    double diffusivity, emission;
+    u64 sources[9];
+};
+
+// Van Leer's slope: the harmonic mean of two differences of one sign, else 0.
+__device__ __forceinline__ double limited(double a, double b) {
+    const double product = a * b;
+    return product > 0.0 ? 2.0 * product / (a + b) : 0.0;
+}
+
+// Carries a scalar through all columns of all rows (y, z) of the slab; `len` of them. What passes a face is computed by both of
+// its cells, the same bits; 48 bytes per cell where neighbours are found in the caches.
+KERNEL(128, carry)(In<double> now, In<double> air, In<double> velocity, Slab s, Carrying with, Out<double> next, u64 len) {
+    const u64 i = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= len) return;
+    const i64 plane = (i64)s.nz * s.stride;
+    const u64 y = quotient(i, plane), scalar = len + 2 * GHOSTS * plane;
+    const u32 at = (u32)(i - y * plane), z = at / s.stride, column = at - z * s.stride;
+    // Beyond the last cell is what is in it, before the first clean air.
+    const u32 x = column < LEFT ? 0 : column - LEFT < s.nx ? column - LEFT : s.nx - 1;
+    const i64 cell = (y + GHOSTS) * plane + (i64)z * s.stride + LEFT + x;
+    // Through the face between the second and the third of four cells in line, towards the third; `level` is that of the
+    // second, and rises so much from one to the next: beyond ground and top there is nothing.
+    const auto flux = [&](u64 wind, i64 second, i64 step, i64 level, i64 rise) {
+        double c[4], there[4], u[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            const bool inside = (u64)(level + (k - 1) * rise) < s.nz;
+            const i64 place = inside ? second + (k - 1) * step : cell;
+            c[k] = inside ? now[place] : 0.0;
+            there[k] = inside ? air[place] : 0.0;
+            u[k] = inside && (k == 1 || k == 2) ? velocity[wind + place] : 0.0;
+        }
+        const double open = there[1] * there[2], speed = 0.5 * (u[1] + u[2]) * open, rises = (c[2] - c[1]) * open;
+        const double before = limited((c[1] - c[0]) * (there[0] * there[1]), rises);
+        const double after = limited(rises, (c[3] - c[2]) * (there[2] * there[3]));
+        // Value at the face, half a step later.
+        const double from_left = c[1] + 0.5 * (1.0 - speed) * before, from_right = c[2] - 0.5 * (1.0 + speed) * after;
+        return speed * (speed > 0.0 ? from_left : from_right) - with.diffusivity * rises;
+    };
+    const i64 row = s.stride;
+    const double west = flux(0, cell - 1, 1, z, 0), east = flux(0, cell, 1, z, 0);
+    const double south = flux(scalar, cell - plane, plane, z, 0), north = flux(scalar, cell, plane, z, 0);
+    const double below = z == 0 ? 0.0 : flux(2 * scalar, cell - row, row, (i64)z - 1, 1);
+    const double above = flux(2 * scalar, cell, row, z, 1);
+    double after = now[cell] + ((west - east) + (south - north) + (below - above));
+#pragma unroll
+    for (u32 k = 0; k < 9; k++)
+        if (with.sources[k] == (u64)cell) after += with.emission;
+    next[(y + GHOSTS) * plane + at] = column < LEFT ? 0.0 : after;
+}
+
+// Sums of two components of the velocity over the cells of every row (y, z), `len` of them, from the first cell to the last.
+KERNEL(256, row_sums)(In<double> velocity, Slab s, Out<double> sums, u64 len) {
+    double u[PER_THREAD], v[PER_THREAD];
+    const u64 scalar = (len + 2 * GHOSTS * s.nz) * s.stride;
+    for_elements(
+        len,
+        [&](u32 j, u64 i) {
+            const u64 start = (i + GHOSTS * s.nz) * s.stride + LEFT;
+            u[j] = v[j] = -0.0;
+            for (u32 x = 0; x < s.nx; x++) u[j] += velocity[start + x], v[j] += velocity[scalar + start + x];
+        },
+        [&](u32 j, u64 i) { sums[i] = u[j], sums[len + i] = v[j]; });
+}
+
 // A place in a building and the population that its wall sends back there.
 struct Link {
     u64 to, from;

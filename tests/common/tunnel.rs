@@ -7,8 +7,8 @@
 //! 366).
 #![allow(dead_code)] // each binary uses its own part
 
-use sci_hpc::backend::Cpu;
-use sci_hpc::backend::lattice::{Collision, Grid, Ground, LEFT, Q, Side, VELOCITIES, equilibrium, opposite};
+use sci_hpc::backend::lattice::{CROSSING, Collision, Grid, Ground, LEFT, Q, Side, VELOCITIES, equilibrium, opposite};
+use sci_hpc::backend::{Buffers, Cpu};
 use sci_hpc::dataset::generate::{Flow, Terrain};
 
 /// Geometry in sides of the square, and the numbers of the flow.
@@ -76,7 +76,7 @@ impl Tunnel {
         let last = self.grid.cells[1] - 1;
         for (side, plane) in [(Side::Low, 0), (Side::High, last)] {
             let message = self.end(side, plane);
-            self.flow.unpack(side, &message);
+            self.flow.unpack(side, &Cpu::new().upload(&message));
         }
         self.flow.bounce();
     }
@@ -89,7 +89,7 @@ impl Tunnel {
         let inward = if side == Side::Low { 1 } else { -1 };
         let entering: Vec<usize> = (0..Q).filter(|&q| VELOCITIES[q][1] == inward).collect();
         // The velocity that follows the populations in a message is for tracers, of which there are none.
-        let mut message = vec![0.0; self.flow.packed()];
+        let mut message = vec![0.0; (CROSSING + 1) * self.grid.plane()];
         for x in 0..nx {
             let f: [f64; Q] = std::array::from_fn(|q| inside[q * nx + x]);
             let (density, velocity) = moments(&f);

@@ -7,6 +7,7 @@ mod common;
 mod chains;
 mod kolmogorov;
 mod turbulence;
+mod wind;
 
 use std::path::Path;
 

@@ -1,7 +1,9 @@
 //! Lattice-Boltzmann steps: the bits of the CPU, whose own slow twins are in src/backend/lattice/collide.rs and
 //! src/dataset/generate/flow.rs.
 
-use sci_hpc::backend::lattice::{Collision, Fields, Grid, Ground, Lattice, Obstacles, Q, Side, equilibrium};
+use sci_hpc::backend::lattice::{
+    Carried, Carrying, Collision, Fields, GHOSTS, Grid, Ground, Lattice, Obstacles, Q, Side, equilibrium,
+};
 
 use crate::common::{integers, noise};
 use crate::{device_f64, least_seconds, on_threads};
@@ -52,6 +54,21 @@ fn start<B: Lattice>(device: &B, grid: &Grid) -> Fields<B::Buffer> {
     Fields { next: device.adopt(now.clone()), now: device.adopt(now), velocity: device.zeros(3 * grid.scalar()) }
 }
 
+/// Something everywhere, among buildings.
+fn scalar<B: Lattice>(device: &B, grid: &Grid) -> Carried<B::Buffer> {
+    let air = integers(11, grid.scalar(), 3).iter().map(|&v| f64::from(v > -3.0)).collect();
+    let now: Vec<f64> = noise(12, grid.scalar()).iter().map(|v| v * v).collect();
+    Carried { next: device.zeros(now.len()), now: device.adopt(now), air: device.adopt(air) }
+}
+
+/// Sources in the first cell and in the last.
+fn carrying(grid: &Grid) -> Carrying {
+    let cells = GHOSTS * grid.plane()..(GHOSTS + grid.ny() - 1) * grid.plane() + grid.row(0, grid.nz() - 1) + grid.nx();
+    let mut sources = [u64::MAX; 9];
+    (sources[0], sources[1]) = (cells.start as u64 + 2, cells.end as u64 + 1);
+    Carrying { diffusivity: 1e-3, emission: 0.125, sources }
+}
+
 fn bits(values: &[f64]) -> Vec<u64> {
     values.iter().map(|v| v.to_bits()).collect()
 }
@@ -59,24 +76,30 @@ fn bits(values: &[f64]) -> Vec<u64> {
 /// Steps, messages and densities, one after the other.
 fn history<B: Lattice>(device: &B, grid: &Grid, ground: Ground, with: &Collision) -> Vec<Vec<u64>> {
     let (slab, mut fields) = (device.slab(grid, obstacles(grid, ground)), start(device, grid));
-    let mut history = Vec::new();
+    let (mut history, mut carried) = (Vec::new(), scalar(device, grid));
     for _ in 0..3 {
         device.advance(&slab, &mut fields, with);
         for (side, from) in [(Side::Low, Side::High), (Side::High, Side::Low)] {
-            // Behind something else.
-            let mut message = vec![1.0; 3];
-            device.pack(&slab, &fields, from, &mut message);
-            device.unpack(&slab, &mut fields, side, &message[3..]);
-            history.push(bits(&message));
+            let message = device.pack(&slab, &fields, from);
+            device.unpack(&slab, &mut fields, side, &message);
+            history.push(bits(&device.download(&message)));
         }
         device.bounce(&slab, &mut fields.now);
         let mut room = Vec::new();
         history.push(bits(&device.density(&slab, &fields.now)));
         history.push(bits(device.on_host(&fields.now, &mut room)));
         history.push(bits(device.on_host(&fields.velocity, &mut room)));
+        history.push(bits(&device.row_sums(&slab, &fields.velocity)));
+        device.carry(&slab, &mut carried, &fields.velocity, &carrying(grid));
+        history.push(bits(&device.download(&carried.now)));
+        // From both ends to both ghosts.
+        let (halo, inner) = (GHOSTS * grid.plane(), grid.ny() * grid.plane());
+        let [first, last] = [halo, inner].map(|start| device.part(&carried.now, start..start + halo));
+        device.paste(&mut carried.now, 0, &last);
+        device.paste(&mut carried.now, halo + inner, &first);
     }
-    let values = noise(8, grid.block());
-    device.write(&mut fields.now, grid.block(), &values);
+    let values = device.upload(&noise(8, grid.block()));
+    device.paste(&mut fields.now, grid.block(), &values);
     history.push(bits(&device.download(&fields.now)));
     history
 }
@@ -113,7 +136,8 @@ fn field_that_is_handed_over_in_pieces_comes_whole() {
 fn message_of_another_length_panics() {
     let (device, grid) = (crate::emulated::<f64>().into_iter().next().unwrap(), Grid { cells: [5, 4, 3], y: 0..4 });
     let slab = device.slab(&grid, obstacles(&grid, Ground::Wall));
-    device.unpack(&slab, &mut start(&device, &grid), Side::Low, &[0.0; 3]);
+    let message = device.adopt(vec![0.0; 3]);
+    device.unpack(&slab, &mut start(&device, &grid), Side::Low, &message);
 }
 
 /// `cargo test --release --test kernels -- --ignored --nocapture perf_lattice`

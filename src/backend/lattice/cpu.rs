@@ -4,11 +4,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::carry::Before;
 use super::collide::{Collision, Lanes, collide};
 use super::grid::LANES;
-use super::{CROSSING, Fields, GHOST, GHOSTS, Ground, Halo, LEFT, Lattice, Obstacles, Q, Side, VELOCITIES};
+use super::{
+    CROSSING, Carried, Carrying, Fields, GHOST, GHOSTS, Ground, Halo, LEFT, Lattice, Obstacles, Q, Side, VELOCITIES,
+};
 use super::{Grid, opposite, upwind_level, weight};
-use crate::backend::{Cpu, CpuBuffer};
+use crate::backend::{Buffers, Cpu, CpuBuffer};
 
 /// A slab on the CPU.
 #[derive(Clone, Debug)]
@@ -71,22 +74,44 @@ impl Lattice for Cpu<f64> {
         density
     }
 
-    fn pack(&self, slab: &Slab, fields: &Fields<CpuBuffer<f64>>, side: Side, message: &mut Vec<f64>) {
-        let halo = Halo::leaving(&slab.grid, side);
-        for start in halo.populations {
-            message.extend_from_slice(&fields.now[Halo::run(&slab.grid, start)]);
-        }
-        message.extend_from_slice(&fields.velocity[Halo::run(&slab.grid, halo.velocity)]);
+    fn carry(&self, slab: &Slab, carried: &mut Carried<CpuBuffer<f64>>, velocity: &CpuBuffer<f64>, with: &Carrying) {
+        let (grid, outside) = (&slab.grid, vec![0.0; slab.grid.stride()]);
+        let Carried { now, next, air } = carried;
+        let mut scalars = velocity.chunks_exact(grid.scalar());
+        let velocity = std::array::from_fn(|_| scalars.next().expect("three components"));
+        let before = Before { grid, now, air, velocity, with, outside: &outside };
+        before.advance(self.make_mut(next));
+        std::mem::swap(now, next);
     }
 
-    fn unpack(&self, slab: &Slab, fields: &mut Fields<CpuBuffer<f64>>, side: Side, message: &[f64]) {
+    fn row_sums(&self, slab: &Slab, velocity: &CpuBuffer<f64>) -> Vec<f64> {
+        let grid = &slab.grid;
+        let scalars = velocity.chunks_exact(grid.scalar()).take(2);
+        let rows = scalars
+            .flat_map(|scalar| scalar[grid.row(GHOSTS, 0)..grid.row(GHOSTS + grid.ny(), 0)].chunks(grid.stride()));
+        rows.map(|row| row[LEFT..LEFT + grid.nx()].iter().sum()).collect()
+    }
+
+    fn pack(&self, slab: &Slab, fields: &Fields<CpuBuffer<f64>>, side: Side) -> CpuBuffer<f64> {
+        let halo = Halo::leaving(&slab.grid, side);
+        let mut message = self.take((CROSSING + 1) * slab.grid.plane());
+        let mut places = message.chunks_exact_mut(slab.grid.plane());
+        let starts =
+            halo.populations.map(|start| (&fields.now, start)).into_iter().chain([(&fields.velocity, halo.velocity)]);
+        for (place, (field, start)) in places.by_ref().zip(starts) {
+            place.copy_from_slice(&field[Halo::run(&slab.grid, start)]);
+        }
+        self.wrap(message)
+    }
+
+    fn unpack(&self, slab: &Slab, fields: &mut Fields<CpuBuffer<f64>>, side: Side, message: &CpuBuffer<f64>) {
         let halo = Halo::arriving(&slab.grid, side);
         let (populations, velocity) = message.split_at(CROSSING * slab.grid.plane());
         let now = self.make_mut(&mut fields.now);
         for (start, values) in halo.populations.into_iter().zip(populations.chunks(slab.grid.plane())) {
             now[Halo::run(&slab.grid, start)].copy_from_slice(values);
         }
-        self.write(&mut fields.velocity, halo.velocity, velocity);
+        self.make_mut(&mut fields.velocity)[Halo::run(&slab.grid, halo.velocity)].copy_from_slice(velocity);
     }
 
     fn adopt(&self, values: Vec<f64>) -> CpuBuffer<f64> {
@@ -95,7 +120,10 @@ impl Lattice for Cpu<f64> {
     fn on_host<'a>(&self, buffer: &'a CpuBuffer<f64>, _room: &'a mut Vec<f64>) -> &'a [f64] {
         buffer
     }
-    fn write(&self, buffer: &mut CpuBuffer<f64>, start: usize, values: &[f64]) {
+    fn part(&self, buffer: &CpuBuffer<f64>, range: Range<usize>) -> CpuBuffer<f64> {
+        self.upload(&buffer[range])
+    }
+    fn paste(&self, buffer: &mut CpuBuffer<f64>, start: usize, values: &CpuBuffer<f64>) {
         self.make_mut(buffer)[start..start + values.len()].copy_from_slice(values);
     }
 }

@@ -1,7 +1,9 @@
 //! Launchers of kernels/lattice.cu.
 
+use std::ops::Range;
+
 use super::collide::Collision;
-use super::{CROSSING, Fields, Ground, Halo, Lattice, Obstacles, Side};
+use super::{CROSSING, Carried, Carrying, Fields, Ground, Halo, Lattice, Obstacles, Side};
 use crate::backend::Buffers;
 use crate::backend::gpu::source::LATTICE;
 use crate::backend::gpu::{Argument, Driver, Gpu, GpuBuffer, Grid as Launch};
@@ -96,23 +98,38 @@ impl<D: Driver> Lattice for Gpu<D, f64> {
         self.download(&density)
     }
 
-    fn pack(&self, slab: &Slab<D>, fields: &Fields<Self::Buffer>, side: Side, message: &mut Vec<f64>) {
+    fn carry(&self, slab: &Slab<D>, carried: &mut Carried<Self::Buffer>, velocity: &Self::Buffer, with: &Carrying) {
+        let Carried { now, next, air } = carried;
+        self.make_mut(next);
+        let columns = slab.grid.ny() * slab.grid.plane();
+        let records = [Argument::record(&slab.layout), Argument::record(with)];
+        let arguments =
+            [&[now.read(), air.read(), velocity.read()][..], &records, &[next.write(), columns.into()]].concat();
+        self.launch(&LATTICE, "carry", Launch::line(columns.div_ceil(THREADS), THREADS), &arguments);
+        std::mem::swap(now, next);
+    }
+
+    fn row_sums(&self, slab: &Slab<D>, velocity: &Self::Buffer) -> Vec<f64> {
+        let sums = self.take(2 * slab.grid.ny() * slab.grid.nz());
+        let arguments = [velocity.read(), Argument::record(&slab.layout), sums.write()];
+        self.launch_flat(&LATTICE, "row_sums", sums.len() / 2, &arguments);
+        self.download(&sums)
+    }
+
+    fn pack(&self, slab: &Slab<D>, fields: &Fields<Self::Buffer>, side: Side) -> Self::Buffer {
         let runs = slab.runs(&Halo::leaving(&slab.grid, side));
         let packed = self.take(slab.packed());
         let arguments = [fields.now.read(), fields.velocity.read(), runs, packed.write()];
         self.launch_flat(&LATTICE, "pack", packed.len(), &arguments);
-        let start = message.len();
-        message.resize(start + packed.len(), 0.0);
-        self.download_into(&packed, &mut message[start..]);
+        packed
     }
 
-    fn unpack(&self, slab: &Slab<D>, fields: &mut Fields<Self::Buffer>, side: Side, message: &[f64]) {
+    fn unpack(&self, slab: &Slab<D>, fields: &mut Fields<Self::Buffer>, side: Side, message: &Self::Buffer) {
         let runs = slab.runs(&Halo::arriving(&slab.grid, side));
         let Fields { now, velocity, .. } = fields;
         [&mut *now, &mut *velocity].into_iter().for_each(|buffer| self.make_mut(buffer));
-        let packed = self.upload(message);
-        assert!(packed.len() == slab.packed(), "a message of {} values, not {}", packed.len(), slab.packed());
-        self.launch_flat(&LATTICE, "unpack", packed.len(), &[packed.read(), runs, now.write(), velocity.write()]);
+        assert!(message.len() == slab.packed(), "a message of {} values, not {}", message.len(), slab.packed());
+        self.launch_flat(&LATTICE, "unpack", message.len(), &[message.read(), runs, now.write(), velocity.write()]);
     }
 
     fn adopt(&self, values: Vec<f64>) -> Self::Buffer {
@@ -131,8 +148,13 @@ impl<D: Driver> Lattice for Gpu<D, f64> {
         }
         room
     }
-    fn write(&self, buffer: &mut Self::Buffer, start: usize, values: &[f64]) {
+    fn part(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer {
+        let part = self.take(range.len());
+        self.copy(&self.view(buffer, range), &part);
+        part
+    }
+    fn paste(&self, buffer: &mut Self::Buffer, start: usize, values: &Self::Buffer) {
         self.make_mut(buffer);
-        self.send_to(values, &self.view(buffer, start..start + values.len()));
+        self.copy(values, &self.view(buffer, start..start + values.len()));
     }
 }

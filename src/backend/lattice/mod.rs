@@ -1,4 +1,5 @@
-//! Lattice-Boltzmann steps on the D3Q19 lattice: streaming, collision, walls of buildings and the halos of one slab.
+//! Lattice-Boltzmann steps on the D3Q19 lattice: streaming, collision, walls of buildings, the halos of one slab, and a scalar that
+//! the wind carries ([`carry`]).
 //!
 //! f_q(x, t + 1) = Ω_q(f'(x)), f'_q(x) = f_q(x - c_q, t): every cell gathers what arrives and collides it ([`collide`]).
 //! From below a ground without slip its own opposite population arrives; from beyond a plane of symmetry (the top always,
@@ -9,6 +10,7 @@
 //!
 //! In f64 alone, and with the same bits on every device, so the family is no part of [`Backend`](super::Backend).
 
+pub mod carry;
 mod collide;
 mod cpu;
 mod gpu;
@@ -121,6 +123,30 @@ pub struct Fields<T> {
     pub velocity: T,
 }
 
+/// A scalar that the wind carries, mass per cell volume, on a device; all three in scalar layout, (y, z, x) with two ghost planes
+/// on each side.
+#[derive(Debug)]
+pub struct Carried<T> {
+    /// Values, ghosts included.
+    pub now: T,
+    /// Room for the next.
+    pub next: T,
+    /// 1 in air, 0 in buildings, ghosts included.
+    pub air: T,
+}
+
+/// How a scalar is carried.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Carrying {
+    /// Cells² per step.
+    pub diffusivity: f64,
+    /// What each source gains in a step.
+    pub emission: f64,
+    /// Places of the sources in the scalar; `u64::MAX`: none.
+    pub sources: [u64; 9],
+}
+
 /// Where the values of a message between neighbours lie: runs of a plane (z, row) each.
 struct Halo {
     /// Starts of the populations that cross, in the order of [`VELOCITIES`].
@@ -169,18 +195,24 @@ pub trait Lattice: Buffers<Real = f64> {
     fn bounce(&self, slab: &Self::Slab, now: &mut Self::Buffer);
     /// Density of every cell, (y, z, x); 1 in buildings.
     fn density(&self, slab: &Self::Slab, now: &Self::Buffer) -> Vec<f64>;
-    /// Appends what the neighbour at `side` needs: the populations that leave there, each (z, row) in the order of
-    /// [`VELOCITIES`], and the velocity along y.
-    fn pack(&self, slab: &Self::Slab, fields: &Fields<Self::Buffer>, side: Side, message: &mut Vec<f64>);
+    /// Carries a scalar with the velocity of the last collision: `now` to the new `now`. Halos must be up to date.
+    fn carry(&self, slab: &Self::Slab, carried: &mut Carried<Self::Buffer>, velocity: &Self::Buffer, with: &Carrying);
+    /// Sums of the velocity along x and of that along y over the cells of every row, (axis, y, z).
+    fn row_sums(&self, slab: &Self::Slab, velocity: &Self::Buffer) -> Vec<f64>;
+    /// What the neighbour at `side` needs: the populations that leave there, each (z, row) in the order of [`VELOCITIES`], and
+    /// the velocity along y.
+    fn pack(&self, slab: &Self::Slab, fields: &Fields<Self::Buffer>, side: Side) -> Self::Buffer;
     /// Takes what the neighbour at `side` packed for its opposite side.
-    fn unpack(&self, slab: &Self::Slab, fields: &mut Fields<Self::Buffer>, side: Side, message: &[f64]);
+    fn unpack(&self, slab: &Self::Slab, fields: &mut Fields<Self::Buffer>, side: Side, message: &Self::Buffer);
 
     /// Host memory becomes a buffer, on the CPU as it is.
     fn adopt(&self, values: Vec<f64>) -> Self::Buffer;
     /// The values of a buffer for the host: where they are on the CPU, else a copy in `room`.
     fn on_host<'a>(&self, buffer: &'a Self::Buffer, room: &'a mut Vec<f64>) -> &'a [f64];
-    /// Host to device, from element `start` on, in place.
-    fn write(&self, buffer: &mut Self::Buffer, start: usize, values: &[f64]);
+    /// A copy of a range.
+    fn part(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer;
+    /// Puts values into a buffer from element `start` on, in place.
+    fn paste(&self, buffer: &mut Self::Buffer, start: usize, values: &Self::Buffer);
 }
 
 #[cfg(test)]

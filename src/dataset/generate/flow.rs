@@ -1,13 +1,13 @@
 //! Wind: lattice-Boltzmann populations of one slab, streaming, walls and halos, on a device.
 //!
 //! One step: gather (streaming, ground, top) and collide into the other copy -> exchange halos -> walls of buildings
-//! ([`Flow::bounce`]). The fields stay on the device, only halos come to the host; the velocity when it is asked for.
+//! ([`Flow::bounce`]). The fields stay on the device; the velocity comes to the host when it is asked for.
 
 use rayon::prelude::*;
 
 use super::terrain::Terrain;
 use crate::backend::lattice::{
-    CROSSING, Collision, Fields, GHOST, GHOSTS, Grid, Ground, LEFT, Lattice, Obstacles, Q, Side, VELOCITIES,
+    Carried, Carrying, Collision, Fields, GHOST, GHOSTS, Grid, Ground, LEFT, Lattice, Obstacles, Q, Side, VELOCITIES,
     equilibrium, opposite, upwind_level,
 };
 
@@ -45,19 +45,28 @@ impl<B: Lattice> Flow<B> {
         self.device.bounce(&self.slab, &mut self.fields.now);
     }
 
-    /// Values that [`Flow::pack`] writes.
-    pub fn packed(&self) -> usize {
-        (CROSSING + 1) * self.grid.plane()
+    /// Carries a scalar with the velocity of the last collision. Halos must be up to date.
+    pub(super) fn carry(&self, carried: &mut Carried<B::Buffer>, with: &Carrying) {
+        self.device.carry(&self.slab, carried, &self.fields.velocity, with);
     }
 
-    /// Appends what the neighbour at `side` needs: the populations that leave there, each (z, row) in the order of
+    /// Sums of u and v over every plane of the slab, cells per step.
+    pub(super) fn momentum(&self) -> Vec<Vec<f64>> {
+        let rows = self.device.row_sums(&self.slab, &self.fields.velocity);
+        let (u, v) = rows.split_at(rows.len() / 2);
+        let planes =
+            |rows: &'_ [f64]| -> Vec<f64> { rows.chunks(self.grid.nz()).map(|rows| rows.iter().sum()).collect() };
+        planes(u).into_iter().zip(planes(v)).map(|(u, v)| vec![u, v]).collect()
+    }
+
+    /// What the neighbour at `side` needs: the populations that leave there, each (z, row) in the order of
     /// [`VELOCITIES`], and the velocity along y (for the tracer's fluxes through the common faces).
-    pub fn pack(&self, side: Side, message: &mut Vec<f64>) {
-        self.device.pack(&self.slab, &self.fields, side, message);
+    pub fn pack(&self, side: Side) -> B::Buffer {
+        self.device.pack(&self.slab, &self.fields, side)
     }
 
     /// Takes what the neighbour at `side` packed for its opposite side.
-    pub fn unpack(&mut self, side: Side, message: &[f64]) {
+    pub fn unpack(&mut self, side: Side, message: &B::Buffer) {
         self.device.unpack(&self.slab, &mut self.fields, side, message);
     }
 
@@ -80,7 +89,8 @@ impl<B: Lattice> Flow<B> {
             row[LEFT..LEFT + values.len()].copy_from_slice(values);
             self.grid.wrap(row);
         }
-        self.device.write(&mut self.fields.now, self.grid.population_row(y + GHOST, 0, 0), &plane);
+        let plane = self.device.adopt(plane);
+        self.device.paste(&mut self.fields.now, self.grid.population_row(y + GHOST, 0, 0), &plane);
     }
 
     /// Where the rows (q, z) of a plane start in it.
@@ -165,8 +175,7 @@ mod tests {
     fn advance(flow: &mut Flow<Cpu<f64>>, with: &Collision) {
         flow.advance(with);
         for (side, from) in [(Side::Low, Side::High), (Side::High, Side::Low)] {
-            let mut message = Vec::new();
-            flow.pack(from, &mut message);
+            let message = flow.pack(from);
             flow.unpack(side, &message);
         }
         flow.bounce();

@@ -11,9 +11,9 @@ use std::ops::Range;
 use super::super::DatasetError;
 use super::flow::{self, Flow};
 use super::terrain::Terrain;
-use super::tracer::Tracer;
+use super::tracer::{self, Tracer};
 use super::weather::{Gusts, Weather};
-use crate::backend::lattice::{Collision, GHOSTS, Grid, LEFT, Lattice, Side};
+use crate::backend::lattice::{Collision, GHOSTS, Grid, Lattice, Side};
 use crate::config;
 use crate::world::{World, shard};
 
@@ -37,16 +37,14 @@ const STEER_STEPS: u64 = 8;
 /// Share of the velocity error, and of its change, that one correction takes away.
 const STEER: [f64; 2] = [0.02, 0.5];
 
-/// The simulation on one rank: the wind on the device `B`, the tracer on the host.
+/// The simulation on one rank, on the device `B`.
 pub struct UrbanFlow<B: Lattice> {
     scales: Scales,
     grid: Grid,
     terrain: Terrain,
     flow: Flow<B>,
-    /// A copy of the velocity, where the device is not the host. The tracer needs it, so 24 bytes per cell come in every
-    /// step: several times as long, by the bandwidths of a bus and of a GPU's memory, as the 328 bytes that the step moves there.
-    room: Vec<f64>,
-    tracer: Tracer,
+    tracer: Tracer<B>,
+    device: B,
     collision: Collision,
     /// Mean velocity (x, y) at the last correction of the force, cells per step.
     mean_wind: [f64; 2],
@@ -126,7 +124,8 @@ impl<B: Lattice> UrbanFlow<B> {
         let flow = Flow::new(device, (&grid, &terrain), |cell| gusts.wind(cell));
         Self {
             scales: Scales::of(spec),
-            tracer: Tracer::new(&grid, &terrain, VISCOSITY / SCHMIDT),
+            tracer: Tracer::new(device, &grid, &terrain, VISCOSITY / SCHMIDT),
+            device: device.clone(),
             collision: Collision::new(VISCOSITY, spec.smagorinsky),
             mean_wind: weather.wind(0.0),
             weather,
@@ -138,7 +137,6 @@ impl<B: Lattice> UrbanFlow<B> {
             grid,
             terrain,
             flow,
-            room: Vec::new(),
         }
     }
 
@@ -152,33 +150,35 @@ impl<B: Lattice> UrbanFlow<B> {
         let (rank, ranks) = (world.rank(), world.size());
         let (low, high) = ((rank + ranks - 1) % ranks, (rank + 1) % ranks);
         for (to, from, side, opposite) in [(high, low, Side::High, Side::Low), (low, high, Side::Low, Side::High)] {
-            let message = self.pack(side);
-            let mut received = vec![0.0; message.len()];
-            world.exchange(Some(to), &message, Some(from), &mut received);
-            self.unpack(opposite, &received);
+            let mut message = self.pack(side);
+            if ranks > 1 {
+                message = message.map(|part| {
+                    let mut room = Vec::new();
+                    let sent = self.device.on_host(&part, &mut room);
+                    let mut received = vec![0.0; sent.len()];
+                    world.exchange(Some(to), sent, Some(from), &mut received);
+                    self.device.adopt(received)
+                });
+            }
+            self.unpack(opposite, &message);
         }
         self.flow.bounce();
     }
 
-    fn pack(&self, side: Side) -> Vec<f64> {
-        let mut message = Vec::new();
-        self.flow.pack(side, &mut message);
-        self.tracer.pack(side, &mut message);
-        message
+    /// What goes to the neighbour at `side`, of wind and tracer.
+    fn pack(&self, side: Side) -> [B::Buffer; 2] {
+        [self.flow.pack(side), self.tracer.pack(side)]
     }
 
-    fn unpack(&mut self, side: Side, message: &[f64]) {
-        let (flow, tracer) = message.split_at(self.flow.packed());
+    fn unpack(&mut self, side: Side, [flow, tracer]: &[B::Buffer; 2]) {
         self.flow.unpack(side, flow);
         self.tracer.unpack(side, tracer);
     }
 
     /// Moves the tracer with the wind. If the force is to be corrected now: the momentum of every plane.
     fn disperse(&mut self) -> Option<Vec<Vec<f64>>> {
-        let wind = self.flow.velocity(&mut self.room);
-        self.tracer.advance(wind);
-        let planes = || (0..self.grid.ny()).map(|y| momentum(&self.grid, wind, y)).collect();
-        self.step.is_multiple_of(STEER_STEPS).then(planes)
+        self.tracer.advance(&self.flow);
+        self.step.is_multiple_of(STEER_STEPS).then(|| self.flow.momentum())
     }
 
     /// Corrects the force so that the mean wind follows the weather; `momentum`: sums over the air cells of the domain.
@@ -224,18 +224,8 @@ impl<B: Lattice> UrbanFlow<B> {
 
     /// Memory of the fields on this rank.
     pub fn bytes(&self) -> usize {
-        (flow::values_of(&self.grid) + Tracer::values_of(&self.grid)) * size_of::<f64>()
+        (flow::values_of(&self.grid) + tracer::values_of(&self.grid)) * size_of::<f64>()
     }
-}
-
-/// Σ u, Σ v over plane y of a slab, cells per step.
-fn momentum(grid: &Grid, wind: [&[f64]; 3], y: usize) -> Vec<f64> {
-    let start = grid.row(y + GHOSTS, 0);
-    let sum = |axis: usize| {
-        let rows = wind[axis][start..start + grid.plane()].chunks(grid.stride());
-        rows.map(|row| row[LEFT..LEFT + grid.nx()].iter().sum::<f64>()).sum()
-    };
-    vec![sum(0), sum(1)]
 }
 
 #[cfg(test)]
@@ -267,7 +257,7 @@ mod tests {
 
     fn exchange(slabs: &mut [UrbanFlow]) {
         let n = slabs.len();
-        let messages: Vec<[Vec<f64>; 2]> = slabs.iter().map(|s| [s.pack(Side::Low), s.pack(Side::High)]).collect();
+        let messages: Vec<_> = slabs.iter().map(|s| [s.pack(Side::Low), s.pack(Side::High)]).collect();
         for (i, slab) in slabs.iter_mut().enumerate() {
             slab.unpack(Side::Low, &messages[(i + n - 1) % n][1]);
             slab.unpack(Side::High, &messages[(i + 1) % n][0]);
@@ -292,9 +282,11 @@ mod tests {
         for slab in slabs {
             let (mut room, density) = (Vec::new(), slab.flow.density());
             let [u, v, w] = slab.flow.velocity(&mut room);
+            let mut room = Vec::new();
+            let tracer = slab.tracer.values(&mut room);
             for y in 0..slab.grid.ny() {
                 for z in 0..slab.grid.nz() {
-                    let rows = [u, v, w, &slab.tracer.now].into_iter().flat_map(|field| slab.scalar_row(field, y, z));
+                    let rows = [u, v, w, tracer].into_iter().flat_map(|field| slab.scalar_row(field, y, z));
                     bits.extend(rows.map(|v| v.to_bits()));
                 }
                 let plane = slab.grid.nz() * slab.grid.nx();

@@ -4,7 +4,7 @@ use ndarray::{Array3, Axis};
 use serde_json::{Map, Value, json};
 
 use super::super::{DatasetError, Plan, Schedule, Simulation, State, StateLayout};
-use super::{Scales, Tracer, UrbanFlow, flow};
+use super::{Scales, UrbanFlow, flow, tracer};
 use crate::archive::{Attributes, Box4, CellGrid, ElementType, FieldSpec, FieldVariable, Values, cf_attributes};
 use crate::backend::lattice::{GHOSTS, Grid, LEFT, Lattice, Q};
 use crate::config;
@@ -68,7 +68,7 @@ pub(in super::super) fn plan(spec: &config::UrbanFlow, snapshots: usize, ranks: 
     let steps = schedule(spec).steps(snapshots);
     let [nx, ny, nz] = spec.grid;
     let slab = Grid { cells: spec.grid, y: shard::range(ny, ranks, 0) };
-    let values = flow::values_of(&slab) + Tracer::values_of(&slab);
+    let values = flow::values_of(&slab) + tracer::values_of(&slab);
     Plan {
         variables: VARIABLES.iter().map(|v| v.name).collect(),
         element: ElementType::F32,
@@ -133,9 +133,11 @@ impl<B: Lattice> Simulation for UrbanFlow<B> {
     /// The planes of this slab, (y, populations and tracer, z, x); shared: the step, the force and the mean wind (x, y).
     fn state(&self) -> State {
         let mut values = Vec::with_capacity(self.state_layout().region.count());
+        let mut room = Vec::new();
+        let tracer = self.tracer.values(&mut room);
         for y in 0..self.grid.ny() {
             self.flow.read_plane(y, &mut values);
-            self.tracer.read_plane(y, &mut values);
+            (0..self.grid.nz()).for_each(|z| values.extend_from_slice(self.scalar_row(tracer, y, z)));
         }
         let ([fx, fy], [wx, wy]) = (self.collision.force, self.mean_wind);
         State { values, shared: vec![self.step as f64, fx, fy, wx, wy] }
@@ -144,13 +146,11 @@ impl<B: Lattice> Simulation for UrbanFlow<B> {
     fn restore(&mut self, world: &World, state: &State) {
         let plane = self.grid.nz() * self.grid.nx();
         for (y, values) in state.values.chunks_exact((Q + 1) * plane).enumerate() {
-            let (populations, tracer) = values.split_at(Q * plane);
-            self.flow.write_plane(y, populations);
-            self.tracer.write_plane(y, tracer);
+            self.flow.write_plane(y, &values[..Q * plane]);
         }
+        self.tracer.restore(state.values.chunks_exact((Q + 1) * plane).map(|values| &values[Q * plane..]));
         let &[step, fx, fy, wx, wy] = &state.shared[..] else { panic!("shared numbers: {:?}", state.shared) };
         (self.step, self.collision.force, self.mean_wind) = (step as u64, [fx, fy], [wx, wy]);
-        self.tracer.open_ends();
         self.exchange(world);
     }
 
@@ -237,8 +237,9 @@ impl<B: Lattice> UrbanFlow<B> {
             let density = &density[(y * nz + z) * nx..][..nx];
             density.iter().map(|density| (density - mean_density) * pressure).collect()
         }));
-        let tracer = self.scales.tracer_kg_m3();
-        fields.push(self.field(|y, z| self.scalar_row(&self.tracer.now, y, z).iter().map(|c| c * tracer).collect()));
+        let (scale, mut room) = (self.scales.tracer_kg_m3(), Vec::new());
+        let tracer = self.tracer.values(&mut room);
+        fields.push(self.field(|y, z| self.scalar_row(tracer, y, z).iter().map(|c| c * scale).collect()));
         fields
     }
 
