@@ -83,7 +83,10 @@ impl<R: Real> Buffers for Cpu<R> {
         assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
         CpuBuffer { data: buffer.data.clone(), start: buffer.start + range.start, len: range.len() }
     }
-    fn address(&self, buffer: &mut Self::Buffer) -> *mut R {
+    fn address(&self, buffer: &Self::Buffer) -> *const R {
+        buffer.as_ptr()
+    }
+    fn address_mut(&self, buffer: &mut Self::Buffer) -> *mut R {
         self.make_mut(buffer).as_mut_ptr()
     }
     fn release(&self) {

@@ -36,7 +36,7 @@ use std::ops::Range;
 pub use cpu::{Cpu, CpuBuffer};
 pub use real::Real;
 
-/// Memory of a device and the only transfers.
+/// Memory of a device, and transfers.
 pub trait Buffers: Clone + Send + Sync + 'static {
     /// Whether values lie in memory of the host.
     const ON_HOST: bool;
@@ -66,9 +66,10 @@ pub trait Buffers: Clone + Send + Sync + 'static {
     /// A range of a buffer, without a copy.
     fn view(&self, buffer: &Self::Buffer, range: Range<usize>) -> Self::Buffer;
 
-    /// Where the values lie on the device, for a library that reads or writes them there, until the buffer changes; they are
-    /// copied first where others share them.
-    fn address(&self, buffer: &mut Self::Buffer) -> *mut Self::Real;
+    /// Where the values lie on the device, for a library that reads them there.
+    fn address(&self, buffer: &Self::Buffer) -> *const Self::Real;
+    /// The same for one that writes them, until the buffer changes; what others share is copied first.
+    fn address_mut(&self, buffer: &mut Self::Buffer) -> *mut Self::Real;
 
     /// Frees what is kept for the next buffers, where what comes is of other sizes, and begins a new peak. Host memory that a
     /// driver has locked for copies stays.

@@ -84,10 +84,10 @@ impl Device {
             Self::Cuda(gpu) if is_shared(&world.node(), gpu.driver().identity()) => " (ranks of a node share a GPU)",
             _ => "",
         };
-        let reached = match &device {
-            Self::Cuda(_) if world.size() > 1 => match world.reaches_gpus() {
-                true => " (MPI reads its memory)",
-                false => " (MPI does not read its memory: gradients pass through the host)",
+        let passed = match &device {
+            Self::Cuda(_) if world.size() > 1 => match staged::<Gpu<Cuda, f32>>(world, general) {
+                true => " (gradients pass through the host)",
+                false => " (gradients pass from GPU to GPU)",
             },
             _ => "",
         };
@@ -97,7 +97,7 @@ impl Device {
             Self::Cuda(gpu) if !gpu.driver().tensor_cores() => ", no tensor cores for job.precision: f32",
             _ => "",
         };
-        let said = format!("{}{note}{shared}{reached}{rounded}", device.name());
+        let said = format!("{}{note}{shared}{passed}{rounded}", device.name());
         Ok((device, said))
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::archive::{Archive, Source};
-use crate::config::{self, Job, Stage};
+use crate::config::{self, General, Job, Stage};
 use crate::report::write_atomic;
 
 use super::{BadFile, Input, JobError, Output, compress, groups, inputs};
@@ -37,7 +37,7 @@ pub(super) const RESOLVED: &str = "config.resolved.yaml";
 /// The memory of an output folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
-    /// Digest of the resolved job, without `job.output` and `train.recompute`.
+    /// Digest of the resolved job, without `job.output`, and what changes no bits: `job.exchange`, `train.recompute`.
     digest: String,
     /// The resolved job, to name what differs.
     job: Value,
@@ -76,9 +76,11 @@ pub(super) struct Appended {
 impl State {
     /// The state of a run of `job` that has done nothing yet.
     pub(super) fn new(job: &Job, [inputs, others]: [&[Input]; 2], left_out: &[BadFile]) -> Result<Self, JobError> {
-        // The folder itself may be moved between two runs, and one that met its memory limit may go on with less.
+        // The folder itself may be moved between two runs; one that met its memory limit, or an MPI that failed at memory of
+        // GPUs, may go on without.
         let mut portable = job.clone();
         portable.job.output = PathBuf::new();
+        portable.job.exchange = General::default().exchange;
         portable.train.iter_mut().for_each(|train| train.recompute = false);
         let digest = blake3::hash(config::to_yaml(&portable).as_bytes()).to_hex().to_string();
         let job = serde_json::to_value(&portable).expect("a job is plain data with text keys");

@@ -125,7 +125,7 @@ struct Recorded<B: Backend> {
 /// What the recorded work leaves behind.
 pub(super) struct Made<B: Backend> {
     pub loss: LossValue<B::Buffer>,
-    /// The flat gradient, and behind it what batch norms met in the place of their running statistics: one copy to the host.
+    /// The flat gradient, and behind it what batch norms met in the place of their running statistics.
     pub gradient: B::Buffer,
 }
 

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Buffers};
 use crate::model::ParamTable;
 use crate::world::{Memory, Pending, World, shard, tree};
 
@@ -30,8 +30,11 @@ impl<B: Backend<Real = f32>> Memory for B {
     fn add(&self, sum: &mut B::Buffer, other: &B::Buffer) {
         self.accumulate(sum, other);
     }
-    fn address(&self, vector: &mut B::Buffer) -> *mut f32 {
-        self.address(vector)
+    fn address(&self, vector: &B::Buffer) -> *const f32 {
+        Buffers::address(self, vector)
+    }
+    fn address_mut(&self, vector: &mut B::Buffer) -> *mut f32 {
+        Buffers::address_mut(self, vector)
     }
     /// A copy of nothing to the host arrives behind what was called before.
     fn mark(&self, vector: &B::Buffer) -> B::Download {

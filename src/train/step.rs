@@ -211,7 +211,10 @@ impl<'a, B: Backend<Real = f32>> Trainer<'a, B> {
         (memory, carry): ((&M, bool), Carry<'_, B, M>),
     ) -> (f64, bool, M::Vector) {
         let uploaded = self.uploads.next.take().filter(|(cursor, _)| *cursor == batch.cursor).map(|(_, there)| there);
-        let adding = self.method.adding;
+        // A rank alone has nothing to send while it computes.
+        let alone = self.world.size() == 1;
+        let bucket_bytes = if alone { usize::MAX } else { self.method.adding.bucket_bytes };
+        let adding = Adding { bucket_bytes, ..self.method.adding };
         let mut gradients = GradientSum::new(self.world, &self.graph.params, memory, adding);
         let owned = shard::range(adding.shards, self.world.size(), self.world.rank());
         let mut sums = Vec::with_capacity(batch.shards.len());

@@ -285,13 +285,16 @@ impl World {
 
     /// Whether the MPI library of every rank says that it reads and writes memory of CUDA devices. Collective.
     pub fn reaches_gpus(&self) -> bool {
-        // Open MPI and MPICH; in Open MPI's header only where it was built with CUDA, so that it is looked up.
+        if self.comm.is_none() {
+            return false;
+        }
+        // Of Open MPI and MPICH, an extension: not every header has it.
         // SAFETY: a name that ends with zero; the function of this name takes nothing and returns an int.
         let says_so = unsafe {
             let found = libc::dlsym(libc::RTLD_DEFAULT, c"MPIX_Query_cuda_support".as_ptr());
             (!found.is_null()).then(|| std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> i32>(found)())
         };
-        self.comm.is_some() && !self.any(says_so != Some(1))
+        !self.any(says_so != Some(1))
     }
 }
 

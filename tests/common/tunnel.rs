@@ -7,7 +7,7 @@
 //! 366).
 #![allow(dead_code)] // each binary uses its own part
 
-use sci_hpc::backend::lattice::{CROSSING, Collision, Grid, Ground, LEFT, Q, Side, VELOCITIES, equilibrium, opposite};
+use sci_hpc::backend::lattice::{Collision, Grid, Ground, LEFT, Q, Side, VELOCITIES, equilibrium, opposite, packed};
 use sci_hpc::backend::{Buffers, Cpu};
 use sci_hpc::dataset::generate::{Flow, Terrain};
 
@@ -89,7 +89,7 @@ impl Tunnel {
         let inward = if side == Side::Low { 1 } else { -1 };
         let entering: Vec<usize> = (0..Q).filter(|&q| VELOCITIES[q][1] == inward).collect();
         // The velocity that follows the populations in a message is for tracers, of which there are none.
-        let mut message = vec![0.0; (CROSSING + 1) * self.grid.plane()];
+        let mut message = vec![0.0; packed(&self.grid)];
         for x in 0..nx {
             let f: [f64; Q] = std::array::from_fn(|q| inside[q * nx + x]);
             let (density, velocity) = moments(&f);

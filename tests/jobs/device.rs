@@ -106,6 +106,8 @@ mod emulated {
         assert_same(&products(&shared), &products(&once), "2 ranks, gradients from device to device");
         let staged = run("emulated", 2, &["--fresh", "--set", "train.epochs=2", "--set", "job.exchange=host"]);
         assert_same(&products(&staged), &products(&once), "2 ranks, gradients through the host");
+        let fast = ["--set", "train.epochs=2", "--set", "job.reduction=fast", "--set", "job.exchange=auto"];
+        assert_close(&losses(&run("emulated", 2, &fast)), &losses(&once), 0.0, 1e-4);
     }
 
     #[test]

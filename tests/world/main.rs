@@ -5,7 +5,9 @@
 mod common;
 
 use common::mpirun::{assert_same_at_every_rank_count, under_mpirun};
-use sci_hpc::world::{Host, World, shard, tree};
+use std::ops::Range;
+
+use sci_hpc::world::{Host, Memory, World, shard, tree};
 
 fn chunk(i: usize, len: usize) -> impl Iterator<Item = f64> {
     (0..len).map(move |j| ((i * 31 + j) as f64 * 0.7 + 0.1).sin() * 10f64.powi((i as i32 * 5 + j as i32) % 9 - 4))
@@ -56,8 +58,42 @@ fn started_sum_on_ranks() {
     });
     first.share();
     second.share();
+    if world.size() == 1 {
+        let alone = world.start_sum(&Unreached, (chunks, len), tree::reduce_owned(chunks, &owned, &vectors(0)), false);
+        println!("alone: {}", alone.wait().len());
+    }
     let digest = |v: Vec<f32>| v.iter().fold(0u64, |h, x| h.rotate_left(5) ^ u64::from(x.to_bits()));
     println!("bits: {} {}", digest(first.wait()), digest(second.wait()));
+}
+
+/// Memory that MPI does not reach: a rank alone never asks where it lies.
+#[derive(Clone)]
+struct Unreached;
+
+impl Memory for Unreached {
+    type Vector = Vec<f32>;
+    type Mark = ();
+
+    fn blank(&self, _: usize) -> Vec<f32> {
+        unreachable!("nothing is received")
+    }
+    fn part(&self, vector: &Vec<f32>, range: Range<usize>) -> Vec<f32> {
+        Host.part(vector, range)
+    }
+    fn joined(&self, parts: &[&Vec<f32>]) -> Vec<f32> {
+        Host.joined(parts)
+    }
+    fn add(&self, sum: &mut Vec<f32>, other: &Vec<f32>) {
+        Host.add(sum, other);
+    }
+    fn address(&self, _: &Vec<f32>) -> *const f32 {
+        unreachable!("nothing is sent")
+    }
+    fn address_mut(&self, _: &mut Vec<f32>) -> *mut f32 {
+        unreachable!("nothing is received")
+    }
+    fn mark(&self, _: &Vec<f32>) {}
+    fn reach(&self, (): ()) {}
 }
 
 #[test]

@@ -66,6 +66,8 @@ impl Cuda {
         let context = CudaContext::new(ordinal).map_err(failed("opening the GPU"))?;
         // SAFETY: all memory is used on one stream, so there is nothing to track.
         unsafe { context.disable_event_tracking() };
+        // MPI may hold memory of the GPU until it is finalized, after the last stage.
+        std::mem::forget(context.clone());
         let [stream, uploads] = [context.new_stream(), context.new_stream()];
         let (stream, uploads) =
             (stream.map_err(failed("making a stream"))?, uploads.map_err(failed("making a stream"))?);

@@ -205,7 +205,10 @@ impl<D: Driver, R: Element> Buffers for Gpu<D, R> {
         assert!(range.start <= range.end && range.end <= buffer.len, "view {range:?} of {} elements", buffer.len);
         GpuBuffer { start: buffer.start + range.start, len: range.len(), ..buffer.clone() }
     }
-    fn address(&self, buffer: &mut Self::Buffer) -> *mut R {
+    fn address(&self, buffer: &Self::Buffer) -> *const R {
+        buffer.region().address as *const R
+    }
+    fn address_mut(&self, buffer: &mut Self::Buffer) -> *mut R {
         self.make_mut(buffer);
         buffer.region().address as *mut R
     }

@@ -10,7 +10,7 @@ use super::grid::LANES;
 use super::{
     CROSSING, Carried, Carrying, Fields, GHOST, GHOSTS, Ground, Halo, LEFT, Lattice, Obstacles, Q, Side, VELOCITIES,
 };
-use super::{Grid, opposite, upwind_level, weight};
+use super::{Grid, opposite, packed, upwind_level, weight};
 use crate::backend::{Buffers, Cpu, CpuBuffer};
 
 /// A slab on the CPU.
@@ -94,7 +94,7 @@ impl Lattice for Cpu<f64> {
 
     fn pack(&self, slab: &Slab, fields: &Fields<CpuBuffer<f64>>, side: Side) -> CpuBuffer<f64> {
         let halo = Halo::leaving(&slab.grid, side);
-        let mut message = self.take((CROSSING + 1) * slab.grid.plane());
+        let mut message = self.take(packed(&slab.grid));
         let mut places = message.chunks_exact_mut(slab.grid.plane());
         let starts =
             halo.populations.map(|start| (&fields.now, start)).into_iter().chain([(&fields.velocity, halo.velocity)]);

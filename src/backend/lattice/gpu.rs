@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::collide::Collision;
-use super::{CROSSING, Carried, Carrying, Fields, Ground, Halo, Lattice, Obstacles, Side};
+use super::{CROSSING, Carried, Carrying, Fields, Ground, Halo, Lattice, Obstacles, Side, packed};
 use crate::backend::Buffers;
 use crate::backend::gpu::source::LATTICE;
 use crate::backend::gpu::{Argument, Driver, Gpu, GpuBuffer, Grid as Launch};
@@ -50,11 +50,6 @@ impl<D: Driver> Slab<D> {
         let Halo { populations, velocity } = *halo;
         let run = self.grid.plane() as u64;
         Argument::record(&Runs { populations: populations.map(|start| start as u64), velocity: velocity as u64, run })
-    }
-
-    /// Values of a message.
-    fn packed(&self) -> usize {
-        (CROSSING + 1) * self.grid.plane()
     }
 }
 
@@ -118,7 +113,7 @@ impl<D: Driver> Lattice for Gpu<D, f64> {
 
     fn pack(&self, slab: &Slab<D>, fields: &Fields<Self::Buffer>, side: Side) -> Self::Buffer {
         let runs = slab.runs(&Halo::leaving(&slab.grid, side));
-        let packed = self.take(slab.packed());
+        let packed = self.take(packed(&slab.grid));
         let arguments = [fields.now.read(), fields.velocity.read(), runs, packed.write()];
         self.launch_flat(&LATTICE, "pack", packed.len(), &arguments);
         packed
@@ -128,7 +123,12 @@ impl<D: Driver> Lattice for Gpu<D, f64> {
         let runs = slab.runs(&Halo::arriving(&slab.grid, side));
         let Fields { now, velocity, .. } = fields;
         [&mut *now, &mut *velocity].into_iter().for_each(|buffer| self.make_mut(buffer));
-        assert!(message.len() == slab.packed(), "a message of {} values, not {}", message.len(), slab.packed());
+        assert!(
+            message.len() == packed(&slab.grid),
+            "a message of {} values, not {}",
+            message.len(),
+            packed(&slab.grid)
+        );
         self.launch_flat(&LATTICE, "unpack", message.len(), &[message.read(), runs, now.write(), velocity.write()]);
     }
 

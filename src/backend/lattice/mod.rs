@@ -81,7 +81,7 @@ pub fn upwind_level(z: usize, q: usize, nz: usize) -> (usize, usize) {
 }
 
 /// Populations that cross one face of a slab.
-pub const CROSSING: usize = 5;
+const CROSSING: usize = 5;
 
 /// The velocities that leave at `side`.
 fn crossing(side: Side) -> [usize; CROSSING] {
@@ -153,6 +153,11 @@ struct Halo {
     populations: [usize; CROSSING],
     /// Start of the velocity along y.
     velocity: usize,
+}
+
+/// Values of a message between neighbours.
+pub fn packed(grid: &Grid) -> usize {
+    (CROSSING + 1) * grid.plane()
 }
 
 impl Halo {

@@ -152,13 +152,15 @@ impl<B: Lattice> UrbanFlow<B> {
         for (to, from, side, opposite) in [(high, low, Side::High, Side::Low), (low, high, Side::Low, Side::High)] {
             let mut message = self.pack(side);
             if ranks > 1 {
-                message = message.map(|part| {
-                    let mut room = Vec::new();
-                    let sent = self.device.on_host(&part, &mut room);
-                    let mut received = vec![0.0; sent.len()];
-                    world.exchange(Some(to), sent, Some(from), &mut received);
-                    self.device.adopt(received)
-                });
+                let mut rooms = [Vec::new(), Vec::new()];
+                let [flow, tracer] = &message;
+                let [of_flow, of_tracer] = &mut rooms;
+                let flow = self.device.on_host(flow, of_flow);
+                let sent = [flow, self.device.on_host(tracer, of_tracer)].concat();
+                let mut received = vec![0.0; sent.len()];
+                world.exchange(Some(to), &sent, Some(from), &mut received);
+                let tracer = received.split_off(flow.len());
+                message = [received, tracer].map(|part| self.device.adopt(part));
             }
             self.unpack(opposite, &message);
         }

@@ -19,8 +19,10 @@ pub trait Memory: Clone {
     fn joined(&self, parts: &[&Self::Vector]) -> Self::Vector;
     /// sum += other
     fn add(&self, sum: &mut Self::Vector, other: &Self::Vector);
-    /// Where the values lie, until the vector changes; they are copied first where others own them too.
-    fn address(&self, vector: &mut Self::Vector) -> *mut f32;
+    /// Where the values lie.
+    fn address(&self, vector: &Self::Vector) -> *const f32;
+    /// Where they are to be written, of a vector that is nobody else's.
+    fn address_mut(&self, vector: &mut Self::Vector) -> *mut f32;
     /// Marks what was called until now.
     fn mark(&self, vector: &Self::Vector) -> Self::Mark;
     /// Waits until it is done.
@@ -47,7 +49,10 @@ impl Memory for Host {
     fn add(&self, sum: &mut Vec<f32>, other: &Vec<f32>) {
         tree::add_into(sum, other);
     }
-    fn address(&self, vector: &mut Vec<f32>) -> *mut f32 {
+    fn address(&self, vector: &Vec<f32>) -> *const f32 {
+        vector.as_ptr()
+    }
+    fn address_mut(&self, vector: &mut Vec<f32>) -> *mut f32 {
         vector.as_mut_ptr()
     }
     fn mark(&self, _vector: &Vec<f32>) {}

@@ -1,15 +1,19 @@
 //! Sums over ranks that go on while the caller computes.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use mpi::ffi;
 
-use super::{Memory, RawComm, World, displacements, to_count, to_usize};
+use super::{Memory, RawComm, World, to_count};
 use crate::world::{shard, tree};
 
-/// A sum over ranks under way: exchange slices (`MPI_Ialltoallv`), add along the tree, share the result
-/// (`MPI_Iallgatherv`). Each rank moves about twice the vector, whatever the number of ranks.
+/// Messages of slices of nodes, and of slices of the sum.
+const TAGS: [i32; 2] = [1, 2];
+
+/// A sum over ranks under way: exchange slices, add along the tree, share the result. Each rank moves about twice the vector,
+/// whatever the number of ranks. By `MPI_Isend` and `MPI_Irecv`, which take memory of GPUs wherever MPI takes it at all; the
+/// collectives that do not wait are sends and receives between all ranks in Open MPI too.
 ///
 /// MPI libraries progress only when called, so the owner calls [`Pending::poll`] between pieces of work. Several sums may
 /// be under way: [`Pending::begin`] all, then [`Pending::share`] all, then wait for all, each in the same order on every rank.
@@ -23,42 +27,35 @@ pub struct Pending<M: Memory> {
 }
 
 enum Stage<M: Memory> {
-    /// What is to be sent is being made.
+    /// The nodes of this rank, which are being made, and room for what comes.
     Ready {
         comm: RawComm,
-        message: Message<M>,
+        nodes: Vec<M::Vector>,
+        received: M::Vector,
         fast: bool,
         mark: M::Mark,
     },
-    /// Slices of all ranks.
+    /// Slices of the nodes of all ranks. What is abandoned goes in this order: messages, then their memory.
     Exchange {
         comm: RawComm,
-        message: Message<M>,
-        request: RefCell<ffi::MPI_Request>,
+        requests: Requests,
+        nodes: Vec<M::Vector>,
+        received: M::Vector,
     },
-    /// The sum.
+    /// The sum in slices.
     Share {
-        message: Message<M>,
-        request: RefCell<ffi::MPI_Request>,
+        requests: Requests,
+        mine: M::Vector,
+        received: M::Vector,
+    },
+    /// The sum in the order of the library.
+    Reduce {
+        requests: Requests,
+        _mine: M::Vector,
+        received: M::Vector,
     },
     Done(M::Vector),
     Moving,
-}
-
-/// What is sent and received, alive until it has arrived: its values and the arrays of `layout` keep their addresses when it
-/// moves.
-struct Message<M: Memory> {
-    _send: M::Vector,
-    receive: M::Vector,
-    from: *const f32,
-    to: *mut f32,
-    layout: Layout,
-}
-
-/// Counts and places of what goes to each rank, and of what comes.
-struct Layout {
-    send: (Vec<i32>, Vec<i32>),
-    receive: (Vec<i32>, Vec<i32>),
 }
 
 impl<M: Memory> Pending<M> {
@@ -70,43 +67,143 @@ impl<M: Memory> Pending<M> {
         fast: bool,
     ) -> Self {
         let (rank, ranks) = (world.rank(), world.size());
-        let stage = match world.raw_comm() {
-            None => {
-                assert_eq!(nodes.len(), 1, "a serial world owns the whole tree");
-                Stage::Done(nodes.into_iter().next().expect("one"))
-            }
-            Some(comm) => {
-                let message =
-                    if fast { whole(memory, nodes, len) } else { slices(memory, (chunks, len), (rank, ranks), &nodes) };
-                let mark = memory.mark(&message.receive);
-                Stage::Ready { comm, message, fast, mark }
+        let mut sum = Self { memory: memory.clone(), chunks, len, ranks, rank, stage: Stage::Moving };
+        let (comm, nodes) = match world.raw_comm() {
+            Some(comm) if ranks > 1 => (comm, nodes),
+            // MPI does not see the memory, which it may not reach.
+            _ => {
+                assert_eq!(nodes.len(), 1, "a rank alone owns the whole tree");
+                sum.stage = Stage::Done(nodes.into_iter().next().expect("one"));
+                return sum;
             }
         };
-        Self { memory: memory.clone(), chunks, len, ranks, rank, stage }
+        let (nodes, received) = if fast {
+            let mine = nodes.into_iter().reduce(|a, b| sum.added(a, b));
+            (vec![mine.unwrap_or_else(|| memory.blank(len))], len)
+        } else {
+            assert_eq!(nodes.len(), sum.nodes_of(rank).len(), "one vector per complete node of this rank");
+            let others = (0..ranks).filter(|&r| r != rank).map(|r| sum.nodes_of(r).len());
+            (nodes, others.sum::<usize>() * sum.slice(rank).len())
+        };
+        let received = memory.blank(received);
+        let mark = memory.mark(&received);
+        sum.stage = Stage::Ready { comm, nodes, received, fast, mark };
+        sum
+    }
+
+    /// The complete nodes of a rank.
+    fn nodes_of(&self, rank: usize) -> Vec<Range<usize>> {
+        tree::nodes(self.chunks, &shard::range(self.chunks, self.ranks, rank))
+    }
+
+    /// The slice of the vector that a rank adds.
+    fn slice(&self, rank: usize) -> Range<usize> {
+        shard::range(self.len, self.ranks, rank)
+    }
+
+    /// The other ranks, the next one first: not all send to the same one at once.
+    fn others(&self) -> impl Iterator<Item = usize> + use<M> {
+        let (rank, ranks) = (self.rank, self.ranks);
+        (1..ranks).map(move |i| (rank + i) % ranks)
+    }
+
+    fn added(&self, mut a: M::Vector, b: M::Vector) -> M::Vector {
+        self.memory.add(&mut a, &b);
+        a
     }
 
     /// Waits until what is to be sent is made, and gives it to MPI. Collective: of several sums, in the same order on every
     /// rank.
     pub fn begin(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Moving) {
-            Stage::Ready { comm, message, fast, mark } => {
+            Stage::Ready { nodes, mut received, fast: true, mark, comm } => {
                 self.memory.reach(mark);
-                match fast {
-                    true => Stage::Share { request: message.reduce(comm), message },
-                    false => Stage::Exchange { comm, request: message.exchange(comm), message },
-                }
+                let mine = nodes.into_iter().next().expect("one vector");
+                let (from, to) = (self.memory.address(&mine), self.memory.address_mut(&mut received));
+                let mut requests = Requests::default();
+                requests.all_reduce(comm, (from, to), self.len);
+                Stage::Reduce { requests, _mine: mine, received }
+            }
+            Stage::Ready { nodes, mut received, mark, comm, .. } => {
+                self.memory.reach(mark);
+                let requests = self.exchange(comm, &nodes, &mut received);
+                Stage::Exchange { comm, requests, nodes, received }
             }
             other => other,
         }
     }
 
+    /// Starts to send slices of the nodes to the ranks that add them.
+    fn exchange(&self, comm: RawComm, nodes: &[M::Vector], received: &mut M::Vector) -> Requests {
+        let (mut requests, mine) = (Requests::default(), self.slice(self.rank).len());
+        let to = self.memory.address_mut(received);
+        for (rank, first) in self.places() {
+            for node in 0..self.nodes_of(rank).len() {
+                requests.receive(comm, (rank, TAGS[0]), to.wrapping_add((first + node) * mine), mine);
+            }
+        }
+        for rank in self.others() {
+            let slice = self.slice(rank);
+            for node in nodes {
+                let from = self.memory.address(node).wrapping_add(slice.start);
+                requests.send(comm, (rank, TAGS[0]), from, slice.len());
+            }
+        }
+        requests
+    }
+
+    /// Of the other ranks: the number of nodes of those before it.
+    fn places(&self) -> Vec<(usize, usize)> {
+        let others = (0..self.ranks).filter(|&rank| rank != self.rank);
+        let place = |before: &mut usize, rank: usize| {
+            let first = *before;
+            *before += self.nodes_of(rank).len();
+            Some((rank, first))
+        };
+        others.scan(0, place).collect()
+    }
+
+    /// Tree sum of this rank's slice.
+    fn sum_of_slices(&self, nodes: &[M::Vector], received: &M::Vector) -> M::Vector {
+        let (memory, mine) = (&self.memory, self.slice(self.rank));
+        let mut known = BTreeMap::new();
+        for (node, values) in self.nodes_of(self.rank).into_iter().zip(nodes) {
+            known.insert((node.start, node.end), memory.part(values, mine.clone()));
+        }
+        for (rank, first) in self.places() {
+            for (i, node) in self.nodes_of(rank).into_iter().enumerate() {
+                let place = (first + i) * mine.len();
+                known.insert((node.start, node.end), memory.part(received, place..place + mine.len()));
+            }
+        }
+        tree::finish(0..self.chunks, &mut |r| known.remove(&(r.start, r.end)), &|a, b| self.added(a, b))
+    }
+
+    /// Starts to send this rank's slice of the sum to all others; what comes has theirs at their places.
+    fn start_share(&self, comm: RawComm, mine: M::Vector) -> Stage<M> {
+        let mut received = self.memory.blank(self.len);
+        self.memory.reach(self.memory.mark(&received));
+        let mut requests = Requests::default();
+        let (from, to) = (self.memory.address(&mine), self.memory.address_mut(&mut received));
+        for rank in self.others() {
+            let slice = self.slice(rank);
+            requests.receive(comm, (rank, TAGS[1]), to.wrapping_add(slice.start), slice.len());
+        }
+        for rank in self.others() {
+            requests.send(comm, (rank, TAGS[1]), from, self.slice(self.rank).len());
+        }
+        Stage::Share { requests, mine, received }
+    }
+
     /// Lets the library progress; true when what is under way has arrived. Starts nothing: which rank sees an arrival
-    /// first is chance, and collective calls must be made in the same order on every rank.
+    /// first is chance, and messages must be sent in the same order on every rank.
     pub fn poll(&mut self) -> bool {
-        match &self.stage {
+        match &mut self.stage {
             Stage::Done(_) => true,
             Stage::Ready { .. } => false,
-            Stage::Exchange { request, .. } | Stage::Share { request, .. } => test(request),
+            Stage::Exchange { requests, .. } | Stage::Share { requests, .. } | Stage::Reduce { requests, .. } => {
+                requests.test()
+            }
             Stage::Moving => unreachable!("stage is always put back"),
         }
     }
@@ -123,13 +220,13 @@ impl<M: Memory> Pending<M> {
     /// Waits for the sum. Collective, as [`Pending::share`].
     pub fn wait(mut self) -> M::Vector {
         self.begin();
-        while !matches!(self.stage, Stage::Done(_)) {
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Moving) {
+                Stage::Done(sum) => return sum,
+                under_way => self.stage = under_way,
+            }
             self.arrive();
         }
-        let Stage::Done(sum) = std::mem::replace(&mut self.stage, Stage::Moving) else {
-            unreachable!("the loop ended there")
-        };
-        sum
     }
 
     /// Waits for what is under way and takes the next step.
@@ -138,144 +235,68 @@ impl<M: Memory> Pending<M> {
             std::hint::spin_loop();
         }
         self.stage = match std::mem::replace(&mut self.stage, Stage::Moving) {
-            Stage::Exchange { comm, message, .. } => {
-                let message = self.sum_of_slices(&message.receive);
-                self.memory.reach(self.memory.mark(&message.receive));
-                Stage::Share { request: message.share(comm), message }
+            Stage::Exchange { comm, nodes, received, .. } => {
+                self.start_share(comm, self.sum_of_slices(&nodes, &received))
             }
-            Stage::Share { message, .. } => Stage::Done(message.receive),
+            Stage::Share { mine, received, .. } => {
+                let own = self.slice(self.rank);
+                let around = [0..own.start, own.end..self.len].map(|range| self.memory.part(&received, range));
+                Stage::Done(self.memory.joined(&[&around[0], &mine, &around[1]]))
+            }
+            Stage::Reduce { received, .. } => Stage::Done(received),
             other => other,
         };
     }
+}
 
-    /// Tree sum of this rank's slice, from the node slices of all ranks (rank-major, node after node), for all of them.
-    fn sum_of_slices(&self, received: &M::Vector) -> Message<M> {
-        let (memory, slice) = (&self.memory, shard::range(self.len, self.ranks, self.rank).len());
-        let nodes = |r| tree::nodes(self.chunks, &shard::range(self.chunks, self.ranks, r));
-        let mut known: BTreeMap<_, _> = (0..self.ranks)
-            .flat_map(nodes)
-            .enumerate()
-            .map(|(i, node)| ((node.start, node.end), memory.part(received, i * slice..(i + 1) * slice)))
-            .collect();
-        let add = |mut a: M::Vector, b: M::Vector| {
-            memory.add(&mut a, &b);
-            a
-        };
-        let mine = tree::finish(0..self.chunks, &mut |r| known.remove(&(r.start, r.end)), &add);
-        let counts = (0..self.ranks).map(|r| to_count(shard::range(self.len, self.ranks, r).len() as u64)).collect();
-        let layout = Layout { send: (vec![to_count(slice as u64)], vec![0]), receive: placed(counts) };
-        Message::new(memory, mine, self.len, layout)
+/// Messages under way. Who owns it owns their memory.
+#[derive(Default)]
+struct Requests(Vec<ffi::MPI_Request>);
+
+impl Requests {
+    fn push(&mut self, call: impl FnOnce(*mut ffi::MPI_Request) -> i32) {
+        let mut request = std::mem::MaybeUninit::uninit();
+        call(request.as_mut_ptr());
+        // SAFETY: written by the call; errors end the job (`MPI_ERRORS_ARE_FATAL`).
+        self.0.push(unsafe { request.assume_init() });
+    }
+
+    fn send(&mut self, comm: RawComm, (rank, tag): (usize, i32), from: *const f32, len: usize) {
+        let (count, rank) = (to_count(len as u64), to_count(rank as u64));
+        // SAFETY: so many values, which stay as they are until the request completes.
+        self.push(|request| unsafe {
+            ffi::MPI_Isend(from.cast(), count, ffi::RSMPI_FLOAT, rank, tag, comm.0, request)
+        });
+    }
+
+    fn receive(&mut self, comm: RawComm, (rank, tag): (usize, i32), to: *mut f32, len: usize) {
+        let (count, rank) = (to_count(len as u64), to_count(rank as u64));
+        // SAFETY: room for so many values, which nothing else reads or writes until the request completes.
+        self.push(|request| unsafe { ffi::MPI_Irecv(to.cast(), count, ffi::RSMPI_FLOAT, rank, tag, comm.0, request) });
+    }
+
+    fn all_reduce(&mut self, comm: RawComm, (from, to): (*const f32, *mut f32), len: usize) {
+        let count = to_count(len as u64);
+        // SAFETY: as of sends and receives.
+        self.push(|request| unsafe {
+            ffi::MPI_Iallreduce(from.cast(), to.cast(), count, ffi::RSMPI_FLOAT, ffi::RSMPI_SUM, comm.0, request)
+        });
+    }
+
+    /// Whether all have arrived.
+    fn test(&mut self) -> bool {
+        let (count, mut flag) = (to_count(self.0.len() as u64), 0);
+        // SAFETY: live requests; completed ones are replaced by MPI_REQUEST_NULL by the call.
+        unsafe { ffi::MPI_Testall(count, self.0.as_mut_ptr(), &mut flag, ffi::RSMPI_STATUSES_IGNORE) };
+        flag != 0
     }
 }
 
-/// Node slices for every rank, rank after rank.
-fn slices<M: Memory>(
-    memory: &M,
-    (chunks, len): (usize, usize),
-    (rank, ranks): (usize, usize),
-    nodes: &[M::Vector],
-) -> Message<M> {
-    let n_nodes = |r: usize| tree::nodes(chunks, &shard::range(chunks, ranks, r)).len();
-    assert_eq!(nodes.len(), n_nodes(rank), "one vector per complete node of this rank");
-    let slice = |r: usize| shard::range(len, ranks, r);
-    let parts: Vec<_> = (0..ranks).flat_map(|r| nodes.iter().map(move |v| memory.part(v, slice(r)))).collect();
-    let send = (0..ranks).map(|r| to_count((nodes.len() * slice(r).len()) as u64)).collect();
-    let receive: Vec<i32> = (0..ranks).map(|r| to_count((n_nodes(r) * slice(rank).len()) as u64)).collect();
-    let received = receive.iter().map(|&count| to_usize(count)).sum();
-    let layout = Layout { send: placed(send), receive: placed(receive) };
-    Message::new(memory, memory.joined(&parts.iter().collect::<Vec<_>>()), received, layout)
-}
-
-/// The sum of this rank.
-fn whole<M: Memory>(memory: &M, nodes: Vec<M::Vector>, len: usize) -> Message<M> {
-    let add = |mut a: M::Vector, b: M::Vector| {
-        memory.add(&mut a, &b);
-        a
-    };
-    let count = placed(vec![to_count(len as u64)]);
-    let mine = nodes.into_iter().reduce(add).unwrap_or_else(|| memory.blank(len));
-    Message::new(memory, mine, len, Layout { send: count.clone(), receive: count })
-}
-
-fn placed(counts: Vec<i32>) -> (Vec<i32>, Vec<i32>) {
-    let starts = displacements(&counts);
-    (counts, starts)
-}
-
-impl<M: Memory> Message<M> {
-    fn new(memory: &M, mut send: M::Vector, received: usize, layout: Layout) -> Self {
-        let mut receive = memory.blank(received);
-        let (from, to) = (memory.address(&mut send), memory.address(&mut receive));
-        Self { _send: send, receive, from, to, layout }
-    }
-
-    fn exchange(&self, comm: RawComm) -> RefCell<ffi::MPI_Request> {
-        let Layout { send, receive } = &self.layout;
-        // SAFETY: values and arrays of counts live in this message until the request completes (`poll`, or the drop of the
-        // sum), and nothing else reads or writes the values that come.
-        started(|request| unsafe {
-            ffi::MPI_Ialltoallv(
-                self.from.cast(),
-                send.0.as_ptr(),
-                send.1.as_ptr(),
-                ffi::RSMPI_FLOAT,
-                self.to.cast(),
-                receive.0.as_ptr(),
-                receive.1.as_ptr(),
-                ffi::RSMPI_FLOAT,
-                comm.0,
-                request,
-            )
-        })
-    }
-
-    fn share(&self, comm: RawComm) -> RefCell<ffi::MPI_Request> {
-        let Layout { send, receive } = &self.layout;
-        // SAFETY: as in `exchange`.
-        started(|request| unsafe {
-            ffi::MPI_Iallgatherv(
-                self.from.cast(),
-                send.0[0],
-                ffi::RSMPI_FLOAT,
-                self.to.cast(),
-                receive.0.as_ptr(),
-                receive.1.as_ptr(),
-                ffi::RSMPI_FLOAT,
-                comm.0,
-                request,
-            )
-        })
-    }
-
-    fn reduce(&self, comm: RawComm) -> RefCell<ffi::MPI_Request> {
-        let (from, to, count) = (self.from.cast(), self.to.cast(), self.layout.send.0[0]);
-        // SAFETY: as in `exchange`.
-        started(|request| unsafe {
-            ffi::MPI_Iallreduce(from, to, count, ffi::RSMPI_FLOAT, ffi::RSMPI_SUM, comm.0, request)
-        })
-    }
-}
-
-fn started(call: impl FnOnce(*mut ffi::MPI_Request) -> i32) -> RefCell<ffi::MPI_Request> {
-    let mut request = std::mem::MaybeUninit::uninit();
-    call(request.as_mut_ptr());
-    // SAFETY: written by the call; errors end the job (`MPI_ERRORS_ARE_FATAL`).
-    RefCell::new(unsafe { request.assume_init() })
-}
-
-fn test(request: &RefCell<ffi::MPI_Request>) -> bool {
-    let mut flag = 0;
-    // SAFETY: the request is live; a completed request is replaced by MPI_REQUEST_NULL by the call.
-    unsafe { ffi::MPI_Test(request.as_ptr(), &mut flag, ffi::RSMPI_STATUS_IGNORE) };
-    flag != 0
-}
-
-impl<M: Memory> Drop for Pending<M> {
+impl Drop for Requests {
+    /// Memory must outlive the messages: what is abandoned is waited for.
     fn drop(&mut self) {
-        // Buffers must outlive the operation: an abandoned sum is waited for.
-        if let Stage::Exchange { request, .. } | Stage::Share { request, .. } = &self.stage {
-            // SAFETY: the request is live and its buffers are still owned here.
-            unsafe { ffi::MPI_Wait(request.as_ptr(), ffi::RSMPI_STATUS_IGNORE) };
-        }
+        let count = to_count(self.0.len() as u64);
+        // SAFETY: as in `test`.
+        unsafe { ffi::MPI_Waitall(count, self.0.as_mut_ptr(), ffi::RSMPI_STATUSES_IGNORE) };
     }
 }
