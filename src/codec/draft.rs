@@ -169,7 +169,7 @@ impl<T: Sample> Subject<'_, T> {
 
     /// The coded values that `decoded` does not give back as promised.
     fn repairs(&self, decoded: &[T]) -> Vec<(usize, u64)> {
-        if self.is_plainly_within(decoded) {
+        if self.is_plainly_within(decoded, false) {
             return Vec::new();
         }
         let kept = |value: T, back: T| match self.bound {

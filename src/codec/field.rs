@@ -43,12 +43,17 @@ impl<W: Work> Field<'_, W> {
     pub fn middle(&self) -> f64 {
         const LANES: usize = 16;
         let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
-        for (chunk, targets) in self.targets.chunks(LANES).enumerate() {
-            for (l, target) in targets.iter().enumerate() {
-                let (v, coded) = (target.get(), self.cell(chunk * LANES + l) == Cell::Coded);
-                low[l] = if coded && v < low[l] { v } else { low[l] };
-                high[l] = if coded && v > high[l] { v } else { high[l] };
+        let mut add = |targets: &[W], cells: &[Cell]| {
+            for (l, (target, cell)) in targets.iter().zip(cells).enumerate() {
+                let (v, coded) = (target.get(), *cell == Cell::Coded);
+                low[l] = if coded & (v < low[l]) { v } else { low[l] };
+                high[l] = if coded & (v > high[l]) { v } else { high[l] };
             }
+        };
+        let chunks = self.targets.chunks(LANES);
+        match self.cells {
+            None => chunks.for_each(|targets| add(targets, &[Cell::Coded; LANES])),
+            Some(cells) => chunks.zip(cells.chunks(LANES)).for_each(|(targets, cells)| add(targets, cells)),
         }
         let (low, high) = (low.into_iter().fold(low[0], f64::min), high.into_iter().fold(high[0], f64::max));
         let middle = 0.5 * low + 0.5 * high;

@@ -109,26 +109,25 @@ impl Mask {
 }
 
 /// Finds what is not coded among `n` values of `steps` steps. `pattern(p)` is the bit pattern of value p; `special(p)` tells
-/// whether it is not coded; `plateau` is a pattern that is masked where it holds still over all steps.
+/// whether it is not coded (`None`: all are); `plateau` is a pattern that is masked where it holds still over all steps.
 pub(super) fn find(
     n: usize,
     pattern: impl Fn(usize) -> u64,
     steps: usize,
-    (special, plateau): (impl Fn(usize) -> bool, Option<u64>),
+    (special, plateau): (Option<&dyn Fn(usize) -> bool>, Option<u64>),
 ) -> Found {
     let cells = n / steps;
     let mut classes = Classes::default();
     let mut first = vec![0u8; cells];
     for (c, class) in first.iter_mut().enumerate() {
-        let every = |holds: &dyn Fn(usize) -> bool| (0..steps).all(|t| holds(t * cells + c));
         let same = pattern(c);
-        let masked = plateau == Some(same) || special(c) && every(&|p| special(p));
-        if masked && every(&|p| pattern(p) == same) {
+        let masked = plateau == Some(same) || special.is_some_and(|special| (0..steps).all(|t| special(t * cells + c)));
+        if masked && (0..steps).all(|t| pattern(t * cells + c) == same) {
             *class = classes.of(same).unwrap_or(0);
         }
     }
     let mut rest = Vec::new();
-    for step in 0..steps {
+    for (step, special) in (0..steps).flat_map(|step| special.map(|special| (step, special))) {
         let changing = (0..cells).filter(|&c| first[c] == 0).map(|c| step * cells + c);
         rest.extend(changing.filter(|&p| special(p)).map(|p| (p, pattern(p))));
     }
@@ -175,7 +174,7 @@ mod tests {
         let mut patterns: Vec<u64> = (100..1100).collect();
         (0..10).for_each(|t| patterns[t * 100 + 7] = 1);
         patterns[555] = 2;
-        let found = find(1000, |p| patterns[p], 10, (|p| patterns[p] < 3, None));
+        let found = find(1000, |p| patterns[p], 10, (Some(&|p| patterns[p] < 3), None));
         let mask = found.mask.unwrap();
         assert_eq!((mask.steps, mask.class(7), mask.class(907), mask.class(8)), (1, 1, 1, 0));
         assert_eq!((found.patterns, found.listed), (vec![1], vec![(555, 2)]));
@@ -185,7 +184,7 @@ mod tests {
     fn masks_written_come_back_and_many_patterns_are_listed() {
         for kinds in [1u64, 2, 3, 9, 40] {
             let patterns: Vec<u64> = (0..600).map(|p| if p % 3 == 0 { p / 3 % kinds } else { 1000 + p }).collect();
-            let found = find(600, |p| patterns[p], 3, (|p| patterns[p] < 100, None));
+            let found = find(600, |p| patterns[p], 3, (Some(&|p| patterns[p] < 100), None));
             let mask = found.mask.unwrap();
             assert_eq!(Mask::from_bytes(&mask.to_bytes()), Ok(mask.clone()));
             let listed: BTreeMap<usize, u64> = found.listed.iter().copied().collect();
@@ -200,7 +199,7 @@ mod tests {
     #[test]
     fn a_plateau_is_masked_only_where_it_holds_still() {
         let patterns: Vec<u64> = (0..40).map(|p| if p % 10 < 3 || p == 15 { 0 } else { p }).collect();
-        let found = find(40, |p| patterns[p], 4, (|_| false, Some(0)));
+        let found = find(40, |p| patterns[p], 4, (None, Some(0)));
         let mask = found.mask.unwrap();
         assert!((0..40).all(|p| (mask.class(p) == 1) == (p % 10 < 3)));
         assert!(found.listed.is_empty());

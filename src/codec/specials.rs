@@ -53,12 +53,12 @@ impl Specials {
                 values.iter().fold(true, |all, value| all & value.is_finite()) && !missing.fills.iter().any(filled)
             })
         };
-        if !of_rings && spec.masked.is_none() && missing.range.is_none() && plateau.is_none() && numbers() {
-            return Self::none();
+        if !of_rings && spec.masked.is_none() && missing.range.is_none() && numbers() {
+            return if plateau.is_some() { Self::beside(values, None, plateau, spec) } else { Self::none() };
         }
         let free = matches!(spec.bound, Bound::Within(limits) if limits.of_means());
         let kept = |p: usize| special(values[p].pattern()) || (of_rings || free) && spec.is_masked(p);
-        let mut found = Self::beside(values, &kept, plateau, spec);
+        let mut found = Self::beside(values, Some(&kept), plateau, spec);
         if !of_rings {
             return found;
         }
@@ -72,7 +72,7 @@ impl Specials {
         defects.sort_unstable();
         if !defects.is_empty() {
             let kept = |p: usize| kept(p) || defects.binary_search(&p).is_ok();
-            found = Self::beside(values, &kept, plateau, spec);
+            found = Self::beside(values, Some(&kept), plateau, spec);
         }
         Self { center: Some(center), defects, ..found }
     }
@@ -83,7 +83,12 @@ impl Specials {
     }
 
     /// What is `kept`, and a `plateau` that holds still.
-    fn beside<T: Sample>(values: &[T], kept: &dyn Fn(usize) -> bool, plateau: Option<u64>, spec: &TileSpec) -> Self {
+    fn beside<T: Sample>(
+        values: &[T],
+        kept: Option<&dyn Fn(usize) -> bool>,
+        plateau: Option<u64>,
+        spec: &TileSpec,
+    ) -> Self {
         let found = mask::find(values.len(), |p| values[p].pattern(), spec.shape[0], (kept, plateau));
         let known = plateau.and_then(|p| found.patterns.iter().position(|q| *q == p)).map_or(0, |i| i as u8 + 1);
         let listed: Vec<usize> = found.listed.iter().map(|l| l.0).collect();

@@ -25,13 +25,40 @@ use super::ladder::{Around, AxisSet, Track};
 use super::weights::WEIGHT_ONE;
 
 /// Points (flat distance) and their shares of a group; shares sum to one.
-type Group = Vec<(isize, f64)>;
+type Group = [(isize, f64)];
+
+/// Groups, one behind the other: the cases of a class are many.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Groups {
+    points: Vec<(isize, f64)>,
+    ends: Vec<usize>,
+}
+
+impl Groups {
+    fn push(&mut self, points: impl Iterator<Item = (isize, f64)>) {
+        self.points.extend(points);
+        self.ends.push(self.points.len());
+    }
+
+    fn get(&self, i: usize) -> &Group {
+        &self.points[if i == 0 { 0 } else { self.ends[i - 1] }..self.ends[i]]
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Group> {
+        (0..self.len()).map(|i| self.get(i))
+    }
+}
 
 /// The stencil in one combination of surroundings.
 #[derive(Debug, Clone)]
 pub(super) struct Case {
-    /// The groups in stored order; the first is G0.
-    pub groups: Vec<Group>,
+    /// In stored order; the first is G0.
+    pub groups: Groups,
     /// The point of the same class before along x, if any: known only once that point is coded.
     pub carry: Option<isize>,
     /// Neighbors of this and lower classes one spacing away: a context feature.
@@ -52,40 +79,40 @@ pub(super) struct Taps {
 impl Case {
     /// The stencil of a class where axis a has surroundings `around[a]`.
     fn new(class: AxisSet, around: [&Around; 4]) -> Self {
-        let new: Vec<_> = (0..4).filter(|a| class & (1 << a) != 0).map(|a| (a, around[a])).collect();
+        let new: Vec<&Around> = (0..4).filter(|a| class & (1 << a) != 0).map(|a| around[a]).collect();
         let boxes = boxes(&new);
-        let mut groups = vec![boxes[new.len() - 1].clone()];
-        groups.extend(boxes.iter().enumerate().filter(|(i, _)| *i != new.len() - 1).map(|(_, b)| b.clone()));
-        groups.extend(new.iter().enumerate().map(|(i, (_, around))| far(around).unwrap_or_else(|| boxes[i].clone())));
-        let single: Vec<&Group> = boxes[..new.len()].iter().collect();
-        let mut case = Self { groups, carry: None, near: Vec::new(), before: Vec::new() };
-        for (axis, around) in around.iter().enumerate() {
-            if let Around::Kept { before, after } = **around {
-                case.add_carry(axis, before, after, &boxes, &single);
+        let mut groups = Groups::default();
+        let last = new.len() - 1;
+        [last].into_iter().chain((0..boxes.len()).filter(|i| *i != last)).for_each(|i| groups.push(points(&boxes, i)));
+        for (i, around) in new.iter().enumerate() {
+            match around {
+                Around::New { far: Some(pair), .. } => groups.push(pair.iter().map(|&d| (d, 0.5))),
+                _ => groups.push(points(&boxes, i)),
             }
         }
-        case.near = single.iter().flat_map(|g| g.iter().map(|p| p.0)).collect();
+        let near = (0..new.len()).flat_map(|i| boxes.get(i)).map(|p| p.0).collect();
+        let mut case = Self { groups, carry: None, near, before: Vec::new() };
+        for (axis, around) in around.iter().enumerate() {
+            if let Around::Kept { before, after } = **around {
+                case.add_carry(axis, [before, after], (&boxes, new.len()));
+            }
+        }
         case
     }
 
-    fn add_carry(
-        &mut self,
-        axis: usize,
-        before: Option<isize>,
-        after: Option<isize>,
-        boxes: &[Group],
-        single: &[&Group],
-    ) {
-        let share = 1.0 / single.len() as f64;
-        let blended = || single.iter().flat_map(|g| g.iter().map(|&(d, w)| (d, w * share))).collect();
-        self.groups.push(before.map_or_else(blended, |d| vec![(d, 1.0)]));
+    fn add_carry(&mut self, axis: usize, [before, after]: [Option<isize>; 2], (boxes, single): (&Groups, usize)) {
+        let share = 1.0 / single as f64;
+        match before {
+            Some(d) => self.groups.push([(d, 1.0)].into_iter()),
+            None => self.groups.push((0..single).flat_map(|i| boxes.get(i)).map(|&(d, w)| (d, w * share))),
+        }
         if axis == 3 {
             self.carry = before;
         } else {
             self.before.extend(before);
         }
         for moved in [before.unwrap_or(0), after.unwrap_or(0)] {
-            self.groups.extend(boxes.iter().map(|g| g.iter().map(|&(d, w)| (d + moved, w)).collect()));
+            boxes.iter().for_each(|group| self.groups.push(group.iter().map(|&(d, w)| (d + moved, w))));
         }
     }
 
@@ -117,30 +144,30 @@ impl Case {
     }
 }
 
+/// The points of a group.
+fn points(groups: &Groups, i: usize) -> impl Iterator<Item = (isize, f64)> {
+    groups.get(i).iter().copied()
+}
+
 /// The boxes over the non-empty parts of the new axes, single axes first (in the order of the axes).
-fn boxes(new: &[(usize, &Around)]) -> Vec<Group> {
+fn boxes(new: &[&Around]) -> Groups {
     let mut parts: Vec<u8> = (1..1u8 << new.len()).collect();
     parts.sort_by_key(|part| part.count_ones());
-    parts
-        .iter()
-        .map(|part| corner_group(new.iter().enumerate().filter(|(i, _)| part & (1 << i) != 0).map(|(_, n)| n.1)))
-        .collect()
-}
-
-fn corner_group<'a>(axes: impl Iterator<Item = &'a Around>) -> Group {
-    let mut group = vec![(0isize, 1.0)];
-    for around in axes {
-        let Around::New { near, .. } = around else { unreachable!("boxes are over new axes") };
-        group = group.iter().flat_map(|&(d, w)| near.iter().map(move |&(e, v)| (d + e, w * v))).collect();
+    let mut boxes = Groups::default();
+    for part in parts {
+        let corner = |number: u32| {
+            let axes = new.iter().enumerate().filter(|(i, _)| part & (1 << i) != 0);
+            let mut rest = part.count_ones();
+            axes.fold((0, 1.0), |(d, w), (_, around)| {
+                let Around::New { near, .. } = around else { unreachable!("boxes are over new axes") };
+                rest -= 1;
+                let (e, v) = near[(number >> rest & 1) as usize];
+                (d + e, w * v)
+            })
+        };
+        boxes.push((0..1 << part.count_ones()).map(corner));
     }
-    group
-}
-
-fn far(around: &Around) -> Option<Group> {
-    match around {
-        Around::New { far, .. } => far.map(|pair| pair.iter().map(|&d| (d, 0.5)).collect()),
-        Around::Kept { .. } => None,
-    }
+    boxes
 }
 
 /// The mean over the new axes of cubic interpolation, as weights of all groups but the first.

@@ -46,14 +46,14 @@ impl<T: Sample> Subject<'_, T> {
         CodecError::NotCounts { found }
     }
 
-    /// Whether all values are coded and measurements, and every one comes back finite, within `abs` and `pw_rel`, and as no fill
-    /// value: nothing to look at one by one. `false` tells nothing.
-    pub fn is_plainly_within(&self, back: &[T]) -> bool {
+    /// Whether every coded value comes back finite, within `abs` and `pw_rel`, and as no fill value, and with `all` every other
+    /// one exactly: nothing to look at one by one. `false` tells nothing.
+    pub fn is_plainly_within(&self, back: &[T], all: bool) -> bool {
         let [abs, part, rest] = match self.bound {
             Bound::Within(limits) if limits.decades.is_none() => limits.linear(),
             _ => return false,
         };
-        if self.cells.is_some() || self.masked.is_some() || self.missing.range.is_some() {
+        if self.masked.is_some() || self.missing.range.is_some() {
             return false;
         }
         let within = |value: f64, back: f64| {
@@ -61,10 +61,25 @@ impl<T: Sample> Subject<'_, T> {
             // Not of infinite and of no numbers.
             (error <= f64::MAX) & (error <= abs) & (error <= part * value.abs() + rest)
         };
-        self.values.chunks(CHUNK).zip(back.chunks(CHUNK)).all(|(values, back)| {
-            let pairs = values.iter().zip(back);
-            let kept = pairs.fold(true, |all, (value, back)| all & within(value.number(), back.number()));
-            let filled = |fill: &f64| back.iter().fold(false, |any, back| any | (back.number() == *fill));
+        let pairs = self.values.chunks(CHUNK).zip(back.chunks(CHUNK));
+        let Some(cells) = self.cells else {
+            return { pairs }.all(|(values, back)| {
+                let pairs = values.iter().zip(back);
+                let kept = pairs.fold(true, |all, (value, back)| all & within(value.number(), back.number()));
+                let filled = |fill: &f64| back.iter().fold(false, |any, back| any | (back.number() == *fill));
+                kept && !self.missing.fills.iter().any(filled)
+            });
+        };
+        pairs.zip(cells.chunks(CHUNK)).all(|((values, back), cells)| {
+            let coded = |cell: &Cell| *cell == Cell::Coded;
+            let kept = values.iter().zip(back).zip(cells).fold(true, |kept, ((value, back), cell)| {
+                let exact = value.pattern() == back.pattern();
+                kept & (!coded(cell) | within(value.number(), back.number())) & (coded(cell) | exact | !all)
+            });
+            let coded_back = back.iter().zip(cells);
+            let filled = |fill: &f64| {
+                coded_back.clone().fold(false, |any, (back, cell)| any | (coded(cell) & (back.number() == *fill)))
+            };
             kept && !self.missing.fills.iter().any(filled)
         })
     }
@@ -79,6 +94,18 @@ impl<T: Sample> Subject<'_, T> {
         limits.rmse.is_some_and(|limit| rmse.is_nan() || rmse > limit)
             || limits.rings.is_some_and(|limit| rings > limit)
             || limits.spectrum.is_some_and(|part| report.max_abs_error > 0.0 && self.strain_of_waves(back, part) > 1.0)
+    }
+
+    /// Adds to a report what is plainly within.
+    fn add_plain(&self, back: &[T], report: &mut TileReport) {
+        for (p, (value, back)) in self.values.iter().zip(back).enumerate() {
+            let cell = self.cell(p);
+            // All but what is coded comes back exactly.
+            let error = if cell == Cell::Coded { (value.number() - back.number()).abs() } else { 0.0 };
+            report.numbers += usize::from(cell != Cell::Filled);
+            report.max_abs_error = if error > report.max_abs_error { error } else { report.max_abs_error };
+            report.sum_squared_error += error * error;
+        }
     }
 
     /// Compares what the decoder gives with what was promised.
@@ -100,14 +127,9 @@ impl<T: Sample> Subject<'_, T> {
             Bound::Unbounded => Some(Limits::default()),
             Bound::Within(limits) => Some(limits),
         };
-        let plain = self.is_plainly_within(back);
+        let plain = self.is_plainly_within(back, true);
         if plain {
-            report.numbers = back.len();
-            for (value, back) in self.values.iter().zip(back) {
-                let error = (value.number() - back.number()).abs();
-                report.max_abs_error = if error > report.max_abs_error { error } else { report.max_abs_error };
-                report.sum_squared_error += error * error;
-            }
+            self.add_plain(back, &mut report);
         }
         for (p, (value, back)) in self.values.iter().zip(back).enumerate().filter(|_| !plain) {
             let exact = value.pattern() == back.pattern();
