@@ -246,7 +246,7 @@ impl Shares {
         let mut shares = [0.4, 0.1, 0.3];
         let mut used: Vec<usize> = vec![0, 1, 2];
         for _ in 0..4 {
-            let mut samples = Samples::new(used.len());
+            let mut samples = Samples::new(used.len(), rows.len());
             for row in rows {
                 let expected: f64 = (0..3).map(|i| shares[i] * row[i]).sum();
                 let importance = 1.0 / (0.01 + expected);

@@ -21,7 +21,7 @@ use super::CodecError;
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
 use super::entropy::{self, ALPHABET, Slots, Symbols, Table};
 use super::fit::Samples;
-use super::{sparse, symbol};
+use super::{lines, sparse, symbol};
 
 /// Number of bins of expected magnitude.
 pub(super) const BINS: usize = 56;
@@ -29,6 +29,8 @@ pub(super) const BINS: usize = 56;
 pub(super) const BIN_FIRST: u8 = 55;
 /// One, in the unit of expected magnitudes.
 const ONE: f64 = 256.0;
+/// A section without symbols: lengths, and the state that a decoder starts from.
+const SECTION_BITS: f64 = 100.0;
 /// Largest coefficient.
 const COEFFICIENT_MAX: u32 = 4095;
 
@@ -53,6 +55,11 @@ impl Expectation {
         bin(self.of(near, before))
     }
 
+    /// The bins for these sums, none of them near.
+    pub fn bins(self, before: &[u32], bins: &mut [u8]) {
+        bins_wide(self, before, bins);
+    }
+
     /// The expected magnitude, in 1/256.
     #[inline(always)]
     pub fn of(self, near: u32, before: u32) -> u32 {
@@ -63,7 +70,7 @@ impl Expectation {
     pub fn fit(rows: &[[f64; 3]], n: [usize; 2]) -> Self {
         let scale = n.map(|n| if n == 0 { 0.0 } else { 1.0 / n as f64 });
         let prior = [0.1, 0.4 * scale[0], 0.6 * scale[1]];
-        let mut samples = Samples::new(3);
+        let mut samples = Samples::new(3, rows.len());
         for [near, before, magnitude] in rows {
             let importance = 1.0 / (0.05 + 0.5 * near * scale[0] + before * scale[1]);
             samples.push([1.0, *near, *before].map(|v| v * importance).into_iter(), magnitude * importance);
@@ -80,6 +87,19 @@ impl Expectation {
     /// Reads them.
     pub fn read(bits: &mut BitReader) -> Self {
         Self(std::array::from_fn(|_| bits.get(12)))
+    }
+}
+
+lines::wide! { fn bins_wide(expectation: Expectation, before: &[u32], bins: &mut [u8]) = bins_lanes }
+
+/// As [`bin`], by the exponent and the first bit of the fraction of a double.
+#[inline(always)]
+fn bins_lanes(expectation: Expectation, before: &[u32], bins: &mut [u8]) {
+    const FRACTION_BITS: u32 = f64::MANTISSA_DIGITS - 1;
+    const EXPONENT_ONE: u32 = 1023;
+    for (bin, &before) in bins.iter_mut().zip(before) {
+        let octaves = (f64::from(expectation.of(0, before).max(2)).to_bits() >> (FRACTION_BITS - 1)) as u32;
+        *bin = (octaves - 2 * EXPONENT_ONE).saturating_sub(3).min(u32::from(BIN_FIRST)) as u8;
     }
 }
 
@@ -181,6 +201,31 @@ impl Residuals {
         out.block(&bits.finish());
         out.block(&self.raw.finish());
         out.block(&entropy::encode(&self.symbols, &contexts, &tables));
+    }
+}
+
+/// A field on its way into a stream.
+pub(super) struct Coded<W> {
+    /// Everything before the sections.
+    pub head: Writer,
+    /// Residuals, in the order of the stream.
+    pub sections: Vec<Residuals>,
+    /// What the decoder will find.
+    pub values: Vec<W>,
+}
+
+impl<W> Coded<W> {
+    /// About how many bits the body of the stream would take.
+    pub fn estimate_bits(&self) -> f64 {
+        let bits: f64 = self.sections.iter().map(|section| SECTION_BITS + section.estimate_bits()).sum();
+        (self.head.bytes.len() * 8) as f64 + bits
+    }
+
+    /// The body of the stream, and what its decoder will find.
+    pub fn write(self) -> (Vec<u8>, Vec<W>) {
+        let mut out = self.head;
+        self.sections.into_iter().for_each(|section| section.write(&mut out));
+        (out.bytes, self.values)
     }
 }
 
@@ -293,6 +338,11 @@ mod tests {
         let bins: Vec<u8> = (0..200_000).map(bin).collect();
         assert!(bins.is_sorted() && bins[0] == 0 && bins[4] == 1);
         assert!(bin(u32::MAX) == BIN_FIRST);
+        let befores: Vec<u32> =
+            (0..200_000).chain((17..32).flat_map(|e| [(1 << e) - 1, 1 << e, 3 << (e - 1)])).collect();
+        let mut many = vec![0; befores.len()];
+        Expectation([0, 0, 1]).bins(&befores, &mut many);
+        assert!(befores.iter().zip(&many).all(|(&before, &many)| many == bin(before)));
         let distinct = bins.iter().collect::<std::collections::BTreeSet<_>>().len();
         assert_eq!(distinct, usize::from(bins[199_999]) + 1, "no bin is skipped");
     }

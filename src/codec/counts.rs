@@ -200,7 +200,7 @@ impl Mix {
         let mut mix = prior.clone();
         let fit = |weights: &mut [i32], back: bool| {
             let columns = weights.len() - 1;
-            let mut samples = Samples::new(columns);
+            let mut samples = Samples::new(columns, 0);
             for (view, a) in rows.iter().filter(|(view, _)| view.back == back) {
                 let last = view.features[columns];
                 samples.push(view.features[..columns].iter().map(|f| (f - last) as f64), (a - last) as f64);

@@ -20,30 +20,40 @@ const LANES: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     columns: usize,
-    rows: Vec<f64>,
-    targets: Vec<f64>,
+    rows: usize,
+    /// [`ROWS`] rows at a time, by column, the targets last; zeros behind the last row.
+    blocks: Vec<[f64; ROWS]>,
 }
 
 impl Samples {
-    /// No rows yet of `columns` numbers.
-    pub fn new(columns: usize) -> Self {
-        Self { columns, rows: Vec::new(), targets: Vec::new() }
+    /// No rows yet of `columns` numbers; room for about `rows`.
+    pub fn new(columns: usize, rows: usize) -> Self {
+        Self { columns, rows: 0, blocks: Vec::with_capacity((rows / ROWS + 1) * (columns + 1)) }
     }
 
     /// Adds a row; rows with a number that is not finite are left out.
+    #[inline]
     pub fn push(&mut self, row: impl Iterator<Item = f64>, target: f64) {
-        let start = self.rows.len();
-        self.rows.extend(row.take(self.columns));
-        if target.is_finite() && self.rows[start..].iter().all(|v| v.is_finite()) {
-            self.targets.push(target);
+        let (r, first) = (self.rows % ROWS, self.rows / ROWS * (self.columns + 1));
+        if first == self.blocks.len() {
+            self.blocks.resize(first + self.columns + 1, [0.0; ROWS]);
+        }
+        let block = &mut self.blocks[first..];
+        let mut finite = true;
+        for (column, number) in block.iter_mut().zip(row.take(self.columns).chain([target])) {
+            column[r] = number;
+            finite &= number.is_finite();
+        }
+        if finite {
+            self.rows += 1;
         } else {
-            self.rows.truncate(start);
+            block.iter_mut().for_each(|column| column[r] = 0.0);
         }
     }
 
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.targets.len()
+        self.rows
     }
 
     /// The weights of least squares; `prior` where the data do not tell.
@@ -75,16 +85,8 @@ impl Samples {
         let n = self.columns;
         let mut matrix = vec![0.0; n * n];
         let mut right = vec![0.0; n];
-        // Numbers by column, rows of zeros behind the last; then the targets.
-        let mut columns = vec![[0.0; ROWS]; n + 1];
-        for (rows, targets) in self.rows.chunks(n * ROWS).zip(self.targets.chunks(ROWS)) {
-            if targets.len() < ROWS {
-                columns.fill([0.0; ROWS]);
-            }
-            for (r, (row, &target)) in rows.chunks_exact(n).zip(targets).enumerate() {
-                columns.iter_mut().zip(row.iter().chain([&target])).for_each(|(column, &x)| column[r] = x);
-            }
-            add_products(&columns, weights, scale, &mut matrix, &mut right);
+        for columns in self.blocks.chunks_exact(n + 1) {
+            add_products(columns, weights, scale, &mut matrix, &mut right);
         }
         (matrix, right)
     }
@@ -175,23 +177,22 @@ mod tests {
     fn normal_equations_are_the_sums_over_all_rows() {
         let number = |i: usize| ((i as f64 * 0.731).sin() * 977.0).fract();
         for (n, rows) in [(1, 5), (3, ROWS), (7, 3 * ROWS + 19)] {
-            let mut samples = Samples::new(n);
+            let mut samples = Samples::new(n, rows);
             (0..rows).for_each(|r| samples.push((0..n).map(|i| number(r * (n + 1) + i)), number(r * (n + 1) + n)));
             let weights: Vec<f64> = (0..n).map(|i| number(1000 + i)).collect();
             for scale in [None, Some(0.1)] {
                 let (matrix, right) = samples.normal_equations(&weights, scale);
+                let at = |r: usize, i: usize| samples.blocks[r / ROWS * (n + 1) + i][r % ROWS];
                 let importance = |r: usize| {
-                    let row = &samples.rows[r * n..(r + 1) * n];
-                    let residual = samples.targets[r] - row.iter().zip(&weights).map(|(x, w)| x * w).sum::<f64>();
+                    let residual = at(r, n) - (0..n).map(|i| at(r, i) * weights[i]).sum::<f64>();
                     scale.map_or(1.0, |s: f64| s / residual.abs().max(s))
                 };
                 let close = |found: f64, x: &dyn Fn(usize) -> f64| {
                     let sum: f64 = (0..rows).map(|r| importance(r) * x(r)).sum();
                     assert!((found - sum).abs() < 1e-10 * rows as f64, "{found} {sum}");
                 };
-                let at = |r: usize, i: usize| samples.rows[r * n + i];
                 for i in 0..n {
-                    close(right[i], &|r| at(r, i) * samples.targets[r]);
+                    close(right[i], &|r| at(r, i) * at(r, n));
                     (0..=i).for_each(|j| close(matrix[i * n + j], &|r| at(r, i) * at(r, j)));
                 }
             }
@@ -199,7 +200,7 @@ mod tests {
     }
 
     fn line(noise: impl Fn(usize) -> f64) -> Samples {
-        let mut samples = Samples::new(2);
+        let mut samples = Samples::new(2, 0);
         for i in 0..500 {
             let (a, b) = ((i as f64 * 0.37).sin(), (i as f64 * 1.31).cos());
             samples.push([a, b].into_iter(), 0.75 * a - 0.25 * b + noise(i));
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn fit_without_enough_or_finite_data_keeps_the_prior() {
-        let mut samples = Samples::new(2);
+        let mut samples = Samples::new(2, 0);
         samples.push([1.0, f64::NAN].into_iter(), 1.0);
         samples.push([1.0, 1.0].into_iter(), f64::INFINITY);
         assert_eq!(samples.len(), 0);

@@ -16,7 +16,7 @@
 
 use super::CodecError;
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
-use super::context::{self, Expectation, ResidualReader, Residuals};
+use super::context::{self, Coded, Expectation, ResidualReader, Residuals};
 use super::field::{Cell, Field};
 use super::fit::Samples;
 use super::ladder::{AxisSet, Ladder, Level};
@@ -117,28 +117,20 @@ impl<W: Work> Layer<W> {
     }
 }
 
-/// Codes a field: the body of the stream, and the values that the decoder will find.
-pub(super) fn encode<W: Work>(field: &Field<W>, options: Options) -> (Vec<u8>, Vec<W>) {
+/// Codes a field.
+pub(super) fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     let mut encoder = Encoder::new(field, options);
     let values = encoder.run();
-    let mut out = Writer::default();
+    let mut head = Writer::default();
     // 1. Options, origin, step.
-    out.u8(options.batched & 1);
-    out.u8(options.alpha);
-    out.u8(options.beta);
-    out.f64(encoder.origin);
-    out.f64(field.lattice.step);
+    head.u8(options.batched & 1);
+    head.u8(options.alpha);
+    head.u8(options.beta);
+    head.f64(encoder.origin);
+    head.f64(field.lattice.step);
     // 2. Weights and expectations of the classes; 3. residuals.
-    out.block(&encoder.weights.finish());
-    encoder.residuals.write(&mut out);
-    (out.bytes, values)
-}
-
-/// About how many bits [`encode`] would take, and the values that the decoder would find.
-pub(super) fn estimate_bits<W: Work>(field: &Field<W>, options: Options) -> (f64, Vec<W>) {
-    let mut encoder = Encoder::new(field, options);
-    let values = encoder.run();
-    ((encoder.weights.finish().len() * 8) as f64 + encoder.residuals.estimate_bits(), values)
+    head.block(&encoder.weights.finish());
+    Coded { head, sections: vec![encoder.residuals], values }
 }
 
 struct Encoder<'a, W> {
@@ -268,7 +260,7 @@ fn fit_weights<W: Work>(step: &Step, layer: &Layer<W>, targets: &[W], lattice: L
     if step.stencil.len() < POINTS_PER_GROUP_MIN * step.n_groups || step.n_groups == 1 {
         return None;
     }
-    let mut samples = Samples::new(step.n_groups - 1);
+    let mut samples = Samples::new(step.n_groups - 1, step.stencil.len().min(SAMPLES_MAX));
     let mut groups = Vec::with_capacity(step.n_groups);
     for_each_sample(step, layer, |p, case| {
         step.stencil.case(case).values(|d| layer.values[p.wrapping_add_signed(d)].get(), &mut groups);

@@ -26,7 +26,7 @@ use std::ops::RangeInclusive;
 use super::CodecError;
 use super::bands::{Grid, Known, ONE, Outlook, Shares, class};
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
-use super::context::{self, Expectation, ResidualReader, Residuals};
+use super::context::{self, Coded, Expectation, ResidualReader, Residuals};
 use super::field::{Cell, Field};
 use super::lapped;
 use super::lattice::{Lattice, Work, round};
@@ -49,8 +49,6 @@ const ERROR_EVERY: usize = 4;
 const CHUNK: usize = 1024;
 /// Rows for the fit of an expectation.
 const SAMPLES_MAX: usize = 16384;
-/// A section without symbols: lengths, and the state that a decoder starts from.
-const SECTION_BITS: f64 = 100.0;
 /// Largest class of a sum: 2^23 blocks of 2^26.
 const CLASS_MAX: u8 = 100;
 
@@ -63,38 +61,8 @@ pub(super) struct Options {
     pub exact: bool,
 }
 
-/// A field on its way into a stream.
-struct Coded<W> {
-    /// Everything before the sections.
-    head: Writer,
-    classes: Residuals,
-    coefficients: Residuals,
-    residuals: Option<Residuals>,
-    /// What the decoder will find.
-    values: Vec<W>,
-}
-
-/// Codes a field: the body of the stream, and the values that the decoder will find.
-pub(super) fn encode<W: Work>(field: &Field<W>, options: Options) -> (Vec<u8>, Vec<W>) {
-    let coded = code(field, options);
-    let mut out = coded.head;
-    coded.classes.write(&mut out);
-    coded.coefficients.write(&mut out);
-    if let Some(residuals) = coded.residuals {
-        residuals.write(&mut out);
-    }
-    (out.bytes, coded.values)
-}
-
-/// About how many bits [`encode`] would take, and the values that the decoder would find.
-pub(super) fn estimate_bits<W: Work>(field: &Field<W>, options: Options) -> (f64, Vec<W>) {
-    let coded = code(field, options);
-    let sections = [&coded.classes, &coded.coefficients].into_iter().chain(&coded.residuals);
-    let bits: f64 = sections.map(|section| SECTION_BITS + section.estimate_bits()).sum();
-    ((coded.head.bytes.len() * 8) as f64 + bits, coded.values)
-}
-
-fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
+/// Codes a field.
+pub(super) fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     let grid = Grid::new(field.shape, SIZES);
     let middle = field.middle();
     let step = field.lattice.step * f64::from(options.eighths) / 8.0;
@@ -122,7 +90,8 @@ fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     shares.0.iter().for_each(|&share| bits.put(share, 12));
     expectation.write(&mut bits);
     head.bytes.extend(bits.finish());
-    Coded { head, classes, coefficients, residuals, values: work }
+    let sections = [classes, coefficients].into_iter().chain(residuals).collect();
+    Coded { head, sections, values: work }
 }
 
 /// The step at which the root mean square of the error is `target`, near `step`, by the coefficients alone: the transform
@@ -324,7 +293,8 @@ fn repair<W: Work>(field: &Field<W>, values: &mut [W], mut coded: Vec<i32>) -> (
         let (values, coded) = (&mut values[first..first + row], &mut coded[first..first + row]);
         decoded.copy_from_slice(values);
         quantizer.nearest_of(&field.targets[first..first + row], values, coded);
-        for x in (0..row).filter(|&x| field.cell(first + x) != Cell::Coded) {
+        let Some(cells) = field.cells else { continue };
+        for x in (0..row).filter(|&x| cells[first + x] != Cell::Coded) {
             (coded[x], values[x]) = (0, decoded[x]);
         }
     }
@@ -336,21 +306,33 @@ fn repair<W: Work>(field: &Field<W>, values: &mut [W], mut coded: Vec<i32>) -> (
     });
     let expectation = Expectation::fit(&sampled.collect::<Vec<[f64; 3]>>(), [0, 4]);
     let mut residuals = Residuals::with_capacity(values.len());
-    let mut bins = vec![0; row];
+    let (mut bins, mut before_row) = (vec![0; row], Vec::with_capacity(row));
     for_each_row(field.shape, &mut magnitudes, |first, sums, known| {
-        for (x, bin) in bins.iter_mut().enumerate() {
-            *bin = expectation.bin(0, before(sums, known, x));
-        }
+        let last = std::iter::once(0).chain(known.iter().copied());
+        before_row.clear();
+        before_row.extend(sums.iter().zip(last).map(|(&sum, last)| sum + u32::from(last)));
+        expectation.bins(&before_row, &mut bins);
         let coded = &coded[first..first + row];
         match field.cells {
             None => residuals.push_all(coded, &bins),
             Some(cells) => {
-                let coded = (0..row).filter(|x| cells[first + x] == Cell::Coded).map(|x| (coded[x], bins[x]));
-                coded.for_each(|(q, bin)| residuals.push(q, bin));
+                let cells = &cells[first..first + row];
+                for (x, run) in runs(cells) {
+                    residuals.push_all(&coded[x..x + run], &bins[x..x + run]);
+                }
             }
         }
     });
     (expectation, Some(residuals))
+}
+
+/// First cells and lengths of the runs that are coded.
+fn runs(cells: &[Cell]) -> impl Iterator<Item = (usize, usize)> {
+    let runs = cells.chunk_by(|a, b| (*a == Cell::Coded) == (*b == Cell::Coded)).scan(0, |first, run| {
+        *first += run.len();
+        Some((*first - run.len(), run))
+    });
+    runs.filter(|(_, run)| run[0] == Cell::Coded).map(|(first, run)| (first, run.len()))
 }
 
 /// Decodes a field into `values`.
@@ -447,7 +429,7 @@ mod tests {
                 gains: &[],
                 transformed: None,
             };
-            let (_, back) = encode(&field, Options { eighths: 8, exact: false });
+            let (_, back) = code(&field, Options { eighths: 8, exact: false }).write();
             let sum: f64 = back.iter().zip(&targets).map(|(b, t)| f64::from(b - t).powi(2)).sum();
             (sum / back.len() as f64).sqrt()
         };

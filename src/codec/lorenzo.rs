@@ -16,7 +16,7 @@
 
 use super::CodecError;
 use super::bytes::{BitReader, BitWriter, Reader, Writer};
-use super::context::{self, Expectation, ResidualReader, Residuals};
+use super::context::{self, Coded, Expectation, ResidualReader, Residuals};
 use super::field::{Cell, Field};
 use super::fit::Samples;
 use super::ladder::AxisSet;
@@ -186,27 +186,19 @@ fn predict<W: Work>(values: &[W], p: usize, sum: f64, taps: &Taps) -> f64 {
     taps.row.iter().fold(sum, |sum, &(d, w)| sum + w * values[p.wrapping_add_signed(d)].get())
 }
 
-/// Codes a field: the body of the stream, and the values that the decoder will find.
-pub(super) fn encode<W: Work>(field: &Field<W>, options: Options) -> (Vec<u8>, Vec<W>) {
+/// Codes a field.
+pub(super) fn code<W: Work>(field: &Field<W>, options: Options) -> Coded<W> {
     let quantized = quantize(field, options);
-    let mut out = Writer::default();
+    let mut head = Writer::default();
     // 1. Options, origin, step.
-    out.u8(options.axes);
-    out.u8(u8::from(options.fitted));
-    out.f64(quantized.origin);
-    out.f64(field.lattice.step);
+    head.u8(options.axes);
+    head.u8(u8::from(options.fitted));
+    head.f64(quantized.origin);
+    head.f64(field.lattice.step);
     // 2. Weights and expectation; 3. residuals.
     let (residuals, bits) = quantized.describe(field);
-    out.block(&bits.finish());
-    residuals.write(&mut out);
-    (out.bytes, quantized.values)
-}
-
-/// About how many bits [`encode`] would take, and the values that the decoder would find.
-pub(super) fn estimate_bits<W: Work>(field: &Field<W>, options: Options) -> (f64, Vec<W>) {
-    let quantized = quantize(field, options);
-    let (residuals, bits) = quantized.describe(field);
-    ((bits.finish().len() * 8) as f64 + residuals.estimate_bits(), quantized.values)
+    head.block(&bits.finish());
+    Coded { head, sections: vec![residuals], values: quantized.values }
 }
 
 struct Quantized<W> {
@@ -246,7 +238,7 @@ fn quantize<W: Work>(field: &Field<W>, options: Options) -> Quantized<W> {
 /// Weights fitted to the targets, roughened as the decoder will see them: by half a step to either side.
 fn fit_weights<W: Work>(field: &Field<W>, plan: &Plan) -> Vec<i32> {
     let columns = plan.points.len().saturating_sub(1);
-    let mut samples = Samples::new(columns);
+    let mut samples = Samples::new(columns, SAMPLES_MAX);
     if plan.points.is_empty() {
         return Vec::new();
     }
@@ -266,8 +258,8 @@ fn fit_weights<W: Work>(field: &Field<W>, plan: &Plan) -> Vec<i32> {
                 let at = |d: isize| next.wrapping_add_signed(d);
                 if plan.points.iter().all(|&d| field.cell(at(d)) != Cell::Filled) {
                     let first = rough(at(plan.points[0]));
-                    let row: Vec<f64> = plan.points[1..].iter().map(|&d| rough(at(d)) - first).collect();
-                    samples.push(row.into_iter(), field.targets[next].get() - first);
+                    let row = plan.points[1..].iter().map(|&d| rough(at(d)) - first);
+                    samples.push(row, field.targets[next].get() - first);
                 }
             }
             next += every;

@@ -219,7 +219,7 @@ impl Rise {
 
     /// Fitted to the sums of all images.
     fn fit(images: &Images, patterns: &[Pattern]) -> Self {
-        let mut samples = [Samples::new(TOLD), Samples::new(TOLD)];
+        let mut samples = [Samples::new(TOLD, 0), Samples::new(TOLD, 0)];
         for (image, pattern) in patterns.iter().enumerate() {
             let mut inside: Vec<f64> = Vec::new();
             for (ring, sum) in pattern.sums.iter().enumerate() {

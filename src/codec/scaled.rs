@@ -1,10 +1,13 @@
 //! A tile as the coders see it. Encoder only.
 
+use std::cell::RefCell;
+
 use super::bytes::Writer;
 use super::center::Center;
 use super::chart::Chart;
 use super::container::Method;
 use super::contest::{self, Aim, Choice, Coder};
+use super::context::Coded;
 use super::draft::{Draft, SYMMETRIC_MIN, Subject};
 use super::field::{Cell, Field};
 use super::fill;
@@ -27,6 +30,8 @@ pub(super) struct Scaled<'s, T, W> {
     fields: Vec<(Option<&'s [f32]>, Vec<W>)>,
     /// The transform of the field that was transformed last: drafts differ in their steps.
     transformed: Option<(usize, Vec<W>)>,
+    /// All of it by one of the rivals, from their contest.
+    coded: RefCell<Option<(Choice, Coded<W>)>>,
 }
 
 impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
@@ -39,7 +44,8 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
             (Predictor::Given, given) => vec![given],
             _ => vec![None],
         };
-        let mut scaled = Self { subject, log, signs, nonzero, fields: Vec::new(), transformed: None };
+        let mut scaled =
+            Self { subject, log, signs, nonzero, fields: Vec::new(), transformed: None, coded: RefCell::new(None) };
         for prediction in predictions {
             let chart = scaled.chart(prediction);
             let target = |(p, v): (usize, &T)| {
@@ -86,7 +92,9 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
     /// The coders that may be the best, by a part of the tile.
     pub fn rivals(&self, predictor: Predictor, aim: Aim) -> Vec<Choice> {
         let fields: Vec<Field<W>> = (0..self.fields.len()).map(|i| self.field(i, aim.bound, 0.0, &[])).collect();
-        contest::rivals(&fields, predictor, aim)
+        let found = contest::rivals(&fields, predictor, aim);
+        self.coded.replace(found.coded);
+        found.choices
     }
 
     /// Codes all of it; `gains`: see [`Field::gains`].
@@ -97,7 +105,9 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
             out.f64(log.knee);
             warp::write_signs(&self.signs, subject.shape, subject.cells, &mut out);
         }
-        let (method, body, work) = encode(choice.coder, &self.field(choice.field, choice.bound, choice.shrink, gains));
+        let coded = self.coded.borrow_mut().take_if(|(kept, _)| *kept == choice && gains.is_empty());
+        let field = self.field(choice.field, choice.bound, choice.shrink, gains);
+        let (method, body, work) = encode(choice.coder, &field, coded.map(|(_, coded)| coded));
         out.bytes.extend(body);
         let prediction = self.fields[choice.field].0;
         let chart = self.chart(prediction);
@@ -107,13 +117,13 @@ impl<'s, T: Sample, W: Work> Scaled<'s, T, W> {
     }
 }
 
-/// Codes all of a field; images that are symmetric about a point, by half if that is shorter.
-fn encode<W: Work>(coder: Coder, field: &Field<W>) -> (Method, Vec<u8>, Vec<W>) {
-    let whole = |coder: Coder, field: &Field<W>| {
-        let (body, work) = coder.encode(field);
+/// Codes all of a field, if it is not `coded`; images that are symmetric about a point, by half if that is shorter.
+fn encode<W: Work>(coder: Coder, field: &Field<W>, coded: Option<Coded<W>>) -> (Method, Vec<u8>, Vec<W>) {
+    let written = |coded: Coded<W>| {
+        let (body, work) = coded.write();
         (coder.method(), body, work)
     };
-    let coded = whole(coder, field);
+    let coded = written(coded.unwrap_or_else(|| coder.code(field)));
     if field.shape[1] != 1 || field.shape[2..].iter().any(|&n| n < SYMMETRIC_MIN) {
         return coded;
     }
@@ -122,6 +132,6 @@ fn encode<W: Work>(coder: Coder, field: &Field<W>) -> (Method, Vec<u8>, Vec<W>) 
     if !center.pays(&numbers, field.shape, field.cells) {
         return coded;
     }
-    let (body, work) = mirror::encode(field, center, |half| whole(coder, half));
+    let (body, work) = mirror::encode(field, center, |half| written(coder.code(half)));
     if body.len() < coded.1.len() { (Method::Mirror, body, work) } else { coded }
 }
